@@ -1,0 +1,228 @@
+import { randomBytes } from 'node:crypto';
+import { DmaasError } from '../errors.ts';
+import type { Finding } from '../model.ts';
+import type { Backup, BackupFilter } from '../repository/backup-record.ts';
+import { matchesFilter } from '../repository/backup-record.ts';
+import { deriveScope, formatKey, openSource, parseKey, sealSource } from '../repository/keys.ts';
+import type { RepositorySource } from '../repository/keys.ts';
+import { openOrCreateRepository, openRepository } from '../repository/repository.ts';
+import type { Repository } from '../repository/repository.ts';
+import { runStoreChecks } from '../store/checks.ts';
+import type { CheckResult } from '../store/checks.ts';
+import type { StoreConfig } from '../store/config.ts';
+import type { CallOptions, ObjectStore } from '../store/object-store.ts';
+import type { LocationAccess } from './location.ts';
+import { toStoreConfig } from './location.ts';
+
+export interface OpenDeps {
+  readonly openStore: (config: StoreConfig) => ObjectStore | Promise<ObjectStore>;
+}
+
+/** One repository of a location, open. */
+export interface LocationRepository {
+  readonly repository: Repository;
+  readonly directory: string;
+  readonly source: RepositorySource;
+  /** Its objects, e.g. to probe whether they can be written. */
+  readonly objects: ObjectStore;
+  /** What its movers get: a store that begins at the repository, and the text of the key that opens it and no other. */
+  readonly store: StoreConfig;
+  readonly unlock: string;
+  close(): Promise<void>;
+}
+
+export interface OpenOptions extends CallOptions {
+  /** Makes the repository when there is none. */
+  readonly create?: boolean;
+}
+
+const SOURCE = /^([a-z2-7]{26})\/source$/;
+
+/** Opens the repository of one namespace of one cluster. Without `create` throws REPOSITORY_NOT_FOUND when nothing was ever backed up. */
+export async function openLocationRepository(
+  access: LocationAccess,
+  source: RepositorySource,
+  deps: OpenDeps,
+  opts: OpenOptions = {},
+): Promise<LocationRepository> {
+  if (source.clusterId === '') {
+    throw new DmaasError(
+      'CLUSTER_FORBIDDEN',
+      'the cluster cannot be told from others: this identity may not get the namespace kube-system',
+      {
+        hint: 'kubectl auth can-i get namespaces/kube-system',
+      },
+    );
+  }
+  const locationKey = parseKey(access.location.key);
+  const { directory, unlock } = deriveScope(locationKey, source);
+  const store = toStoreConfig(access, directory);
+  const objects = await deps.openStore(store);
+  try {
+    const call = opts.signal === undefined ? {} : { signal: opts.signal };
+    const repository =
+      opts.create === true
+        ? await openOrCreateRepository(objects, unlock, { ...call, source: sealSource(locationKey, source) })
+        : await openRepository(objects, unlock, call);
+    const close = async () => {
+      await repository.close();
+      await objects.close();
+    };
+    return { repository, directory, source, objects, store, unlock: formatKey(unlock), close };
+  } catch (e) {
+    await objects.close();
+    throw e;
+  }
+}
+
+export interface RepositoryListing {
+  readonly repositories: readonly (RepositorySource & { readonly directory: string })[];
+  /** Directories that belong to another location key. */
+  readonly others: number;
+}
+
+/** Whose backups the location holds, found in the bucket alone. */
+export async function listRepositories(access: LocationAccess, deps: OpenDeps, opts: CallOptions = {}): Promise<RepositoryListing> {
+  const locationKey = parseKey(access.location.key);
+  const objects = await deps.openStore(toStoreConfig(access));
+  try {
+    const repositories: (RepositorySource & { directory: string })[] = [];
+    let others = 0;
+    for await (const { key } of objects.list('', opts)) {
+      const directory = SOURCE.exec(key)?.[1];
+      const sealed = directory === undefined ? undefined : await objects.get(key, opts);
+      if (directory === undefined || sealed === undefined) continue;
+      const source = openSource(locationKey, directory, sealed);
+      if (source === undefined) others++;
+      else repositories.push({ ...source, directory });
+    }
+    return { repositories, others };
+  } finally {
+    await objects.close();
+  }
+}
+
+export interface LocatedBackup {
+  readonly backup: Backup;
+  readonly source: RepositorySource;
+}
+
+/** Every backup of the location that the filter matches, in order of time, and what could not be read. */
+export async function listBackups(
+  access: LocationAccess,
+  filter: BackupFilter,
+  deps: OpenDeps,
+  opts: CallOptions = {},
+): Promise<{ readonly backups: readonly LocatedBackup[]; readonly findings: readonly Finding[] }> {
+  const { repositories } = await listRepositories(access, deps, opts);
+  const backups: LocatedBackup[] = [];
+  const findings: Finding[] = [];
+  const unreadable = (what: string, e: DmaasError) => {
+    findings.push({
+      level: 'warning',
+      code: 'backup-unreadable',
+      message: `${what}: ${e.message}`,
+      ...(e.hint === undefined ? {} : { hint: e.hint }),
+    });
+  };
+  for (const source of repositories.filter((repository) => mayMatch(repository, filter))) {
+    try {
+      const open = await openLocationRepository(access, source, deps, opts);
+      try {
+        const onUnreadable = (id: string, e: DmaasError) => {
+          unreadable(`backup ${id} of namespace ${source.namespace}`, e);
+        };
+        for await (const backup of open.repository.backups(filter, { ...opts, onUnreadable })) backups.push({ backup, source });
+      } finally {
+        await open.close();
+      }
+    } catch (e) {
+      // A store that does not answer is no property of this one repository.
+      if (!DmaasError.is(e) || !e.code.startsWith('REPOSITORY_')) throw e;
+      unreadable(`backups of namespace ${source.namespace}`, e);
+    }
+  }
+  backups.sort((a, b) => (a.backup.id < b.backup.id ? -1 : 1));
+  return { backups, findings };
+}
+
+function mayMatch(source: RepositorySource, filter: BackupFilter): boolean {
+  return (
+    (filter.namespace === undefined || filter.namespace === source.namespace) &&
+    (filter.clusterId === undefined || filter.clusterId === source.clusterId)
+  );
+}
+
+/**
+ * One backup by id, operation id, unique beginning of the id, name, or `latest` (which needs a filter that leaves one
+ * application). Throws BACKUP_NOT_FOUND with the candidates when there is none or more than one.
+ */
+export async function findBackup(
+  access: LocationAccess,
+  which: string,
+  filter: BackupFilter,
+  deps: OpenDeps,
+  opts: CallOptions = {},
+): Promise<LocatedBackup> {
+  const { backups } = await listBackups(access, filter, deps, opts);
+  return chooseBackup(backups, which, filter, access.location.name);
+}
+
+/** The choice that `findBackup` makes among what it found. Pure. */
+export function chooseBackup(found: readonly LocatedBackup[], which: string, filter: BackupFilter, locationName: string): LocatedBackup {
+  const all = found.filter(({ backup }) => matchesFilter(backup, filter));
+  const [match, ...more] = matching(all, which);
+  const list = `kubectl dmaas backup list --location ${locationName}`;
+  if (match === undefined) {
+    const last = all.at(-1);
+    const hint = last === undefined ? list : `the last one is ${last.backup.id} (${last.backup.name}); ${list} shows all`;
+    throw new DmaasError('BACKUP_NOT_FOUND', `no backup ${which} in location ${locationName}`, { hint });
+  }
+  if (more.length === 0) return match;
+  const candidates = [match, ...more].map(
+    ({ backup, source }) => `${backup.id} (${backup.app.name} in ${source.context ?? source.clusterId}/${source.namespace})`,
+  );
+  const shown = candidates.slice(-5).join(', ');
+  throw new DmaasError('BACKUP_NOT_FOUND', `${candidates.length} backups in location ${locationName} match ${which}`, {
+    hint: `name one by its id: ${shown}${candidates.length > 5 ? `, or see ${list}` : ''}`,
+  });
+}
+
+/** By the most exact rule that matches any: a name that looks like the beginning of an id is still found. */
+function matching(all: readonly LocatedBackup[], which: string): readonly LocatedBackup[] {
+  if (which === 'latest') {
+    const apps = new Map(all.map((found) => [`${found.source.clusterId}/${found.source.namespace}/${found.backup.app.name}`, found]));
+    return [...apps.values()];
+  }
+  const rules: readonly ((backup: Backup) => boolean)[] = [
+    ({ id, operation }) => id === which || operation === which,
+    ({ name }) => name === which,
+    ({ id }) => which !== '' && id.startsWith(which),
+  ];
+  return rules.map((rule) => all.filter(({ backup }) => rule(backup))).find((matches) => matches.length > 0) ?? [];
+}
+
+/** Runs the store checks in the location's bucket, in a folder that is removed again. A failing check is a result. */
+export async function checkLocation(access: LocationAccess, deps: OpenDeps, opts: CallOptions = {}): Promise<readonly CheckResult[]> {
+  const objects = await deps.openStore(toStoreConfig(access));
+  try {
+    return await runStoreChecks(objects, { prefix: `check-${randomBytes(6).toString('hex')}/`, ...opts });
+  } finally {
+    await objects.close();
+  }
+}
+
+/** Deletes a backup. The space that only it used comes back with garbage collection. */
+export async function deleteBackup(
+  access: LocationAccess,
+  { backup, source }: LocatedBackup,
+  deps: OpenDeps,
+  opts: CallOptions = {},
+): Promise<void> {
+  const open = await openLocationRepository(access, source, deps, opts);
+  try {
+    await open.repository.deleteBackup(backup.id, opts);
+  } finally {
+    await open.close();
+  }
+}

@@ -1,0 +1,146 @@
+import { throwIfCancelled } from '../errors.ts';
+import { entryOf } from './attributes.ts';
+import type { VolumeFindings } from './findings.ts';
+import { showName } from './paths.ts';
+import { systemCode, type Posix } from './posix.ts';
+import type { Problems } from './problems.ts';
+import { isRestored } from './target.ts';
+import type { Entry } from './tree-format.ts';
+import type { TreeReader } from './tree-reader.ts';
+import { walk, type Walked } from './walk.ts';
+
+export interface CompareTask {
+  readonly path: string;
+  readonly tree: TreeReader;
+  readonly native: Posix | undefined;
+  readonly findings: VolumeFindings;
+  /** Why entries are known not to be as they should. */
+  readonly problems: Problems;
+  /** Names in the root that are no part of the volume. */
+  readonly skip: readonly string[];
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Without native calls, times are set as floating-point seconds. */
+const COARSE_NS = 2000n;
+/** A file with larger holes should take less space than it has bytes. */
+const MIN_HOLE_BYTES = 64 << 10;
+
+/**
+ * Walks a directory beside the tree that it was filled from. Whatever is missing, extra or different is a finding that names the path and the
+ * attribute. Content is not read: it was checked as it was written.
+ */
+export async function compareTree(task: CompareTask): Promise<void> {
+  const { tree, findings, problems, signal } = task;
+  const links = new LinkGroups();
+  const actual = walk(task.path, {
+    skip: task.skip,
+    onError: (path, error) => {
+      findings.addFor('directory-unreadable', path, `cannot be checked (${systemCode(error)})`);
+    },
+    onMount: (path) => {
+      findings.addFor('unexpected-entry', path, 'is on another file system');
+    },
+  });
+  try {
+    let found = take(actual);
+    for await (const leaf of tree.leaves()) {
+      throwIfCancelled(signal);
+      for (const entry of leaf) {
+        while (found !== undefined && Buffer.compare(found.path, entry.path) < 0) {
+          findings.addFor('unexpected-entry', found.path, 'is in the volume, but not in the backup');
+          found = take(actual);
+        }
+        const reason = problems.reason(entry.path);
+        if (found === undefined || !found.path.equals(entry.path)) {
+          findings.addFor('entry-not-restored', entry.path, `was not restored: ${reason ?? 'it is not there'}`);
+          continue;
+        }
+        for (const attribute of compareEntry(entry, found, links, task))
+          findings.addFor('attribute-not-kept', entry.path, `${attribute}${reason === undefined ? '' : ` (${reason})`}`);
+        found = take(actual);
+      }
+    }
+    for (; found !== undefined; found = take(actual))
+      findings.addFor('unexpected-entry', found.path, 'is in the volume, but not in the backup');
+  } finally {
+    actual.return(undefined);
+  }
+}
+
+function take(walked: Generator<Walked>): Walked | undefined {
+  const next = walked.next();
+  return next.done === true ? undefined : next.value;
+}
+
+/** What differs, each as `has owner 0:0 instead of 7:7`. */
+function compareEntry(entry: Entry, found: Walked, links: LinkGroups, { native, findings }: CompareTask): string[] {
+  let actual: Entry;
+  try {
+    actual = entryOf(found, native, findings);
+  } catch (error) {
+    return [`cannot be checked (${systemCode(error)})`];
+  }
+  if (actual.type !== entry.type) return [`is a ${actual.type} instead of a ${entry.type}`];
+  const differences: string[] = [];
+  const expect = (attribute: string, is: string | number, should: string | number): void => {
+    if (is !== should) differences.push(`has ${attribute} ${is} instead of ${should}`);
+  };
+  expect('the size', actual.size, entry.size);
+  expect('the owner', `${actual.uid}:${actual.gid}`, `${entry.uid}:${entry.gid}`);
+  if (entry.type !== 'symlink') expect('the mode', actual.mode.toString(8), entry.mode.toString(8));
+  const late = actual.mtimeNs - entry.mtimeNs;
+  if (native === undefined ? late > COARSE_NS || late < -COARSE_NS : late !== 0n)
+    expect('the time', showTime(actual.mtimeNs), showTime(entry.mtimeNs));
+  if (entry.target?.equals(actual.target ?? Buffer.alloc(0)) === false) differences.push('points to something else');
+  if (entry.device !== undefined) expect('the device number', showDevice(actual), showDevice(entry));
+  if (!links.isSame(entry, found.stat.ino)) differences.push('is no longer a hard link to the same file');
+  if (holeBytes(entry) >= MIN_HOLE_BYTES && Number(found.stat.blocks) * 512 >= entry.size) differences.push('has lost its holes');
+  if (native !== undefined) differences.push(...compareXattrs(entry, actual));
+  if (entry.inodeFlags !== undefined)
+    findings.addFor('attribute-not-kept', entry.path, `had flags of chattr(1), 0x${entry.inodeFlags.toString(16)}`, 'info');
+  return differences;
+}
+
+function compareXattrs(entry: Entry, actual: Entry): string[] {
+  const differences: string[] = [];
+  const left = new Map(actual.xattrs.filter(({ name }) => isRestored(name)).map(({ name, value }) => [name.toString('latin1'), value]));
+  for (const { name, value } of entry.xattrs) {
+    if (!isRestored(name)) continue;
+    const key = name.toString('latin1');
+    const is = left.get(key);
+    left.delete(key);
+    if (is === undefined) differences.push(`has lost the extended attribute ${showName(name)}`);
+    else if (!is.equals(value)) differences.push(`has another value of the extended attribute ${showName(name)}`);
+  }
+  for (const key of left.keys())
+    differences.push(`has the extended attribute ${showName(Buffer.from(key, 'latin1'))}, which is not in the backup`);
+  return differences;
+}
+
+/** Entries of one group must be one inode, and no two groups the same. */
+class LinkGroups {
+  readonly #inodes = new Map<bigint, bigint>();
+
+  isSame({ linkGroup }: Entry, inode: bigint): boolean {
+    if (linkGroup === undefined) return true;
+    const known = this.#inodes.get(linkGroup);
+    if (known === undefined) this.#inodes.set(linkGroup, inode);
+    return known === undefined || known === inode;
+  }
+}
+
+/** Of what the leaf lists; a file with content nodes would need them read again. */
+function holeBytes({ content }: Entry): number {
+  if ('node' in content) return 0;
+  return content.items.reduce((sum, item) => sum + (item.id === undefined ? item.length : 0), 0);
+}
+
+function showTime(timeNs: bigint): string {
+  const fraction = ((timeNs % 1_000_000_000n) + 1_000_000_000n) % 1_000_000_000n;
+  return `${(timeNs - fraction) / 1_000_000_000n}.${fraction.toString().padStart(9, '0')}`;
+}
+
+function showDevice({ device }: Entry): string {
+  return device === undefined ? 'none' : `${device.major}:${device.minor}`;
+}

@@ -1,0 +1,254 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Cluster } from '../cluster/cluster.ts';
+import { knownKind } from '../cluster/known-kinds.ts';
+import { DmaasError, throwIfCancelled } from '../errors.ts';
+import type { DmaasEvent, RunOptions } from '../events.ts';
+import { refOf } from '../model.ts';
+import type { KubeObject, ObjectRef } from '../model.ts';
+import { at, stringAt } from '../discovery/read.ts';
+import type { RunRecords } from '../repository/repository.ts';
+import { diagnoseFailure, diagnoseWaiting, jobState } from './diagnosis.ts';
+import type { Diagnosis, MoverFacts, MoverFailure } from './diagnosis.ts';
+import { MOVER_CONTAINER, moverJobRef, moverTaskRef, renderMoverJob, renderMoverSecret } from './job.ts';
+import type { MoverOptions } from './job.ts';
+import type { Mover, MoverRequest } from './mover.ts';
+import { moverResultName, moverResultSchema } from './task.ts';
+import type { MoverResult } from './task.ts';
+
+export interface JobMoverDeps {
+  readonly cluster: Cluster;
+  /** Of the repository that the movers write to: their results are there. */
+  readonly runs: Pick<RunRecords, 'get'>;
+  readonly options?: MoverOptions;
+  readonly timing?: Partial<MoverTiming>;
+}
+
+/** Milliseconds. */
+export interface MoverTiming {
+  readonly poll: number;
+  /** How long a mover may wait to run, e.g. for a node. */
+  readonly pending: number;
+  /** The same while its image cannot be pulled, which passes soon or not at all. */
+  readonly imagePull: number;
+  /** How long the API server may be away while a mover works. */
+  readonly outage: number;
+  /** How long an earlier mover of the same task may take to end. */
+  readonly ending: number;
+}
+
+const TIMING: MoverTiming = { poll: 2000, pending: 600_000, imagePull: 120_000, outage: 900_000, ending: 120_000 };
+/** Waiting is not looked into before this: volumes and images take a few seconds. */
+const UNREMARKABLE_MS = 5000;
+
+/** Runs each task as a Job in the namespace of the volume. */
+export class JobMover implements Mover {
+  readonly #cluster: Cluster;
+  readonly #runs: Pick<RunRecords, 'get'>;
+  readonly #options: MoverOptions;
+  readonly #timing: MoverTiming;
+
+  constructor({ cluster, runs, options = {}, timing = {} }: JobMoverDeps) {
+    this.#cluster = cluster;
+    this.#runs = runs;
+    this.#options = options;
+    this.#timing = { ...TIMING, ...timing };
+  }
+
+  async run(request: MoverRequest, run: RunOptions): Promise<MoverResult> {
+    const earlier = await this.#result(request, run);
+    if (earlier !== undefined) return earlier;
+    const followed = new AbortController();
+    const follower = new LogFollower(this.#cluster, run, followed.signal);
+    try {
+      await this.#start(request, run);
+      return await this.#wait(request, follower, run);
+    } finally {
+      followed.abort();
+      // Cleaning up is never cancelled, and never hides why it came to it: what stays is found by its labels.
+      await this.#remove(request).catch(() => undefined);
+    }
+  }
+
+  async #result({ spec }: MoverRequest, run: RunOptions): Promise<MoverResult | undefined> {
+    const call = run.signal === undefined ? {} : { signal: run.signal };
+    const record = await this.#runs.get(spec.operation, moverResultName(spec.index), call);
+    return record === undefined ? undefined : moverResultSchema.parse(record);
+  }
+
+  /** Creates the Job and its Secret and lets it go; takes those of an earlier call that are there. */
+  async #start(request: MoverRequest, run: RunOptions): Promise<void> {
+    const { spec, task } = request;
+    const ref = moverJobRef(spec);
+    let job = await this.#cluster.get(ref);
+    if (job !== undefined && (job.metadata.deletionTimestamp !== undefined || jobState({ job, pods: [] }) === 'failed')) {
+      await this.#cluster.delete(ref, { propagation: 'foreground' });
+      await this.#cluster.waitFor(ref, (o) => o === undefined, { timeoutMs: this.#timing.ending, ...signalOf(run) });
+      job = undefined;
+    }
+    throwIfCancelled(run.signal);
+    job ??= await this.#createOrGet(renderMoverJob(spec, this.#options));
+    throwIfCancelled(run.signal);
+    await this.#createSecret(renderMoverSecret(spec, task, job));
+    throwIfCancelled(run.signal);
+    if (at(job, 'spec', 'suspend') === true) await this.#cluster.patch(ref, { spec: { suspend: false } });
+  }
+
+  async #createOrGet(manifest: KubeObject): Promise<KubeObject> {
+    try {
+      return await this.#cluster.create(manifest);
+    } catch (e) {
+      const existing = DmaasError.is(e, 'CLUSTER_CONFLICT') ? await this.#cluster.get(refOf(manifest)) : undefined;
+      if (existing === undefined) throw e;
+      return existing;
+    }
+  }
+
+  async #createSecret(manifest: KubeObject): Promise<void> {
+    const existing = await this.#createOrGet(manifest);
+    const ownerOf = (o: KubeObject) => o.metadata.ownerReferences?.[0]?.uid;
+    if (ownerOf(existing) === ownerOf(manifest)) return;
+    // It belongs to a Job that is gone, and goes with it at any moment.
+    await this.#cluster.delete(refOf(manifest));
+    await this.#cluster.create(manifest);
+  }
+
+  async #wait(request: MoverRequest, follower: LogFollower, run: RunOptions): Promise<MoverResult> {
+    let waitingSince = Date.now();
+    let answeredAt = Date.now();
+    for (;;) {
+      throwIfCancelled(run.signal);
+      try {
+        const facts = await this.#facts(request, Date.now() - waitingSince > UNREMARKABLE_MS);
+        answeredAt = Date.now();
+        const state = facts === undefined ? 'gone' : jobState(facts);
+        if (state === 'running') waitingSince = Date.now();
+        if (facts !== undefined) follower.follow(facts.pods);
+        if (facts !== undefined && state === 'waiting') this.#giveUpWaiting(request, diagnoseWaiting(facts), Date.now() - waitingSince);
+        if (state === 'succeeded' || state === 'failed' || state === 'gone') return await this.#outcome(request, facts, run);
+      } catch (e) {
+        // The mover works on without the API server.
+        if (!DmaasError.is(e, 'CLUSTER_UNREACHABLE') || Date.now() - answeredAt > this.#timing.outage) throw e;
+      }
+      await sleep(this.#timing.poll, undefined, signalOf(run)).catch(() => undefined);
+    }
+  }
+
+  async #facts({ spec }: MoverRequest, withEvents: boolean): Promise<MoverFacts | undefined> {
+    const job = await this.#cluster.get(moverJobRef(spec));
+    if (job === undefined) return undefined;
+    const name = job.metadata.name;
+    const pods = await this.#list('Pod', { namespace: spec.namespace, labelSelector: `batch.kubernetes.io/job-name=${name}` });
+    const isOver = ['failed', 'succeeded'].includes(jobState({ job, pods }));
+    const subjects = new Set([name, spec.claim, ...pods.map((pod) => pod.metadata.name)]);
+    const events = withEvents || isOver ? await this.#events(spec.namespace) : [];
+    return { job, pods, events: events.filter((e) => subjects.has(stringAt(e, 'involvedObject', 'name') ?? '')) };
+  }
+
+  /** Events explain, but nothing depends on them: who may not read them is told less. */
+  async #events(namespace: string): Promise<readonly KubeObject[]> {
+    try {
+      return await this.#list('Event', { namespace, fieldSelector: 'type=Warning' });
+    } catch (e) {
+      if (DmaasError.is(e, 'CLUSTER_FORBIDDEN')) return [];
+      throw e;
+    }
+  }
+
+  async #list(kind: string, scope: { namespace: string; labelSelector?: string; fieldSelector?: string }): Promise<KubeObject[]> {
+    const found: KubeObject[] = [];
+    for await (const object of this.#cluster.list(knownKind(kind), scope)) found.push(object);
+    return found;
+  }
+
+  #giveUpWaiting(request: MoverRequest, why: Diagnosis | undefined, waitedMs: number): void {
+    const { claim } = request.task.volume;
+    const limit = why?.patience === 'short' ? this.#timing.imagePull : this.#timing.pending;
+    const hint = why?.hint === undefined ? {} : { hint: why.hint };
+    if (why?.patience === 'none') throw new DmaasError('MOVER_FAILED', `the mover of claim ${claim} cannot start: ${why.fact}`, hint);
+    if (waitedMs <= limit) return;
+    const fact = why?.fact ?? 'its pod is still waiting';
+    throw new DmaasError('TIMEOUT', `the mover of claim ${claim} did not start within ${Math.round(limit / 1000)} s: ${fact}`, hint);
+  }
+
+  /** The result that the mover left in the repository decides, whatever became of its Job. */
+  async #outcome(request: MoverRequest, facts: MoverFacts | undefined, run: RunOptions): Promise<MoverResult> {
+    const result = await this.#result(request, run);
+    if (result !== undefined) return result;
+    const failure: MoverFailure = facts === undefined ? { state: 'its Job was deleted while it ran' } : diagnoseFailure(facts);
+    throw moverFailed(request.task.volume.claim, failure);
+  }
+
+  async #remove({ spec }: MoverRequest): Promise<void> {
+    await this.#cluster.delete(moverJobRef(spec), { propagation: 'background' });
+    await this.#cluster.delete(moverTaskRef(spec));
+  }
+}
+
+export function moverFailed(claim: string, { state, exitCode, reported, hint }: MoverFailure): DmaasError {
+  const parts = [
+    `the mover of claim ${claim} failed: ${state}`,
+    ...(exitCode === undefined ? [] : [`exit code ${exitCode}`]),
+    ...(reported === undefined ? [] : [`it said: ${reported.message}`]),
+  ];
+  const advice = reported?.hint ?? hint ?? 'run the same again: what is stored already is not sent again';
+  return new DmaasError('MOVER_FAILED', parts.join('; '), {
+    hint: advice,
+    details: {
+      claim,
+      ...(exitCode === undefined ? {} : { exitCode }),
+      ...(reported?.code === undefined ? {} : { reported: reported.code }),
+    },
+  });
+}
+
+/** Passes on the progress that pods write to their logs. It is worth no error: without it there is only no progress to see. */
+class LogFollower {
+  readonly #cluster: Cluster;
+  readonly #run: RunOptions;
+  readonly #signal: AbortSignal;
+  readonly #following = new Set<string>();
+
+  constructor(cluster: Cluster, run: RunOptions, signal: AbortSignal) {
+    this.#cluster = cluster;
+    this.#run = run;
+    this.#signal = run.signal === undefined ? signal : AbortSignal.any([signal, run.signal]);
+  }
+
+  follow(pods: readonly KubeObject[]): void {
+    for (const pod of pods) {
+      const { name } = pod.metadata;
+      if (stringAt(pod, 'status', 'phase') !== 'Running' || this.#following.has(name)) continue;
+      this.#following.add(name);
+      // A stream that breaks off is taken up again at the next look.
+      void this.#read(refOf(pod)).finally(() => this.#following.delete(name));
+    }
+  }
+
+  async #read(pod: ObjectRef): Promise<void> {
+    try {
+      for await (const line of this.#cluster.logs(pod, MOVER_CONTAINER, { signal: this.#signal, follow: true, tailLines: 1 })) {
+        const event = progressEvent(line);
+        if (event !== undefined) this.#run.emit(event);
+      }
+    } catch (e) {
+      if (!DmaasError.is(e)) throw e;
+    }
+  }
+}
+
+/** The progress in a line of a mover's log. Logs are not trusted: anything else is ignored. */
+export function progressEvent(line: string): DmaasEvent | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch {
+    return undefined;
+  }
+  const [type, volume, done, added, total] = ['type', 'volume', 'done', 'added', 'total'].map((field) => at(value, field));
+  if (type !== 'bytes' || typeof volume !== 'string' || typeof done !== 'number' || typeof added !== 'number') return undefined;
+  return { type, volume, done, added, ...(typeof total === 'number' ? { total } : {}) };
+}
+
+function signalOf(run: RunOptions): { readonly signal?: AbortSignal } {
+  return run.signal === undefined ? {} : { signal: run.signal };
+}

@@ -1,0 +1,122 @@
+import { closeSync, constants, fstatSync, fsyncSync, ftruncateSync, openSync } from 'node:fs';
+import { DmaasError, throwIfCancelled } from '../errors.ts';
+import { LIMITS } from '../repository/blob.ts';
+import type { Repository } from '../repository/repository.ts';
+import { PieceBatches, type Piece } from './batches.ts';
+import { deviceBytes } from './capture-device.ts';
+import { bytesOf, extentsOf } from './content.ts';
+import { readFully, writeFully } from './io.ts';
+import { errorCode, isUnsupported, type Posix } from './posix.ts';
+import type { Volume } from './volume-node.ts';
+
+export interface DeviceTask {
+  readonly path: string;
+  readonly name: string;
+  readonly volume: Volume;
+  readonly repository: Pick<Repository, 'read' | 'readMany'>;
+  readonly native: Posix | undefined;
+  readonly onBytes: (bytes: number) => void;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Where file systems, partition tables and volume managers keep what they are recognised by. */
+const HEAD_BYTES = 4 << 20;
+/** What a device writes at once, so that an interrupted write leaves each whole or not begun. */
+const PAGE_BYTES = 4096;
+
+/**
+ * Writes a device. Nothing on a device can say how far an interrupted run has come, so a second run begins again; and it cannot be told
+ * from a foreign one but by its beginning: that must be zeros, or what the backup has there. A part of a device is worth nothing: any fault ends it.
+ */
+export async function populateDevice(task: DeviceTask): Promise<void> {
+  const { path, name, volume, native } = task;
+  let fd: number | undefined;
+  try {
+    fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
+    const isFile = fstatSync(fd).isFile();
+    const bytes = deviceBytes(fd, native);
+    if (!isFile && bytes < volume.bytes) {
+      throw new DmaasError('PREFLIGHT_FAILED', `${name}: the device has ${bytes} bytes, the backup needs ${volume.bytes}`, {
+        hint: 'restore into a volume that is at least as large',
+      });
+    }
+    await checkEmpty(fd, task);
+    if (isFile) ftruncateSync(fd, volume.bytes);
+    await writeDevice(fd, task);
+    fsyncSync(fd);
+  } catch (error) {
+    const code = errorCode(error);
+    if (code === undefined) throw error;
+    throw new DmaasError('MOVER_FAILED', `${name}: the device cannot be written (${code})`, { cause: error });
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
+}
+
+async function checkEmpty(fd: number, { name, repository, volume }: DeviceTask): Promise<void> {
+  let offset = 0;
+  const length = Math.min(HEAD_BYTES, volume.bytes);
+  for await (const expected of bytesOf(repository, { node: volume.top }, volume.bytes, { offset: 0, length })) {
+    const actual = Buffer.alloc(expected.length);
+    await readFully(fd, actual, offset);
+    for (let at = 0; at < actual.length; at += PAGE_BYTES) {
+      const page = actual.subarray(at, at + PAGE_BYTES);
+      if (isZero(page) || page.equals(expected.subarray(at, at + PAGE_BYTES))) continue;
+      throw new DmaasError('PREFLIGHT_FAILED', `${name}: the device is not empty`, { hint: 'restore into a new volume' });
+    }
+    offset += expected.length;
+  }
+}
+
+async function writeDevice(fd: number, { repository, volume, native, onBytes, signal }: DeviceTask): Promise<void> {
+  const batches = new PieceBatches<undefined>(
+    repository,
+    {
+      write: async ({ offset, length }: Piece<undefined>, data) => {
+        await writeFully(fd, data, offset);
+        onBytes(length);
+      },
+      onUnreadable: (_piece, error) => {
+        throw error;
+      },
+    },
+    signal,
+  );
+  try {
+    for await (const { offset, length, id } of extentsOf(repository, { node: volume.top }, volume.bytes)) {
+      throwIfCancelled(signal);
+      if (id === undefined) {
+        await clear(fd, offset, length, native);
+        onBytes(length);
+      } else if (batches.add({ file: undefined, offset, length, id })) await batches.send(() => undefined);
+    }
+    await batches.send(() => undefined);
+    await batches.finish();
+  } finally {
+    await batches.abandon();
+  }
+}
+
+/** Makes a range read as zeros: by telling the device, or where it does not listen, by writing to what is not zero yet. */
+async function clear(fd: number, offset: number, length: number, native: Posix | undefined): Promise<void> {
+  try {
+    if (native !== undefined) {
+      native.punchHole(fd, offset, length);
+      return;
+    }
+  } catch (error) {
+    const code = errorCode(error);
+    // EINVAL: a range that is not aligned to the device's sectors.
+    if (!isUnsupported(code) && code !== 'EINVAL') throw error;
+  }
+  const zeros = Buffer.alloc(Math.min(length, LIMITS.blob));
+  const actual = Buffer.allocUnsafeSlow(zeros.length);
+  for (let at = 0; at < length; at += zeros.length) {
+    const count = await readFully(fd, actual.subarray(0, Math.min(zeros.length, length - at)), offset + at);
+    if (!isZero(actual.subarray(0, count))) await writeFully(fd, zeros.subarray(0, count), offset + at);
+  }
+}
+
+function isZero(bytes: Buffer): boolean {
+  return bytes.every((byte) => byte === 0);
+}

@@ -1,0 +1,233 @@
+import { closeSync, constants, fstatSync, ftruncateSync, fsyncSync, lstatSync, mkdirSync, openSync, unlinkSync } from 'node:fs';
+import type { DmaasError } from '../errors.ts';
+import { throwIfCancelled } from '../errors.ts';
+import type { Repository } from '../repository/repository.ts';
+import { PieceBatches, type Piece, type PieceSink } from './batches.ts';
+import { extentsOf } from './content.ts';
+import { writeFully } from './io.ts';
+import { ROOT } from './paths.ts';
+import { errorCode, systemCode, type Posix } from './posix.ts';
+import type { Problems } from './problems.ts';
+import type { Checkpoint } from './restore-marker.ts';
+import type { Target } from './target.ts';
+import type { Entry } from './tree-format.ts';
+import type { TreeReader } from './tree-reader.ts';
+
+export interface FilesTask {
+  readonly target: Target;
+  readonly tree: TreeReader;
+  readonly repository: Pick<Repository, 'read' | 'readMany'>;
+  readonly native: Posix | undefined;
+  readonly problems: Problems;
+  /** Where an earlier run stopped; undefined in an empty target. */
+  readonly resumed: Checkpoint | undefined;
+  /** Told now and then how far everything is written. */
+  readonly onCheckpoint: (checkpoint: Checkpoint) => void;
+  readonly onBytes: (bytes: number) => void;
+  readonly onEntry: (entry: Entry) => void;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** A file that is being written. */
+interface OutFile {
+  readonly entry: Entry;
+  fd: number | undefined;
+  /** Pieces that have been planned but not written. */
+  pending: number;
+  /** Pieces that are being written at this moment. */
+  writing: number;
+  /** All its pieces have been planned. */
+  isPlanned: boolean;
+  hasFailed: boolean;
+}
+
+const CREATE = constants.O_WRONLY | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+
+/** First part of filling a directory: makes the directories, with access for nobody else, and the files with their content. */
+export async function populateFiles(task: FilesTask): Promise<void> {
+  const files = new FileWriter(task);
+  try {
+    const groups = new Set<bigint>();
+    for await (const leaf of task.tree.leaves()) {
+      throwIfCancelled(task.signal);
+      for (const entry of leaf) {
+        task.onEntry(entry);
+        if (entry.type === 'directory') makeDirectory(entry, task);
+        if (entry.type !== 'file' || isLinkToEarlier(entry, groups)) continue;
+        await files.add(entry);
+      }
+    }
+    await files.finish();
+  } finally {
+    await files.end();
+  }
+}
+
+/** Whether an entry of the same inode came before. Remembers the group. */
+export function isLinkToEarlier({ linkGroup }: Entry, groups: Set<bigint>): boolean {
+  if (linkGroup === undefined) return false;
+  if (groups.has(linkGroup)) return true;
+  groups.add(linkGroup);
+  return false;
+}
+
+function makeDirectory({ path }: Entry, { target, problems, resumed }: FilesTask): void {
+  if (path.length === 0) return;
+  try {
+    try {
+      mkdirSync(target.at(path), 0o700);
+    } catch (error) {
+      if (resumed === undefined || errorCode(error) !== 'EEXIST') throw error;
+      // It may have got its final mode already.
+      target.openDirectory(path);
+    }
+  } catch (error) {
+    problems.add(path, systemCode(error));
+  }
+}
+
+class FileWriter implements PieceSink<OutFile> {
+  readonly #task: FilesTask;
+  readonly #batches: PieceBatches<OutFile>;
+  readonly #open = new Set<OutFile>();
+  /** The beginning of the volume that is planned. */
+  #planned: Checkpoint = { path: ROOT, bytes: 0 };
+
+  constructor(task: FilesTask) {
+    this.#task = task;
+    this.#batches = new PieceBatches(task.repository, this, task.signal);
+  }
+
+  async add(entry: Entry): Promise<void> {
+    const { repository, signal, onBytes } = this.#task;
+    const done = this.#doneBefore(entry);
+    if (done === entry.size && done > 0) {
+      onBytes(done);
+      return;
+    }
+    const file: OutFile = { entry, fd: undefined, pending: 0, writing: 0, isPlanned: false, hasFailed: false };
+    const opts = signal === undefined ? {} : { signal };
+    for await (const { offset, length, id } of extentsOf(repository, entry.content, entry.size, { offset: 0, length: entry.size }, opts)) {
+      if (id === undefined || offset + length <= done) {
+        onBytes(length);
+        continue;
+      }
+      file.pending += 1;
+      const isFull = this.#batches.add({ file, offset, length, id });
+      this.#planned = { path: entry.path, bytes: offset + length };
+      if (isFull) await this.#send();
+    }
+    file.isPlanned = true;
+    this.#planned = { path: entry.path, bytes: entry.size };
+    if (file.pending === 0 && !file.hasFailed) this.#finishFile(file);
+  }
+
+  async finish(): Promise<void> {
+    await this.#send();
+    await this.#batches.finish();
+  }
+
+  async end(): Promise<void> {
+    await this.#batches.abandon();
+    for (const { fd } of this.#open) if (fd !== undefined) closeSync(fd);
+    this.#open.clear();
+  }
+
+  async write({ file, offset, length }: Piece<OutFile>, data: Uint8Array): Promise<void> {
+    if (!file.hasFailed) {
+      file.writing += 1;
+      try {
+        await writeFully(this.#descriptor(file), data, offset);
+      } catch (error) {
+        this.#fail(file, systemCode(error));
+      } finally {
+        file.writing -= 1;
+      }
+    }
+    this.#settle(file, length);
+  }
+
+  onUnreadable({ file, length }: Piece<OutFile>, error: DmaasError): void {
+    this.#fail(file, error.message);
+    this.#settle(file, length);
+  }
+
+  async #send(): Promise<void> {
+    const checkpoint = this.#planned;
+    await this.#batches.send(() => {
+      this.#task.onCheckpoint(checkpoint);
+    });
+  }
+
+  /** How many bytes of a file an earlier run has written for sure. */
+  #doneBefore({ path, size }: Entry): number {
+    const { resumed, target } = this.#task;
+    const order = resumed === undefined ? 1 : Buffer.compare(path, resumed.path);
+    if (resumed === undefined || order > 0) return 0;
+    try {
+      const stat = lstatSync(target.at(path));
+      if (stat.isFile() && stat.size === size) return order < 0 ? size : resumed.bytes;
+    } catch (error) {
+      systemCode(error);
+    }
+    return 0;
+  }
+
+  #descriptor(file: OutFile): number {
+    if (file.fd !== undefined) return file.fd;
+    const { target, resumed } = this.#task;
+    const { path, size } = file.entry;
+    const fd = openSync(target.at(path), resumed === undefined ? CREATE | constants.O_EXCL : CREATE, 0o600);
+    if (!fstatSync(fd).isFile()) {
+      closeSync(fd);
+      throw Object.assign(new Error('in the way'), { code: 'EEXIST' });
+    }
+    file.fd = fd;
+    this.#open.add(file);
+    // Holes are what is never written.
+    ftruncateSync(fd, size);
+    return fd;
+  }
+
+  #settle(file: OutFile, length: number): void {
+    this.#task.onBytes(length);
+    file.pending -= 1;
+    if (file.hasFailed) this.#discard(file);
+    else if (file.pending === 0 && file.isPlanned) this.#finishFile(file);
+  }
+
+  #finishFile(file: OutFile): void {
+    try {
+      // Whoever has no pieces has not been opened: an empty file, or one that is all hole.
+      const fd = this.#descriptor(file);
+      if (this.#task.native === undefined) fsyncSync(fd);
+      this.#close(file);
+    } catch (error) {
+      this.#fail(file, systemCode(error));
+      this.#discard(file);
+    }
+  }
+
+  #fail(file: OutFile, reason: string): void {
+    file.hasFailed = true;
+    this.#task.problems.add(file.entry.path, reason);
+  }
+
+  /** A file that is not complete is not left lying about. It is closed only when no write to it is under way: its descriptor may be another file's then. */
+  #discard(file: OutFile): void {
+    if (file.writing > 0 || file.fd === undefined) return;
+    try {
+      this.#close(file);
+      unlinkSync(this.#task.target.at(file.entry.path));
+    } catch (error) {
+      systemCode(error);
+    }
+  }
+
+  #close(file: OutFile): void {
+    const { fd } = file;
+    file.fd = undefined;
+    this.#open.delete(file);
+    if (fd !== undefined) closeSync(fd);
+  }
+}

@@ -1,0 +1,217 @@
+import { DmaasError } from '../errors.ts';
+import type { RunOptions } from '../events.ts';
+import type { Finding } from '../model.ts';
+import type { OperationId } from '../operation.ts';
+import type { BlobId } from '../repository/blob.ts';
+import type { Repository } from '../repository/repository.ts';
+import { compareTree } from './compare.ts';
+import { VolumeFindings } from './findings.ts';
+import { ROOT } from './paths.ts';
+import { populateDevice } from './populate-device.ts';
+import { isLinkToEarlier, populateFiles } from './populate-files.ts';
+import { populateLinks } from './populate-links.ts';
+import { errorCode, loadPosix, REDUCED, type Fidelity, type Posix } from './posix.ts';
+import { Problems } from './problems.ts';
+import { RestoreMarker, type Checkpoint } from './restore-marker.ts';
+import { Target } from './target.ts';
+import type { Entry } from './tree-format.ts';
+import { TreeReader } from './tree-reader.ts';
+import { readVolume, type Volume, type VolumeMode } from './volume-node.ts';
+
+export interface PopulateOptions {
+  /** What messages and events call the volume: the name of its claim. */
+  readonly name: string;
+  /** An empty directory (`lost+found` does not count), or an empty device. */
+  readonly path: string;
+  readonly mode: VolumeMode;
+  readonly repository: Repository;
+  /** The volume node. */
+  readonly root: BlobId;
+  /** A run that was interrupted is taken up again under the same id. */
+  readonly operation: OperationId;
+  /** Makes device nodes, which give access to the machine's devices to whoever may use the volume. */
+  readonly allowDevices?: boolean;
+  readonly fidelity?: Fidelity;
+  /** Called when all is done and checked, before the target stops to look unfinished: what this records is then known even if the process dies. */
+  readonly record?: (result: PopulateResult) => Promise<void>;
+}
+
+export interface PopulateResult {
+  readonly files: number;
+  readonly entries: number;
+  readonly bytes: number;
+  readonly findings: readonly Finding[];
+}
+
+/** What is between two checkpoints at most. */
+const CHECKPOINT_BYTES = 512 << 20;
+const PROGRESS_BYTES = 1 << 20;
+
+/**
+ * Fills an empty volume from the repository and checks it afterwards. What could not be restored or kept is a finding; the rest is done. Whatever
+ * the backup holds, nothing outside of the target is touched. Throws PREFLIGHT_FAILED, with nothing changed, when the target is not fit.
+ */
+export async function populateVolume(options: PopulateOptions, run: RunOptions): Promise<PopulateResult> {
+  const { name, mode, repository, root } = options;
+  const opts = run.signal === undefined ? {} : { signal: run.signal };
+  const volume = await readVolume(repository, root, opts);
+  if (volume.mode !== mode) {
+    throw new DmaasError('PREFLIGHT_FAILED', `${name}: the backup is of a ${volume.mode} volume, the target is a ${mode} volume`);
+  }
+  const findings = new VolumeFindings(run.emit, name);
+  const native = options.fidelity === 'reduced' ? undefined : loadPosix();
+  const onBytes = progressOf(name, volume.bytes, run);
+  if (mode === 'block') {
+    await populateDevice({ path: options.path, name, volume, repository, native, onBytes, signal: run.signal });
+    const result = { files: 0, entries: 0, bytes: volume.bytes, findings: findings.all() };
+    await options.record?.(result);
+    return result;
+  }
+  if (native === undefined) findings.add('reduced-fidelity', REDUCED.fact, 'warning', REDUCED.hint);
+  return populateTree(options, volume, { findings, native, onBytes, signal: run.signal });
+}
+
+interface TreeTools {
+  readonly findings: VolumeFindings;
+  readonly native: Posix | undefined;
+  readonly onBytes: (bytes: number) => void;
+  readonly signal: AbortSignal | undefined;
+}
+
+async function populateTree(
+  options: PopulateOptions,
+  volume: Volume,
+  { findings, native, onBytes, signal }: TreeTools,
+): Promise<PopulateResult> {
+  const { name, path, repository, root, operation, allowDevices = false } = options;
+  const target = openTarget(path, name, native);
+  try {
+    const marker = new RestoreMarker(target.rootFd, operation, root, name);
+    const problems = new Problems();
+    const tree = new TreeReader(repository, volume.top, signal === undefined ? {} : { signal });
+    const totals = new Totals(volume);
+    const shared = { target, tree, native, problems, signal };
+    const checkpoints = new Checkpoints(marker, () => {
+      sync(target, native, name);
+    });
+    await populateFiles({
+      ...shared,
+      repository,
+      resumed: marker.resumed,
+      onCheckpoint: (checkpoint) => {
+        checkpoints.reached(checkpoint);
+      },
+      onBytes: (bytes) => {
+        checkpoints.add(bytes);
+        onBytes(bytes);
+      },
+      onEntry: (entry) => {
+        totals.add(entry);
+      },
+    });
+    totals.check();
+    await populateLinks({ ...shared, allowDevices });
+    sync(target, native, name);
+    await compareTree({ ...shared, path, findings, skip: [marker.name] });
+    const { files, entries, bytes } = volume;
+    const result = { files, entries, bytes, findings: findings.all() };
+    await options.record?.(result);
+    marker.remove();
+    if (totals.root !== undefined) target.setMtime({ path: ROOT, mtimeNs: totals.root.mtimeNs });
+    sync(target, native, name);
+    return result;
+  } finally {
+    target.close();
+  }
+}
+
+function openTarget(path: string, name: string, native: Posix | undefined): Target {
+  try {
+    return new Target(path, native);
+  } catch (error) {
+    const code = errorCode(error);
+    if (code === undefined) throw error;
+    throw new DmaasError('PREFLIGHT_FAILED', `${name}: the directory ${path} cannot be opened (${code})`, { cause: error });
+  }
+}
+
+/** Files that were written without native calls have been made durable one by one. */
+function sync(target: Target, native: Posix | undefined, name: string): void {
+  try {
+    native?.syncFileSystem(target.rootFd);
+  } catch (error) {
+    const code = errorCode(error);
+    if (code === undefined) throw error;
+    throw new DmaasError('MOVER_FAILED', `${name}: what was written cannot be made durable (${code})`, { cause: error });
+  }
+}
+
+/** Saves how far the restore has come, each time enough has been written to be worth it. */
+class Checkpoints {
+  readonly #marker: RestoreMarker;
+  readonly #sync: () => void;
+  #bytes = 0;
+
+  constructor(marker: RestoreMarker, sync: () => void) {
+    this.#marker = marker;
+    this.#sync = sync;
+  }
+
+  add(bytes: number): void {
+    this.#bytes += bytes;
+  }
+
+  reached(checkpoint: Checkpoint): void {
+    if (this.#bytes < CHECKPOINT_BYTES) return;
+    this.#sync();
+    this.#marker.save(checkpoint);
+    this.#bytes = 0;
+  }
+}
+
+/** A tree must hold what its volume node says: a backup that claims a gigabyte does not get to write a thousand. */
+class Totals {
+  readonly #volume: Volume;
+  readonly #groups = new Set<bigint>();
+  #files = 0;
+  #entries = 0;
+  #bytes = 0;
+  #root: Entry | undefined;
+
+  constructor(volume: Volume) {
+    this.#volume = volume;
+  }
+
+  get root(): Entry | undefined {
+    return this.#root;
+  }
+
+  add(entry: Entry): void {
+    if (entry.path.length === 0) this.#root = entry;
+    this.#entries += 1;
+    if (entry.type === 'file') this.#files += 1;
+    if (!isLinkToEarlier(entry, this.#groups)) this.#bytes += entry.size;
+    const { files, entries, bytes } = this.#volume;
+    if (this.#files > files || this.#entries > entries || this.#bytes > bytes) throw wrongTotals();
+  }
+
+  check(): void {
+    const { files, entries, bytes } = this.#volume;
+    if (this.#files !== files || this.#entries !== entries || this.#bytes !== bytes) throw wrongTotals();
+  }
+}
+
+function wrongTotals(): DmaasError {
+  return new DmaasError('REPOSITORY_CORRUPT', 'the backed-up tree is malformed: it does not hold as much as its volume says');
+}
+
+function progressOf(volume: string, total: number, { emit }: RunOptions): (bytes: number) => void {
+  let done = 0;
+  let told = 0;
+  return (bytes) => {
+    done += bytes;
+    if (done - told < PROGRESS_BYTES && done < total) return;
+    told = done;
+    emit({ type: 'bytes', volume, done, total, added: 0 });
+  };
+}

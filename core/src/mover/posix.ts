@@ -1,0 +1,214 @@
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { constants } from 'node:os';
+
+/**
+ * What Linux offers and Node does not, called in libc through koffi. The one module with native calls. Paths are bytes, symlinks are
+ * never followed at the end of a path, and failures are thrown as Node throws its own: an Error with `code`, e.g. `ENOSPC`.
+ *
+ * koffi is a package whose native half is one file, `koffi.node`. A bundle has no packages: there, the file of the image's
+ * C library (`@koromix/koffi-linux-<arch>/linux_<arch>/koffi.node`; `musl_<arch>` on musl) must lie beside the bundle.
+ */
+export interface Posix {
+  /** Names of the extended attributes; none where the file system keeps none. */
+  listXattrs(path: Buffer): Buffer[];
+  /** Undefined when it is gone, or larger than 64 KiB. */
+  getXattr(path: Buffer, name: Buffer): Buffer | undefined;
+  setXattr(path: Buffer, name: Buffer, value: Buffer): void;
+  removeXattr(path: Buffer, name: Buffer): void;
+  /** Sets the time of modification, exactly; the time of access stays. */
+  setMtime(path: Buffer, mtimeNs: bigint): void;
+  /** `mode` with the type of the file in it. */
+  makeNode(path: Buffer, mode: number, device?: { readonly major: number; readonly minor: number }): void;
+  /** The next offset at or after `offset` that holds data; -1 when there is none. */
+  seekData(fd: number, offset: number): number;
+  /** The next offset at or after `offset` that lies in a hole; the end of the file counts as one. */
+  seekHole(fd: number, offset: number): number;
+  /** Size of a file or a block device. */
+  seekEnd(fd: number): number;
+  /** chattr(1)'s flags, or undefined where the file system has none. */
+  inodeFlags(fd: number): number | undefined;
+  /** Makes a range read as zeros, without writing them if that is possible. */
+  punchHole(fd: number, offset: number, length: number): void;
+  /** Makes everything written to the file system of this file durable. */
+  syncFileSystem(fd: number): void;
+}
+
+/** `reduced` does without native calls, as happens by itself where they cannot be had. */
+export type Fidelity = 'full' | 'reduced';
+
+/** What is then lost, as a finding says it. */
+export const REDUCED = {
+  fact: 'native calls are not available here: extended attributes, ACLs, holes of files, FIFOs, sockets and device nodes are not kept, times to the microsecond only',
+  hint: 'use the mover image, whose koffi.node fits its C library',
+} as const;
+
+let loaded: { readonly posix: Posix | undefined } | undefined;
+
+/** The native calls, or undefined where they cannot be had (no koffi for this platform, no libc). */
+export function loadPosix(): Posix | undefined {
+  if (loaded === undefined) {
+    const koffi = process.platform === 'linux' ? loadKoffi() : undefined;
+    loaded = { posix: koffi === undefined ? undefined : bind(koffi) };
+  }
+  return loaded.posix;
+}
+
+type NativeFunction = (...args: readonly (number | bigint | Buffer | null)[]) => number;
+
+/** The two of koffi's functions that are used. */
+interface Koffi {
+  load(library: null): { func(name: string, result: string, parameters: readonly string[]): NativeFunction };
+  errno(): number;
+}
+
+function loadKoffi(): Koffi | undefined {
+  // Not an import: a bundler would take the package in, and lose its native half.
+  const require = createRequire(import.meta.url);
+  const beside = new URL('koffi.node', import.meta.url).pathname;
+  try {
+    return (existsSync(beside) ? require(beside) : require('koffi')) as Koffi;
+  } catch {
+    return undefined;
+  }
+}
+
+const AT_FDCWD = -100;
+const AT_SYMLINK_NOFOLLOW = 0x100;
+const UTIME_OMIT = (1n << 30n) - 2n;
+const SEEK = { end: 2, data: 3, hole: 4 } as const;
+const FS_IOC_GETFLAGS = 0x8008_6601;
+const FALLOC_FL_KEEP_SIZE_PUNCH_HOLE = 0x01 | 0x02;
+const MAX_XATTR_BYTES = 64 << 10;
+const NS = 1_000_000_000n;
+
+function bind(koffi: Koffi): Posix {
+  const libc = koffi.load(null);
+  const bytes = 'uint8 *';
+  const llistxattr = libc.func('llistxattr', 'int64', [bytes, bytes, 'uint64']);
+  const lgetxattr = libc.func('lgetxattr', 'int64', [bytes, bytes, bytes, 'uint64']);
+  const lsetxattr = libc.func('lsetxattr', 'int', [bytes, bytes, bytes, 'uint64', 'int']);
+  const lremovexattr = libc.func('lremovexattr', 'int', [bytes, bytes]);
+  const utimensat = libc.func('utimensat', 'int', ['int', bytes, bytes, 'int']);
+  const mknodat = libc.func('mknodat', 'int', ['int', bytes, 'uint32', 'uint64']);
+  const lseek = libc.func('lseek', 'int64', ['int', 'int64', 'int']);
+  const ioctl = libc.func('ioctl', 'int', ['int', 'uint64', bytes]);
+  const fallocate = libc.func('fallocate', 'int', ['int', 'int', 'int64', 'int64']);
+  const syncfs = libc.func('syncfs', 'int', ['int']);
+
+  const names = Buffer.alloc(MAX_XATTR_BYTES);
+  const value = Buffer.alloc(MAX_XATTR_BYTES);
+  const failed = (call: string): string => errorName(koffi.errno(), call);
+  const check = (result: number, call: string): void => {
+    if (result < 0) throw systemError(failed(call), call);
+  };
+  const seek = (fd: number, offset: number, whence: number): number => {
+    const at = lseek(fd, offset, whence);
+    if (at >= 0) return at;
+    const code = failed('lseek');
+    if (code === 'ENXIO') return -1;
+    // A file system that knows no holes: everything is data.
+    if (code === 'EINVAL' && whence === SEEK.data) return offset;
+    if (code === 'EINVAL' && whence === SEEK.hole) return Number.MAX_SAFE_INTEGER;
+    throw systemError(code, 'lseek');
+  };
+
+  return {
+    listXattrs(path) {
+      const length = llistxattr(cString(path), names, names.length);
+      if (length < 0) {
+        const code = failed('llistxattr');
+        if (isUnsupported(code)) return [];
+        throw systemError(code, 'llistxattr');
+      }
+      const list: Buffer[] = [];
+      for (let start = 0, end = names.indexOf(0); start < length; start = end + 1, end = names.indexOf(0, start)) {
+        list.push(Buffer.from(names.subarray(start, end)));
+      }
+      return list;
+    },
+    getXattr(path, name) {
+      const length = lgetxattr(cString(path), cString(name), value, value.length);
+      if (length >= 0) return Buffer.from(value.subarray(0, length));
+      const code = failed('lgetxattr');
+      if (code === 'ENODATA' || code === 'ERANGE' || code === 'E2BIG' || isUnsupported(code)) return undefined;
+      throw systemError(code, 'lgetxattr');
+    },
+    setXattr(path, name, to) {
+      check(lsetxattr(cString(path), cString(name), to, to.length, 0), 'lsetxattr');
+    },
+    removeXattr(path, name) {
+      check(lremovexattr(cString(path), cString(name)), 'lremovexattr');
+    },
+    setMtime(path, mtimeNs) {
+      const times = Buffer.alloc(32);
+      times.writeBigInt64LE(UTIME_OMIT, 8);
+      const ns = ((mtimeNs % NS) + NS) % NS;
+      times.writeBigInt64LE((mtimeNs - ns) / NS, 16);
+      times.writeBigInt64LE(ns, 24);
+      check(utimensat(AT_FDCWD, cString(path), times, AT_SYMLINK_NOFOLLOW), 'utimensat');
+    },
+    makeNode(path, mode, device) {
+      check(mknodat(AT_FDCWD, cString(path), mode, device === undefined ? 0n : deviceNumber(device.major, device.minor)), 'mknodat');
+    },
+    seekData: (fd, offset) => seek(fd, offset, SEEK.data),
+    seekHole: (fd, offset) => seek(fd, offset, SEEK.hole),
+    seekEnd: (fd) => seek(fd, 0, SEEK.end),
+    inodeFlags(fd) {
+      const flags = Buffer.alloc(8);
+      return ioctl(fd, FS_IOC_GETFLAGS, flags) < 0 ? undefined : flags.readUInt32LE(0);
+    },
+    punchHole(fd, offset, length) {
+      check(fallocate(fd, FALLOC_FL_KEEP_SIZE_PUNCH_HOLE, offset, length), 'fallocate');
+    },
+    syncFileSystem(fd) {
+      check(syncfs(fd), 'syncfs');
+    },
+  };
+}
+
+function cString(bytes: Buffer): Buffer {
+  const terminated = Buffer.allocUnsafe(bytes.length + 1);
+  terminated.set(bytes);
+  terminated[bytes.length] = 0;
+  return terminated;
+}
+
+/** A device number as Linux packs it: minor's low byte, major's low 12 bits, then the rest of both. */
+export function deviceNumber(major: number, minor: number): bigint {
+  const [a, b] = [BigInt(major), BigInt(minor)];
+  return (b & 0xffn) | ((a & 0xfffn) << 8n) | ((b & ~0xffn) << 12n) | ((a & ~0xfffn) << 32n);
+}
+
+export function splitDeviceNumber(number: bigint): { readonly major: number; readonly minor: number } {
+  return {
+    major: Number(((number >> 8n) & 0xfffn) | ((number >> 32n) & 0xffff_f000n)),
+    minor: Number((number & 0xffn) | ((number >> 12n) & 0xffff_ff00n)),
+  };
+}
+
+export function isUnsupported(code: string | undefined): boolean {
+  return code === 'ENOTSUP' || code === 'EOPNOTSUPP' || code === 'ENOSYS' || code === 'ENOTTY';
+}
+
+/** The code of an error of the operating system, e.g. `ENOENT`; undefined when it is no such error. */
+export function errorCode(error: unknown): string | undefined {
+  const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
+  return code !== undefined && /^E[A-Z0-9]+$/.test(code) ? code : undefined;
+}
+
+/** As `errorCode`, but whatever is no error of the operating system is thrown on: it is nobody's fault here. */
+export function systemCode(error: unknown): string {
+  const code = errorCode(error);
+  if (code === undefined) throw error;
+  return code;
+}
+
+function errorName(errno: number, call: string): string {
+  const name = Object.entries(constants.errno).find(([, number]) => number === errno)?.[0];
+  return name ?? `E${call.toUpperCase()}${errno}`;
+}
+
+function systemError(code: string, syscall: string): Error {
+  return Object.assign(new Error(`${code}: ${syscall}`), { code, syscall });
+}

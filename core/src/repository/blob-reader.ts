@@ -1,0 +1,263 @@
+import { DmaasError, throwIfCancelled } from '../errors.ts';
+import type { CallOptions, ObjectStore } from '../store/object-store.ts';
+import type { BlobIndex, Entry } from './blob-index.ts';
+import type { BlobId } from './blob.ts';
+import { damaged } from './damage.ts';
+import type { RepositoryKeys } from './key-set.ts';
+import { blobOf, openFramePayload, packKey } from './pack-reader.ts';
+import { forEachParallel } from './parallel.ts';
+import { Slots } from './slots.ts';
+
+/** Frames that lie together are fetched together, up to this size and across gaps this wide: bytes read in vain cost less than another round trip. */
+const RANGE_BYTES = 4 << 20;
+const GAP_BYTES = 1 << 20;
+/** Requests in flight, and bytes of them. */
+const MAX_REQUESTS = 8;
+const MAX_BYTES_IN_FLIGHT = 48 << 20;
+const CACHE_BYTES = 32 << 20;
+
+export interface ReadManyOptions extends CallOptions {
+  /** Takes what cannot be read, so that the rest is still delivered. Without it the first such blob ends the call. */
+  readonly onUnreadable?: (i: number, error: DmaasError) => void;
+}
+
+export type Deliver = (i: number, data: Uint8Array) => Promise<void> | void;
+
+/** Asked when the index does not name these. It may add to the index; what stays unknown is asked of the reader it returns. */
+export type Learn = (unknown: readonly BlobId[], opts: CallOptions) => Promise<BlobReader | undefined>;
+
+/** One request: frames of a pack. `from` and `to` bound the places in the plan's order that it serves. */
+interface PlannedRange {
+  readonly offset: number;
+  length: number;
+  readonly from: number;
+  to: number;
+}
+
+/** Reads blobs out of packs. Whatever it returns has the content its id says. */
+export class BlobReader {
+  readonly #store: ObjectStore;
+  readonly #keys: RepositoryKeys;
+  readonly #index: BlobIndex;
+  readonly #learn: Learn;
+  readonly #cache = new FrameCache(CACHE_BYTES);
+
+  constructor(store: ObjectStore, keys: RepositoryKeys, index: BlobIndex, learn: Learn = () => Promise.resolve(undefined)) {
+    this.#store = store;
+    this.#keys = keys;
+    this.#index = index;
+    this.#learn = learn;
+  }
+
+  /** Whether its index names all of them. */
+  knows(ids: readonly BlobId[]): boolean {
+    return ids.every((id) => this.#index.has(id));
+  }
+
+  async read(id: BlobId, opts: CallOptions = {}): Promise<Uint8Array> {
+    const other = this.#index.has(id) ? undefined : await this.#learn([id], opts);
+    // A copy: the caller may write into it, and it does not keep the whole frame alive.
+    return Uint8Array.prototype.slice.call(await this.#readAny(id, opts, other));
+  }
+
+  async readMany(ids: readonly BlobId[], deliver: Deliver, opts: ReadManyOptions = {}): Promise<void> {
+    const unknown = ids.filter((id) => !this.#index.has(id));
+    const other = unknown.length === 0 ? undefined : await this.#learn(unknown, opts);
+    const missing: number[] = [];
+    const entries = Uint32Array.from(ids, (id, i) => {
+      const entry = this.#index.find(id);
+      if (entry === undefined) missing.push(i);
+      return entry ?? 0;
+    });
+    for (const i of missing) await this.#deliverAny(i, ids[i] as BlobId, deliver, opts, other);
+    const unplanned = new Set(missing);
+    const order = Uint32Array.from(ids.keys()).filter((i) => !unplanned.has(i));
+    order.sort((a, b) => this.#index.compare(entries[a] as Entry, entries[b] as Entry));
+    const budget = new Slots(MAX_BYTES_IN_FLIGHT);
+    await forEachParallel(this.#plan(order, entries), MAX_REQUESTS, async (range) => {
+      await budget.acquire(range.length);
+      try {
+        await this.#readRange(range, order, entries, ids, deliver, opts);
+      } finally {
+        budget.release(range.length);
+      }
+    });
+  }
+
+  /** Ranges over `order`, which holds places in `ids` in the order in which their blobs lie in packs. */
+  *#plan(order: Uint32Array, entries: Uint32Array): Generator<PlannedRange> {
+    let range: PlannedRange | undefined;
+    let pack: unknown;
+    for (let at = 0; at < order.length; at++) {
+      const entry = entries[order[at] as number] as Entry;
+      const offset = this.#index.offset(entry);
+      const end = offset + this.#index.length(entry);
+      if (range !== undefined && this.#index.pack(entry) === pack && canJoin(range, offset, end)) {
+        range.length = Math.max(range.length, end - range.offset);
+        range.to = at + 1;
+      } else {
+        if (range !== undefined) yield range;
+        pack = this.#index.pack(entry);
+        range = { offset, length: end - offset, from: at, to: at + 1 };
+      }
+    }
+    if (range !== undefined) yield range;
+  }
+
+  async #readRange(
+    range: PlannedRange,
+    order: Uint32Array,
+    entries: Uint32Array,
+    ids: readonly BlobId[],
+    deliver: Deliver,
+    opts: ReadManyOptions,
+  ): Promise<void> {
+    const entryAt = (at: number) => entries[order[at] as number] as Entry;
+    const pack = this.#index.pack(entryAt(range.from));
+    const bytes = await orDamage(this.#fetch(packKey(pack.id), range, opts));
+    let frame: Entry | undefined;
+    let payload: Uint8Array | DmaasError = new Uint8Array(0);
+    for (let at = range.from; at < range.to; at++) {
+      throwIfCancelled(opts.signal);
+      const i = order[at] as number;
+      const id = ids[i] as BlobId;
+      const entry = entryAt(at);
+      if (frame === undefined || !this.#index.sameFrame(frame, entry)) {
+        frame = entry;
+        const start = this.#index.offset(entry) - range.offset;
+        payload = DmaasError.is(bytes)
+          ? bytes
+          : await orDamage(openFramePayload(this.#keys, bytes.subarray(start, start + this.#index.length(entry)), packKey(pack.id)));
+      }
+      const data = DmaasError.is(payload) ? payload : this.#blobIn(payload, entry, id);
+      if (DmaasError.is(data)) await this.#deliverAny(i, id, deliver, opts);
+      else await deliver(i, data);
+    }
+  }
+
+  #blobIn(payload: Uint8Array, entry: Entry, id: BlobId): Uint8Array | DmaasError {
+    try {
+      return blobOf(this.#keys, payload, this.#index.inner(entry, id), this.#index.pack(entry));
+    } catch (e) {
+      if (isDamage(e)) return e;
+      throw e;
+    }
+  }
+
+  async #deliverAny(i: number, id: BlobId, deliver: Deliver, opts: ReadManyOptions, other?: BlobReader): Promise<void> {
+    const data = await orDamage(this.#readAny(id, opts, other));
+    if (!DmaasError.is(data)) await deliver(i, data);
+    else if (opts.onUnreadable !== undefined) opts.onUnreadable(i, data);
+    else throw data;
+  }
+
+  /** From any of its copies; from each a second time, in case it was the way and not the store that damaged it. */
+  async #readAny(id: BlobId, opts: CallOptions, other?: BlobReader): Promise<Uint8Array> {
+    const entries = [...this.#index.copies(id)];
+    if (entries.length === 0) {
+      if (other === undefined) throw unknownBlob(id);
+      return other.#readAny(id, opts);
+    }
+    let damage: unknown;
+    for (const entry of [...entries, ...entries]) {
+      const pack = this.#index.pack(entry);
+      const frame = `${pack.id}:${String(this.#index.offset(entry))}`;
+      try {
+        const payload = await this.#cache.get(frame, () => this.#loadFrame(entry, opts));
+        return blobOf(this.#keys, payload, this.#index.inner(entry, id), pack);
+      } catch (e) {
+        if (!isDamage(e)) throw e;
+        this.#cache.drop(frame);
+        damage = e;
+      }
+    }
+    throw damage;
+  }
+
+  async #loadFrame(entry: Entry, opts: CallOptions): Promise<Uint8Array> {
+    const key = packKey(this.#index.pack(entry).id);
+    const frame = await this.#fetch(key, { offset: this.#index.offset(entry), length: this.#index.length(entry) }, opts);
+    return openFramePayload(this.#keys, frame, key);
+  }
+
+  async #fetch(key: string, range: { readonly offset: number; readonly length: number }, opts: CallOptions): Promise<Uint8Array> {
+    const { offset, length } = range;
+    const bytes = await this.#store.get(key, { ...(opts.signal && { signal: opts.signal }), range: { offset, length } });
+    if (bytes === undefined) throw damaged(key, 'it is missing');
+    if (bytes.length !== length) throw damaged(key, 'the store returned a part of it that was not asked for');
+    return bytes;
+  }
+}
+
+function canJoin(range: PlannedRange, offset: number, end: number): boolean {
+  const isInside = end <= range.offset + range.length;
+  return isInside || (offset - (range.offset + range.length) <= GAP_BYTES && end - range.offset <= RANGE_BYTES);
+}
+
+/** Whether the object is at fault, and not the way to it: another copy may do. */
+function isDamage(e: unknown): e is DmaasError {
+  return DmaasError.is(e, 'REPOSITORY_CORRUPT') || DmaasError.is(e, 'STORE_RANGE');
+}
+
+/** Damage as a value, other errors thrown. */
+async function orDamage<T>(result: Promise<T>): Promise<T | DmaasError> {
+  try {
+    return await result;
+  } catch (e) {
+    if (isDamage(e)) return e;
+    throw e;
+  }
+}
+
+function unknownBlob(id: BlobId): DmaasError {
+  return new DmaasError('REPOSITORY_CORRUPT', `the blob ${id} is in no index segment and in no pack`, {
+    hint: 'verify the repository: it says which backups are affected',
+    details: { blob: id },
+  });
+}
+
+/** Decoded frames, least recently used first out: neighbouring nodes lie in one frame. */
+class FrameCache {
+  readonly #limit: number;
+  readonly #frames = new Map<string, { readonly payload: Promise<Uint8Array>; bytes: number }>();
+  #bytes = 0;
+
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  async get(key: string, load: () => Promise<Uint8Array>): Promise<Uint8Array> {
+    const known = this.#frames.get(key);
+    if (known !== undefined) {
+      this.#frames.delete(key);
+      this.#frames.set(key, known);
+      return known.payload;
+    }
+    const frame = { payload: load(), bytes: 0 };
+    this.#frames.set(key, frame);
+    try {
+      const payload = await frame.payload;
+      if (this.#frames.get(key) === frame) {
+        frame.bytes = payload.length;
+        this.#bytes += payload.length;
+        this.#evict();
+      }
+      return payload;
+    } catch (e) {
+      if (this.#frames.get(key) === frame) this.drop(key);
+      throw e;
+    }
+  }
+
+  drop(key: string): void {
+    this.#bytes -= this.#frames.get(key)?.bytes ?? 0;
+    this.#frames.delete(key);
+  }
+
+  #evict(): void {
+    for (const key of this.#frames.keys()) {
+      if (this.#bytes <= this.#limit) return;
+      this.drop(key);
+    }
+  }
+}

@@ -1,0 +1,184 @@
+import { isDeepStrictEqual } from 'node:util';
+import { z } from 'zod';
+import { DmaasError } from '../errors.ts';
+import type { CallOptions, ObjectStore } from '../store/object-store.ts';
+import { LIMITS } from './blob.ts';
+import type { ChunkerParameters } from './chunker.ts';
+import { damaged, needsNewer } from './damage.ts';
+import { newKeySet, RepositoryKeys, unwrapKeySet, wrapKeySet, wrapSchema, type KeySet, type Wrap } from './key-set.ts';
+import type { Random } from './keys.ts';
+import { mapAhead } from './parallel.ts';
+import { encodeHeader, FORMAT_VERSION, OBJECT_TYPE } from './sealed.ts';
+import { parseStored } from './stored-json.ts';
+
+export const CONFIG_KEY = 'dmaas.json';
+export const WRAPS = 'keys/';
+const MAGIC = 'dmaas-repository';
+/** `dmaas.json` is sealed with the keys that the repository was made with, as it is never written again. */
+const CONFIG_EPOCH = 1;
+
+export interface RepositoryParameters {
+  readonly chunker: ChunkerParameters;
+  /** Sizes of packs, bytes. */
+  readonly packBytes: number;
+  readonly nodePackBytes: number;
+}
+
+export const DEFAULT_PARAMETERS: RepositoryParameters = {
+  chunker: { min: 256 << 10, average: 1 << 20, max: 4 << 20, block: 128 << 10 },
+  packBytes: 32 << 20,
+  nodePackBytes: 8 << 20,
+};
+
+const size = z.number().int().positive();
+const packSize = size.min(1024).max(LIMITS.pack);
+const parametersSchema = z.looseObject({
+  chunker: z
+    .looseObject({ min: size.min(64), average: size, max: size.max(LIMITS.blob), block: size.min(512).max(LIMITS.blob) })
+    .refine(({ min, average, max }) => min <= average && average <= max && Number.isInteger(Math.log2(average))),
+  packBytes: packSize,
+  nodePackBytes: packSize,
+});
+
+/** What decides whether this version may read the rest. */
+const envelopeSchema = z.looseObject({
+  magic: z.literal(MAGIC),
+  formatVersion: size,
+  minReader: size,
+  required: z.array(z.string()),
+});
+const plainSchema = envelopeSchema.extend({
+  optional: z.array(z.string()),
+  repositoryId: z.string().regex(/^[0-9a-f]{32}$/),
+  createdAt: z.string(),
+  keys: z.array(wrapSchema),
+  sealed: z.base64(),
+});
+const sealedSchema = z.looseObject({ parameters: parametersSchema });
+
+/** An object under `keys/`. */
+const wrapObjectSchema = z.looseObject({ repositoryId: z.string(), wrap: wrapSchema });
+
+/** An opened `dmaas.json`. */
+export interface RepositoryConfig {
+  readonly keys: RepositoryKeys;
+  readonly id: string;
+  readonly parameters: RepositoryParameters;
+  readonly wraps: readonly Wrap[];
+}
+
+export interface NewConfig {
+  readonly config: RepositoryConfig;
+  /** The objects to write, `dmaas.json` last. */
+  readonly objects: readonly { readonly key: string; readonly body: Uint8Array }[];
+}
+
+export function makeConfig(unlock: Uint8Array, parameters: RepositoryParameters, random: Random, now: Date): NewConfig {
+  const checked = parametersSchema.safeParse(parameters);
+  if (!checked.success) throw new DmaasError('INTERNAL', 'the parameters of the repository are not valid', { cause: checked.error });
+  const repositoryId = random(16);
+  const keySet = newKeySet(random);
+  const keys = new RepositoryKeys(keySet, repositoryId);
+  const wrap = wrapKeySet(keySet, unlock, repositoryId, random);
+  const id = Buffer.from(repositoryId).toString('hex');
+  const identity = {
+    magic: MAGIC,
+    formatVersion: FORMAT_VERSION,
+    minReader: FORMAT_VERSION,
+    required: [],
+    optional: [],
+    repositoryId: id,
+    createdAt: `${now.toISOString().slice(0, 19)}Z`,
+  };
+  const sealed = configCipher(keys).seal(0, Buffer.from(JSON.stringify({ ...identity, parameters })), random);
+  const plain = { ...identity, keys: [wrap], sealed: sealed.toString('base64') };
+  return {
+    config: { keys, id, parameters, wraps: [wrap] },
+    objects: [
+      { key: WRAPS + wrap.id, body: jsonBytes({ repositoryId: id, wrap }) },
+      { key: CONFIG_KEY, body: jsonBytes(plain) },
+    ],
+  };
+}
+
+/** Opens the repository's identity with a key; undefined when there is none. */
+export async function loadConfig(store: ObjectStore, unlock: Uint8Array, opts: CallOptions): Promise<RepositoryConfig | undefined> {
+  const object = await store.get(CONFIG_KEY, opts);
+  if (object === undefined) return undefined;
+  if (object.length > LIMITS.config) throw damaged(CONFIG_KEY, 'it is too large');
+  const { minReader, required } = parseStored(object, envelopeSchema, CONFIG_KEY);
+  if (minReader > FORMAT_VERSION || required.length > 0) throw needsNewer(CONFIG_KEY);
+  const plain = parseStored(object, plainSchema, CONFIG_KEY);
+  const repositoryId = Buffer.from(plain.repositoryId, 'hex');
+  const keys = new RepositoryKeys(await findKeySet(store, unlock, plain, opts), repositoryId);
+  const sealed = configCipher(keys).open(0, Buffer.from(plain.sealed, 'base64'));
+  const { parameters, ...identity } = parseStored(sealed, sealedSchema, CONFIG_KEY);
+  const { keys: wraps, sealed: _, ...claimed } = plain;
+  if (!isDeepStrictEqual(identity, claimed)) throw damaged(CONFIG_KEY, 'its readable part is not what was sealed');
+  return { keys, id: plain.repositoryId, parameters, wraps };
+}
+
+/** The newest key set that `unlock` opens. Each stands in two places at first, `dmaas.json` and `keys/`; later ones, after a rotation, only in `keys/`. */
+async function findKeySet(store: ObjectStore, unlock: Uint8Array, config: z.infer<typeof plainSchema>, opts: CallOptions): Promise<KeySet> {
+  const repositoryId = Buffer.from(config.repositoryId, 'hex');
+  const found: KeySet[] = [];
+  let damage: Error | undefined;
+  const attempt = (wrap: Wrap, key: string) => {
+    try {
+      const keySet = unwrapKeySet(wrap, unlock, repositoryId, key);
+      if (keySet !== undefined) found.push(keySet);
+      return keySet !== undefined;
+    } catch (e) {
+      damage = e as Error;
+      return false;
+    }
+  };
+  const opened = new Set(config.keys.filter((wrap) => attempt(wrap, CONFIG_KEY)).map((wrap) => WRAPS + wrap.id));
+  for await (const { key, wrap, error } of listWraps(store, config.repositoryId, opts, opened)) {
+    if (wrap !== undefined) attempt(wrap, key);
+    else damage ??= error as Error;
+  }
+  const newest = found.reduce<KeySet | undefined>((best, set) => (best && best.epochs.length >= set.epochs.length ? best : set), undefined);
+  if (newest !== undefined) return newest;
+  if (damage !== undefined) throw damage;
+  throw new DmaasError('REPOSITORY_KEY', `the key does not open the repository at ${store.location}`, {
+    hint: 'use the key that the repository was made with',
+  });
+}
+
+interface ListedWrap {
+  readonly key: string;
+  readonly wrap?: Wrap;
+  readonly error?: unknown;
+}
+
+/** The wrapped keys under `keys/` that belong to this repository; with `error` instead of a wrap, those that cannot be read. */
+export async function* listWraps(
+  store: ObjectStore,
+  repositoryId: string,
+  opts: CallOptions,
+  except: ReadonlySet<string> = new Set(),
+): AsyncGenerator<ListedWrap> {
+  const listed: string[] = [];
+  for await (const { key, size: bytes } of store.list(WRAPS, opts)) if (!except.has(key) && bytes <= LIMITS.config) listed.push(key);
+  const read = async (key: string): Promise<ListedWrap> => {
+    const object = await store.get(key, opts);
+    if (object === undefined) return { key };
+    try {
+      const parsed = parseStored(object, wrapObjectSchema, key);
+      return { key, ...(parsed.repositoryId === repositoryId && { wrap: parsed.wrap }) };
+    } catch (error) {
+      return { key, error };
+    }
+  };
+  for await (const result of mapAhead(listed, 8, read)) if (result.wrap !== undefined || result.error !== undefined) yield result;
+}
+
+function configCipher(keys: RepositoryKeys) {
+  const header = encodeHeader(OBJECT_TYPE.config, CONFIG_EPOCH);
+  return keys.sections(header, CONFIG_KEY);
+}
+
+function jsonBytes(value: unknown): Buffer {
+  return Buffer.from(`${JSON.stringify(value, undefined, 1)}\n`);
+}

@@ -1,0 +1,69 @@
+import type { ObjectStore } from '../store/object-store.ts';
+import { encodeSegment, newSegmentKey } from './index-segment.ts';
+import type { RepositoryKeys } from './key-set.ts';
+import type { Random } from './keys.ts';
+import { joinTables, rowCount, type Table } from './table.ts';
+
+/** A segment is due when any of these is reached; what it names is not sent again after a crash. */
+const MAX_AGE_MS = 30_000;
+const MAX_BYTES = 1 << 30;
+const MAX_ROWS = 1 << 18;
+
+/** What is stored but not yet in the index for others to see. Outlives the writes of this process: what one could not flush, the next does. */
+export class Journal {
+  readonly #store: ObjectStore;
+  readonly #keys: RepositoryKeys;
+  readonly #random: Random;
+  readonly #now: () => Date;
+  readonly #onSegment: (key: string) => void;
+  #tables: Table[] = [];
+  #since = 0;
+  #flushing: Promise<void> = Promise.resolve();
+
+  constructor(store: ObjectStore, keys: RepositoryKeys, opts: { random: Random; now: () => Date; onSegment: (key: string) => void }) {
+    this.#store = store;
+    this.#keys = keys;
+    this.#random = opts.random;
+    this.#now = opts.now;
+    this.#onSegment = opts.onSegment;
+  }
+
+  /** The pack in this table is acknowledged. */
+  add(table: Table): void {
+    if (this.#tables.length === 0) this.#since = this.#now().getTime();
+    this.#tables.push(table);
+  }
+
+  get isDue(): boolean {
+    if (this.#tables.length === 0) return false;
+    const bytes = this.#tables.reduce((sum, { packs }) => sum + (packs[0]?.size ?? 0), 0);
+    const rows = this.#tables.reduce((sum, table) => sum + rowCount(table.rows), 0);
+    return this.#now().getTime() - this.#since >= MAX_AGE_MS || bytes >= MAX_BYTES || rows >= MAX_ROWS;
+  }
+
+  /** When this resolves, everything added before is in a segment. */
+  flush(): Promise<void> {
+    this.#flushing = this.#flushing.then(
+      () => this.#write(),
+      () => this.#write(),
+    );
+    return this.#flushing;
+  }
+
+  async #write(): Promise<void> {
+    const tables = this.#tables;
+    if (tables.length === 0) return;
+    this.#tables = [];
+    const since = this.#since;
+    try {
+      const key = newSegmentKey(0, this.#random);
+      const segment = encodeSegment(this.#keys, key, { table: joinTables(tables), replaces: [] }, this.#random);
+      await this.#store.put(key, segment, { ifAbsent: true });
+      this.#onSegment(key);
+    } catch (e) {
+      this.#tables = [...tables, ...this.#tables];
+      this.#since = since;
+      throw e;
+    }
+  }
+}

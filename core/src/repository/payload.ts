@@ -1,0 +1,118 @@
+import { promisify } from 'node:util';
+import { constants, zstdCompress, zstdCompressSync, zstdDecompress, zstdDecompressSync } from 'node:zlib';
+import { damaged } from './damage.ts';
+
+/** How a payload follows the codec byte. */
+const CODEC = { stored: 0, zstd: 1 } as const;
+
+const LEVEL = 1;
+/** 16 MiB: what a frame may hold, so no stored value makes a reader take a larger window. */
+const MAX_WINDOW_LOG = 24;
+/** Below this many bytes saved in a hundred, decompressing costs more than it is worth. */
+const MIN_SAVING_PERCENT = 3;
+const PROBE_BYTES = 4096;
+const PROBES = 4;
+/** Smaller payloads are quicker decompressed on the spot than handed to another thread. */
+const SYNC_LIMIT = 64 << 10;
+
+const compressAsync = promisify(zstdCompress);
+const decompressAsync = promisify(zstdDecompress);
+
+/** A packed payload is these, end to end: a codec byte, and the payload as the codec says. */
+export type Packed = readonly [codec: Uint8Array, body: Uint8Array];
+
+/** Compresses on another thread, when that helps. The result may be a view of `payload`. */
+export async function packPayload(payload: Uint8Array): Promise<Packed> {
+  return looksCompressible(payload) ? smaller(payload, await compressAsync(payload, compression(payload))) : stored(payload);
+}
+
+/** The same for small values, at once. */
+export function packPayloadSync(payload: Uint8Array): Buffer {
+  return Buffer.concat(smaller(payload, zstdCompressSync(payload, compression(payload))));
+}
+
+/** The inverse; `key` is for messages, and nothing larger than `limit` bytes is decompressed. */
+export async function unpackPayload(packed: Buffer, limit: number, key: string): Promise<Buffer> {
+  if (packed.length <= SYNC_LIMIT) return unpackPayloadSync(packed, limit, key);
+  const size = sizeOf(packed, limit, key);
+  if (packed[0] === CODEC.stored) return packed.subarray(1);
+  return whole(await decompressAsync(packed.subarray(1), decompression(size)).catch(notZstd(key)), size, key);
+}
+
+export function unpackPayloadSync(packed: Buffer, limit: number, key: string): Buffer {
+  const size = sizeOf(packed, limit, key);
+  if (packed[0] === CODEC.stored) return packed.subarray(1);
+  try {
+    return whole(zstdDecompressSync(packed.subarray(1), decompression(size)), size, key);
+  } catch (e) {
+    return notZstd(key)(e);
+  }
+}
+
+function smaller(payload: Uint8Array, compressed: Uint8Array): Packed {
+  const isWorthIt = compressed.length <= payload.length * (1 - MIN_SAVING_PERCENT / 100);
+  return isWorthIt ? [Uint8Array.of(CODEC.zstd), compressed] : stored(payload);
+}
+
+function stored(payload: Uint8Array): Packed {
+  return [Uint8Array.of(CODEC.stored), payload];
+}
+
+/** Compresses small samples first: most data that does not compress is known by them, at a hundredth of the cost. */
+function looksCompressible(payload: Uint8Array): boolean {
+  if (payload.length <= PROBES * PROBE_BYTES) return payload.length > 0;
+  const step = Math.floor((payload.length - PROBE_BYTES) / (PROBES - 1));
+  const samples = Buffer.concat(Array.from({ length: PROBES }, (_, i) => payload.subarray(i * step, i * step + PROBE_BYTES)));
+  return zstdCompressSync(samples, compression(samples)).length < samples.length * (1 - MIN_SAVING_PERCENT / 100);
+}
+
+/** `chunkSize` as large as the result: zlib otherwise gathers it from many small buffers. */
+function compression(payload: Uint8Array) {
+  return {
+    chunkSize: payload.length + (payload.length >> 7) + 1024,
+    pledgedSrcSize: payload.length,
+    params: { [constants.ZSTD_c_compressionLevel]: LEVEL },
+  };
+}
+
+function decompression(size: number) {
+  return {
+    chunkSize: Math.max(size, 64),
+    maxOutputLength: Math.max(size, 1),
+    params: { [constants.ZSTD_d_windowLogMax]: MAX_WINDOW_LOG },
+  };
+}
+
+function sizeOf(packed: Uint8Array, limit: number, key: string): number {
+  const codec = packed[0];
+  if (codec !== CODEC.stored && codec !== CODEC.zstd) throw damaged(key, 'it is packed in a way that this format does not have');
+  const size = codec === CODEC.stored ? packed.length - 1 : contentSize(packed.subarray(1));
+  if (size === undefined) throw damaged(key, 'it does not say how large it is when decompressed');
+  if (size > limit) throw damaged(key, `it says it is ${size} bytes when decompressed, and ${limit} is the most there may be`);
+  return size;
+}
+
+function whole(payload: Buffer, size: number, key: string): Buffer {
+  if (payload.length !== size) throw damaged(key, 'it is not as large as it says when decompressed');
+  return payload;
+}
+
+function notZstd(key: string): (e: unknown) => never {
+  return (e) => {
+    throw damaged(key, 'it does not decompress', e);
+  };
+}
+
+/** The content size that a zstd frame declares (RFC 8878, 3.1.1.1). */
+function contentSize(frame: Uint8Array): number | undefined {
+  const bytes = Buffer.from(frame.buffer, frame.byteOffset, frame.length);
+  if (bytes.length < 6 || bytes.readUInt32LE(0) !== 0xfd2fb528) return undefined;
+  const descriptor = bytes.readUInt8(4);
+  const singleSegment = (descriptor >> 5) & 1;
+  const dictionaryIdBytes = [0, 1, 2, 4][descriptor & 3] as number;
+  const sizeBytes = [singleSegment, 2, 4, 8][descriptor >> 6] as number;
+  const at = 5 + (1 - singleSegment) + dictionaryIdBytes;
+  if (sizeBytes === 0 || bytes.length < at + sizeBytes) return undefined;
+  if (sizeBytes === 8) return Number(bytes.readBigUInt64LE(at));
+  return bytes.readUIntLE(at, sizeBytes) + (sizeBytes === 2 ? 256 : 0);
+}

@@ -1,0 +1,290 @@
+import { DmaasError, throwIfCancelled } from '../errors.ts';
+import type { RunOptions } from '../events.ts';
+import type { Finding } from '../model.ts';
+import type { ObjectStore } from '../store/object-store.ts';
+import { rootsOf, type Backup } from './backup-record.ts';
+import { BACKUPS, type BackupRecords } from './backups.ts';
+import type { BlobIndex } from './blob-index.ts';
+import type { BlobReader } from './blob-reader.ts';
+import { LIMITS, type BlobId } from './blob.ts';
+import { CONFIG_KEY, listWraps, type RepositoryConfig } from './config.ts';
+import { damaged } from './damage.ts';
+import type { IndexLoader } from './index-loader.ts';
+import { decodeNode } from './node.ts';
+import { checkPack, packIdOf, packKey, PACKS } from './pack-reader.ts';
+import { forEachParallel } from './parallel.ts';
+import type { PackInfo } from './table.ts';
+
+export type VerifyDepth = 'structure' | 'data';
+
+export interface VerifyParts {
+  readonly store: ObjectStore;
+  readonly config: RepositoryConfig;
+  readonly loader: IndexLoader;
+  readonly reader: BlobReader;
+  readonly records: BackupRecords;
+}
+
+const NODES_AT_ONCE = 64;
+/** Whole packs in memory. */
+const PACKS_AT_ONCE = 2;
+const NAMED_BACKUPS = 10;
+
+/** One object or blob that is not as it should be. */
+interface Fault {
+  /** What it is, e.g. `pack-damaged`. */
+  readonly code: string;
+  /** A sentence: what is wrong with which object. */
+  readonly fact: string;
+  /** Whether a blob cannot be read from there; `end` is where its frame ends in the pack. */
+  readonly isLost: (id: BlobId, end: number) => boolean;
+  /** Says how much cannot be read. */
+  readonly loss: string;
+}
+
+/**
+ * Checks that everything every backup names is there; with `data`, that it also has the content it had. Changes nothing. Each finding
+ * names the object at fault and the backups that lose something by it: a blocker when there are any, a warning when none does.
+ */
+export async function verify(depth: VerifyDepth, run: RunOptions, parts: VerifyParts): Promise<readonly Finding[]> {
+  return new Verification(run, parts).run(depth);
+}
+
+class Verification {
+  readonly #run: RunOptions;
+  readonly #parts: VerifyParts;
+  readonly #index: BlobIndex;
+  readonly #findings: Finding[] = [];
+  /** By object key of the pack. */
+  readonly #packFaults = new Map<string, Fault>();
+  /** Blobs that are nowhere, or nodes that are not what they should be. */
+  readonly #blobFaults = new Map<BlobId, Fault>();
+  readonly #packSizes = new Map<string, number>();
+  /** Packs that no segment names, by their own tables; and those of them that backups need. */
+  #unindexed: BlobIndex;
+  readonly #neededUnindexed = new Set<string>();
+
+  constructor(run: RunOptions, parts: VerifyParts) {
+    this.#run = run;
+    this.#parts = parts;
+    this.#index = parts.loader.index;
+    this.#unindexed = parts.loader.index;
+  }
+
+  async run(depth: VerifyDepth): Promise<readonly Finding[]> {
+    await this.#checkWraps();
+    // Records first and the index after: whatever a record names is then in the index, unless it is lost.
+    const backups = await this.#readRecords();
+    await this.#listPacks();
+    await this.#checkIndex();
+    await this.#walk(backups, new Visited(), () => undefined);
+    for (const key of this.#neededUnindexed) {
+      this.#add('warning', 'pack-unindexed', `${key} is in no index segment; what backups need of it is found by its own table`);
+    }
+    if (depth === 'data') await this.#checkPacks();
+    await this.#report(backups);
+    return this.#findings;
+  }
+
+  async #checkWraps(): Promise<void> {
+    const { store, config } = this.#parts;
+    const copies = new Map<string, string>();
+    for await (const { key, wrap, error } of listWraps(store, config.id, this.#call)) {
+      if (wrap === undefined) this.#add('warning', 'key-damaged', DmaasError.is(error) ? error.message : `${key} cannot be read`);
+      else copies.set(wrap.id, JSON.stringify(wrap));
+    }
+    for (const wrap of config.wraps) {
+      const copy = copies.get(wrap.id);
+      if (copy === undefined) this.#add('warning', 'key-copy-missing', `the second copy of the wrapped key ${wrap.id} is missing`);
+      else if (copy !== JSON.stringify(wrap)) {
+        this.#add('warning', 'key-damaged', `the wrapped key ${wrap.id} differs between ${CONFIG_KEY} and its second copy`);
+      }
+    }
+  }
+
+  async #readRecords(): Promise<Backup[]> {
+    const backups: Backup[] = [];
+    const onUnreadable = (id: string, error: DmaasError) => {
+      this.#add('blocker', 'backup-unreadable', error.message, `the backup ${id} is lost; ${BACKUPS}${id} can be deleted`);
+    };
+    for await (const backup of this.#parts.records.list(undefined, { ...this.#call, onUnreadable })) backups.push(backup);
+    return backups;
+  }
+
+  async #listPacks(): Promise<void> {
+    for await (const { key, size } of this.#parts.store.list(PACKS, this.#call)) this.#packSizes.set(key, size);
+  }
+
+  async #checkIndex(): Promise<void> {
+    const { loader } = this.#parts;
+    await loader.refresh(this.#call);
+    for (const error of loader.damaged.values()) this.#add('warning', 'segment-damaged', error.message);
+    for (const pack of this.#index.packs) this.#checkPresence(pack);
+    this.#unindexed = await loader.loadUnindexed(this.#call);
+  }
+
+  #checkPresence(pack: PackInfo): void {
+    const key = packKey(pack.id);
+    const size = this.#packSizes.get(key);
+    if (size === pack.size) return;
+    if (size === undefined) {
+      this.#packFaults.set(key, { code: 'pack-missing', fact: `${key} is missing`, isLost: () => true, loss: 'all its blobs are lost' });
+      return;
+    }
+    const fact = `${key} has ${size} bytes and was written with ${pack.size}`;
+    const loss = size < pack.size ? 'what it had beyond is lost' : 'all its blobs may be there';
+    this.#packFaults.set(key, { code: 'pack-damaged', fact, isLost: (_, end) => end > size, loss });
+  }
+
+  /** Reaches every blob of the backups once. `onLost` is told of each backup that reaches one that is lost. */
+  async #walk(backups: readonly Backup[], visited: Visited, onLost: (backup: Backup, fault: Fault) => void): Promise<void> {
+    for (const backup of backups) {
+      const nodes: BlobId[] = [];
+      const visit = (id: BlobId) => {
+        const where = this.#locate(id);
+        if (!visited.isNew(id, where)) return;
+        const fault = this.#faultOf(id);
+        if (fault !== undefined) onLost(backup, fault);
+        else if (where?.pack.kind === 'node') nodes.push(id);
+      };
+      for (const root of rootsOf(backup)) visit(root);
+      while (nodes.length > 0) {
+        throwIfCancelled(this.#run.signal);
+        const batch = nodes.splice(-NODES_AT_ONCE);
+        const refuse = (id: BlobId, error: DmaasError) => {
+          onLost(backup, this.#blobFault(id, 'node-damaged', error.message));
+        };
+        await this.#parts.reader.readMany(
+          batch,
+          (i, data) => {
+            const id = batch[i] as BlobId;
+            try {
+              for (const reference of decodeNode(data, id).references) visit(reference);
+            } catch (e) {
+              if (!DmaasError.is(e)) throw e;
+              refuse(id, e);
+            }
+          },
+          {
+            ...this.#call,
+            onUnreadable: (i, error) => {
+              refuse(batch[i] as BlobId, error);
+            },
+          },
+        );
+      }
+    }
+  }
+
+  #locate(id: BlobId): Location | undefined {
+    const entry = this.#index.find(id);
+    if (entry !== undefined) return { pack: this.#index.pack(entry), entry };
+    const unindexed = this.#unindexed.find(id);
+    if (unindexed === undefined) return undefined;
+    const pack = this.#unindexed.pack(unindexed);
+    this.#neededUnindexed.add(packKey(pack.id));
+    return { pack, entry: undefined };
+  }
+
+  /** Why a blob cannot be read, if no copy of it can. */
+  #faultOf(id: BlobId): Fault | undefined {
+    let fault: Fault | undefined;
+    for (const index of [this.#index, this.#unindexed]) {
+      for (const entry of index.copies(id)) {
+        fault = this.#packFaults.get(packKey(index.pack(entry).id));
+        const isHere = fault === undefined || !fault.isLost(id, index.offset(entry) + index.length(entry));
+        if (isHere) return this.#blobFaults.get(id);
+      }
+    }
+    return fault ?? this.#blobFault(id, 'blob-missing', `the blob ${id} is in no index segment and in no pack`);
+  }
+
+  #blobFault(id: BlobId, code: string, fact: string): Fault {
+    const fault = this.#blobFaults.get(id) ?? { code, fact, isLost: () => true, loss: 'it is lost' };
+    this.#blobFaults.set(id, fault);
+    return fault;
+  }
+
+  async #checkPacks(): Promise<void> {
+    const known = new Map(this.#index.packs.map((pack) => [packKey(pack.id), pack]));
+    await forEachParallel(this.#packSizes, PACKS_AT_ONCE, async ([key, size]) => {
+      throwIfCancelled(this.#run.signal);
+      if (packIdOf(key) === undefined) return;
+      const pack = known.get(key);
+      const object = size > LIMITS.pack ? undefined : await this.#parts.store.get(key, this.#call);
+      if (object === undefined) {
+        // It was listed, so it is too large, or garbage collection has taken it meanwhile; then nothing names it.
+        const fact = damaged(key, size > LIMITS.pack ? 'it is too large' : 'it is missing').message;
+        this.#packFaults.set(key, { code: 'pack-damaged', fact, isLost: () => true, loss: 'all its blobs are lost' });
+        return;
+      }
+      const table = pack && (() => this.#index.tableOf(pack));
+      const { faults, unreadable } = await checkPack(this.#parts.config.keys, key, object, table);
+      const first = faults[0];
+      if (first === undefined) return;
+      const lost = new Set(unreadable);
+      const loss = lost.size === 0 ? 'all its blobs can be read' : `${lost.size} ${lost.size === 1 ? 'blob is' : 'blobs are'} lost`;
+      this.#packFaults.set(key, { code: 'pack-damaged', fact: first.message, isLost: (id) => lost.has(id), loss });
+    });
+  }
+
+  async #report(backups: readonly Backup[]): Promise<void> {
+    if (this.#packFaults.size + this.#blobFaults.size === 0) return;
+    const affected = new Map<Fault, Set<string>>();
+    for (const fault of this.#packFaults.values()) affected.set(fault, new Set());
+    // Each backup is walked on its own now: what they share is lost to each.
+    for (const backup of backups) {
+      await this.#walk([backup], new Visited(), (_, fault) => {
+        const names = affected.get(fault) ?? new Set();
+        affected.set(fault, names.add(backup.id));
+      });
+    }
+    for (const [{ code, fact, loss }, names] of affected) {
+      if (names.size === 0) this.#add('warning', code, `${fact}; ${loss}, no backup is affected`);
+      else this.#add('blocker', code, `${fact}; ${loss}, from ${listed(names)}`);
+    }
+  }
+
+  get #call() {
+    return this.#run.signal === undefined ? {} : { signal: this.#run.signal };
+  }
+
+  #add(level: Finding['level'], code: string, message: string, hint?: string): void {
+    const finding: Finding = { level, code, message, ...(hint !== undefined && { hint }) };
+    this.#findings.push(finding);
+    this.#run.emit({ type: 'finding', finding });
+  }
+}
+
+interface Location {
+  readonly pack: PackInfo;
+  /** Its number in the index; undefined when the index does not name it. */
+  readonly entry: number | undefined;
+}
+
+/** Blobs that were reached: a bit for each that the index names. */
+class Visited {
+  #bits = new Uint8Array(1 << 10);
+  readonly #others = new Set<BlobId>();
+
+  /** Whether this is the first visit. */
+  isNew(id: BlobId, where: Location | undefined): boolean {
+    if (where?.entry === undefined) return this.#others.size !== this.#others.add(id).size;
+    const at = where.entry >> 3;
+    const bit = 1 << (where.entry & 7);
+    if (at >= this.#bits.length) {
+      const grown = new Uint8Array(Math.max(at + 1, this.#bits.length * 2));
+      grown.set(this.#bits);
+      this.#bits = grown;
+    }
+    if (((this.#bits[at] as number) & bit) !== 0) return false;
+    this.#bits[at] = (this.#bits[at] as number) | bit;
+    return true;
+  }
+}
+
+function listed(names: ReadonlySet<string>): string {
+  const shown = [...names].slice(0, NAMED_BACKUPS).join(', ');
+  const more = names.size > NAMED_BACKUPS ? ` and ${names.size - NAMED_BACKUPS} more` : '';
+  return `the backup${names.size === 1 ? '' : 's'} ${shown}${more}`;
+}

@@ -1,0 +1,257 @@
+import { DmaasError, throwIfCancelled } from '../errors.ts';
+import type { ObjectStore } from '../store/object-store.ts';
+import type { BlobIndex } from './blob-index.ts';
+import { LIMITS, type BlobId, type BlobKind, type BlobWriter, type StoredBlob, type WriteTotals } from './blob.ts';
+import { FRAME_ID_BYTES, sealFrame } from './frame.ts';
+import { discard } from './discard.ts';
+import type { Journal } from './journal.ts';
+import type { RepositoryKeys } from './key-set.ts';
+import type { Random } from './keys.ts';
+import { PackWriter, type FramedBlob } from './pack-writer.ts';
+import { packPayload } from './payload.ts';
+import { Slots } from './slots.ts';
+
+/** Blobs are sealed in bundles of about this size, a quarter of a pack at most: native calls cost more than their work on small pieces. */
+const FRAME_BYTES = 1 << 20;
+const FRAME_BLOBS = 8192;
+/** Of frames that are being compressed and sealed; beyond it writers wait. */
+const MAX_FRAME_BYTES_IN_FLIGHT = 4 << 20;
+/** With the pack that is being filled, three packs of each kind are in memory. */
+const MAX_UPLOADS = 2;
+interface Frame {
+  readonly id: Uint8Array;
+  readonly payload: Buffer;
+  used: number;
+  readonly blobs: FramedBlob[];
+}
+
+/** Blobs of one kind on their way: into a frame, which goes into a pack. */
+interface Lane {
+  readonly kind: BlobKind;
+  readonly packBytes: number;
+  readonly frameBytes: number;
+  frame: Frame | undefined;
+  pack: PackWriter | undefined;
+  /** Frames join the pack one after the other, in the order in which they were closed. */
+  tail: Promise<void>;
+  readonly buffers: Buffer[];
+}
+
+export interface SessionParts {
+  readonly store: ObjectStore;
+  readonly keys: RepositoryKeys;
+  readonly index: BlobIndex;
+  readonly journal: Journal;
+  readonly random: Random;
+  readonly packBytes: Readonly<Record<BlobKind, number>>;
+}
+
+/** The writes of this process that run at the same time: they share packs, and each blob is stored once. */
+export class WriteSession {
+  readonly #parts: SessionParts;
+  readonly #lanes: Readonly<Record<BlobKind, Lane>>;
+  /** Handed over but not acknowledged yet. */
+  readonly #pending = new Set<BlobId>();
+  readonly #uploads = new Set<Promise<void>>();
+  readonly #uploadSlots = new Slots(MAX_UPLOADS);
+  readonly #abort = new AbortController();
+  /** Of FRAME_BYTES each, to be used again: so much memory allocated anew would outrun its collection. */
+  readonly #frameBuffers: Buffer[] = [];
+  #frameBytes = 0;
+  #waiting: (() => void)[] = [];
+  #failure: { readonly error: unknown } | undefined;
+
+  constructor(parts: SessionParts) {
+    this.#parts = parts;
+    const lane = (kind: BlobKind): Lane => ({
+      kind,
+      packBytes: parts.packBytes[kind],
+      frameBytes: Math.min(FRAME_BYTES, parts.packBytes[kind] >> 2),
+      frame: undefined,
+      pack: undefined,
+      tail: Promise.resolve(),
+      buffers: [],
+    });
+    this.#lanes = { data: lane('data'), node: lane('node') };
+  }
+
+  get hasFailed(): boolean {
+    return this.#failure !== undefined;
+  }
+
+  /** Takes the bytes before it returns; the promise is back-pressure. */
+  async put(kind: BlobKind, data: Uint8Array): Promise<{ id: BlobId; isNew: boolean }> {
+    this.#throwIfFailed();
+    if (data.length > LIMITS.blob) throw new DmaasError('INTERNAL', `a blob of ${data.length} bytes is larger than one may be`);
+    const id = this.#parts.keys.blobId(kind, data);
+    const isNew = !this.#parts.index.has(id) && !this.#pending.has(id);
+    if (isNew) {
+      this.#pending.add(id);
+      this.#addToFrame(this.#lanes[kind], id, data);
+    }
+    if (this.#parts.journal.isDue) await this.#parts.journal.flush();
+    while (this.#frameBytes > MAX_FRAME_BYTES_IN_FLIGHT && this.#failure === undefined) {
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    }
+    this.#throwIfFailed();
+    return { id, isNew };
+  }
+
+  /** When this resolves, everything put before is durable and in the index. */
+  async flush(): Promise<void> {
+    const lanes = Object.values(this.#lanes);
+    for (const lane of lanes) {
+      this.#closeFrame(lane);
+      this.#enqueue(lane, () => this.#closePack(lane));
+    }
+    await Promise.all(lanes.map((lane) => lane.tail));
+    await Promise.all(this.#uploads);
+    this.#throwIfFailed();
+    await this.#parts.journal.flush();
+  }
+
+  /** Gives up what is not complete, and waits until nothing of it runs any more. What is complete goes into the index, if the store lets it. */
+  async abandon(reason: unknown): Promise<void> {
+    this.#fail(reason);
+    if (DmaasError.is(reason, 'CANCELLED')) this.#abort.abort(reason);
+    await Promise.allSettled([...Object.values(this.#lanes).map((lane) => lane.tail), ...this.#uploads]);
+    await this.#parts.journal.flush().catch(() => undefined);
+  }
+
+  #addToFrame(lane: Lane, id: BlobId, data: Uint8Array): void {
+    const open = lane.frame;
+    if (open !== undefined && (open.used + data.length > lane.frameBytes || open.blobs.length >= FRAME_BLOBS)) this.#closeFrame(lane);
+    const frame = (lane.frame ??= {
+      id: this.#parts.random(FRAME_ID_BYTES),
+      payload:
+        data.length > FRAME_BYTES ? Buffer.allocUnsafeSlow(data.length) : (this.#frameBuffers.pop() ?? Buffer.allocUnsafeSlow(FRAME_BYTES)),
+      used: 0,
+      blobs: [],
+    });
+    frame.payload.set(data, frame.used);
+    frame.blobs.push({ id, offset: frame.used, length: data.length });
+    frame.used += data.length;
+    if (frame.used >= lane.frameBytes) this.#closeFrame(lane);
+  }
+
+  #closeFrame(lane: Lane): void {
+    const frame = lane.frame;
+    if (frame === undefined) return;
+    lane.frame = undefined;
+    this.#frameBytes += frame.used;
+    const sealed = this.#seal(frame);
+    sealed.catch(this.#fail);
+    this.#enqueue(lane, async () => {
+      await this.#addToPack(lane, await sealed, frame.blobs);
+      this.#frameBytes -= frame.used;
+      this.#wake();
+    });
+  }
+
+  async #seal(frame: Frame): Promise<Uint8Array[]> {
+    const packed = await packPayload(frame.payload.subarray(0, frame.used));
+    const pieces = sealFrame(this.#parts.keys, frame.id, packed);
+    if (packed[1].buffer !== frame.payload.buffer) discard(packed[1].buffer);
+    if (frame.payload.length === FRAME_BYTES) this.#frameBuffers.push(frame.payload);
+    return pieces;
+  }
+
+  async #addToPack(lane: Lane, pieces: readonly Uint8Array[], blobs: readonly FramedBlob[]): Promise<void> {
+    const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    if (lane.pack?.fits(length, blobs.length) === false) await this.#closePack(lane);
+    if (lane.pack === undefined) {
+      const needed = PackWriter.sizeFor(length, blobs.length);
+      const buffer =
+        needed > lane.packBytes ? Buffer.allocUnsafeSlow(needed) : (lane.buffers.pop() ?? Buffer.allocUnsafeSlow(lane.packBytes));
+      lane.pack = new PackWriter(lane.kind, this.#parts.keys, this.#parts.random, buffer);
+    }
+    lane.pack.add(pieces, blobs);
+    for (const piece of pieces) if (piece.length === piece.buffer.byteLength) discard(piece.buffer);
+  }
+
+  /** Waits until an upload may begin, not until it is done. */
+  async #closePack(lane: Lane): Promise<void> {
+    const pack = lane.pack;
+    if (pack === undefined) return;
+    await this.#uploadSlots.acquire();
+    lane.pack = undefined;
+    const upload = this.#upload(pack, lane).finally(() => {
+      this.#uploads.delete(upload);
+      this.#uploadSlots.release();
+    });
+    upload.catch(this.#fail);
+    this.#uploads.add(upload);
+  }
+
+  async #upload(pack: PackWriter, lane: Lane): Promise<void> {
+    this.#throwIfFailed();
+    const { store, index, journal } = this.#parts;
+    const { body, table } = pack.finish();
+    await store.put(pack.key, body, { ifAbsent: true, signal: this.#abort.signal });
+    index.addTable(table, pack.key);
+    journal.add(table);
+    for (const { id } of pack.blobs) this.#pending.delete(id);
+    // Only now is it sure that the store needs the bytes no longer.
+    if (pack.buffer.length === lane.packBytes) lane.buffers.push(pack.buffer);
+    if (journal.isDue) await journal.flush();
+  }
+
+  #enqueue(lane: Lane, step: () => Promise<void>): void {
+    lane.tail = lane.tail.then(async () => {
+      this.#throwIfFailed();
+      await step();
+    });
+    lane.tail.catch(this.#fail);
+  }
+
+  readonly #fail = (error: unknown): void => {
+    this.#failure ??= { error };
+    this.#wake();
+  };
+
+  #throwIfFailed(): void {
+    if (this.#failure !== undefined) throw this.#failure.error;
+  }
+
+  #wake(): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const resolve of waiting) resolve();
+  }
+}
+
+/** One caller's part in a session. */
+export class SessionWriter implements BlobWriter {
+  readonly #session: WriteSession;
+  readonly #signal: AbortSignal | undefined;
+  readonly #totals = { blobs: 0, bytes: 0, newBlobs: 0, newBytes: 0 };
+  #isOpen = true;
+
+  constructor(session: WriteSession, signal: AbortSignal | undefined) {
+    this.#session = session;
+    this.#signal = signal;
+  }
+
+  async put(kind: BlobKind, data: Uint8Array, opts?: { readonly signal?: AbortSignal }): Promise<StoredBlob> {
+    throwIfCancelled(this.#signal);
+    throwIfCancelled(opts?.signal);
+    if (!this.#isOpen) throw new DmaasError('INTERNAL', 'a blob was put after its write had ended');
+    const length = data.length;
+    const { id, isNew } = await this.#session.put(kind, data);
+    this.#totals.blobs++;
+    this.#totals.bytes += length;
+    if (isNew) {
+      this.#totals.newBlobs++;
+      this.#totals.newBytes += length;
+    }
+    return { id, isNew, storedBytes: isNew ? length : 0 };
+  }
+
+  totals(): WriteTotals {
+    return { ...this.#totals };
+  }
+
+  close(): void {
+    this.#isOpen = false;
+  }
+}

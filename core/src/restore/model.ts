@@ -1,0 +1,176 @@
+import type { Access, ServerVersion } from '../cluster/cluster.ts';
+import type { Scheduling } from '../discovery/application.ts';
+import type { Finding, KubeObject, ObjectRef, ResourceKind } from '../model.ts';
+import type { MoverIdentity, MoverProfile } from '../mover/job.ts';
+import type { OperationId } from '../operation.ts';
+
+/** What a plan needs of a backup. Plain JSON. */
+export interface BackupView {
+  readonly id: string;
+  readonly createdAt: string;
+  readonly app: {
+    readonly name: string;
+    readonly namespace: string;
+    /** What people call the cluster: its context. */
+    readonly cluster: string;
+    /** Uid of kube-system there. */
+    readonly clusterId: string;
+  };
+  /** As captured: nothing removed, managedFields and status included. */
+  readonly objects: readonly KubeObject[];
+  readonly volumes: readonly VolumeView[];
+}
+
+export interface VolumeView {
+  readonly claim: ObjectRef;
+  readonly mode: 'filesystem' | 'block';
+  /** Blob id of the volume's top tree (or block list) in the repository. */
+  readonly root: string;
+  /** Bytes of data. */
+  readonly bytes: number;
+  readonly files: number;
+  readonly storageClass: string;
+  readonly accessModes: readonly string[];
+  readonly capacityBytes: number;
+}
+
+/** The facts about a target that a plan rests on. Plain JSON; `preflight.ts` gathers it. */
+export interface TargetState {
+  readonly context: string;
+  /** Uid of kube-system. */
+  readonly clusterId: string;
+  readonly version: ServerVersion;
+  readonly kinds: readonly ResourceKind[];
+  readonly storageClasses: readonly KubeObject[];
+  /**
+   * Every object there is under a name that `plannedRefs` gives, and in the target namespace its resource quotas and network policies. An
+   * object that is not here does not exist, unless its kind is unreadable.
+   */
+  readonly existing: readonly KubeObject[];
+  /** Kinds (`Kind.group`) that this identity may not read. What they are needed for is left to the server. */
+  readonly unreadable: readonly string[];
+  /** The target namespace, if it exists; without labels when this identity may not read it. */
+  readonly namespace?: KubeObject;
+  /** Rights that the plan needs and this identity lacks. */
+  readonly denied: readonly Access[];
+}
+
+/** What to do about an object of the target that has the name of one to restore. A claim is never overwritten. */
+export type ConflictPolicy = 'fail' | 'skip' | 'overwrite';
+
+export interface RestoreOptions {
+  /** Where to; the namespace of the backup when absent. */
+  readonly namespace?: string;
+  /** Old class to new; '' names claims without a class. */
+  readonly storageClassMap?: Readonly<Record<string, string>>;
+  /** `fail` when absent. */
+  readonly conflict?: ConflictPolicy;
+  /** Claims and their data, nothing else. */
+  readonly volumesOnly?: boolean;
+  /** Everything but claims and their data. */
+  readonly resourcesOnly?: boolean;
+  /** `KIND`, `KIND/NAME`, with `*` in either; kinds as kubectl names them. Only these when present. */
+  readonly include?: readonly string[];
+  readonly exclude?: readonly string[];
+  /** Without it everything is left staged: claims filled, workloads inactive. */
+  readonly activate: boolean;
+  /** Stand-alone Jobs and CronJobs start too. They stay suspended otherwise: running a migration twice is worse than late. */
+  readonly startJobs?: boolean;
+  /** How long a workload may take to become ready; ten minutes when absent. */
+  readonly readyTimeoutMs?: number;
+}
+
+export type RestorePhase = 'populate' | 'activate';
+
+interface Step {
+  readonly phase: RestorePhase;
+}
+
+/** What an object was when the plan was made. An apply refuses when that is no longer so. */
+export interface Observed {
+  readonly uid: string;
+  readonly resourceVersion: string;
+}
+
+/** Creates or updates an object, or leaves it as it is. */
+export interface ApplyStep extends Step {
+  readonly do: 'apply';
+  readonly action: 'create' | 'update' | 'skip';
+  readonly ref: ObjectRef;
+  /** What is sent; of a skipped object what would have been. */
+  readonly manifest: KubeObject;
+  /** What differs from the captured object (from the existing one for an update), and why. */
+  readonly changes: readonly string[];
+  /** Why it is skipped. */
+  readonly reason?: string;
+  /** Present for `update` and `skip`. */
+  readonly observed?: Observed;
+}
+
+/** Creates a claim. Its own kind of step, because a claim that exists holds data. */
+export interface ClaimStep extends Step {
+  readonly do: 'create-claim';
+  readonly action: 'create' | 'skip';
+  readonly ref: ObjectRef;
+  readonly manifest: KubeObject;
+  readonly changes: readonly string[];
+  readonly reason?: string;
+  readonly observed?: Observed;
+}
+
+/** Fills a claim from the repository; the mover that does is the claim's first consumer. */
+export interface PopulateStep extends Step {
+  readonly do: 'populate';
+  readonly phase: 'populate';
+  readonly claim: ObjectRef;
+  /** Of the volume within the backup, whatever else is restored: names of movers and of their results derive from it. */
+  readonly index: number;
+  readonly mode: 'filesystem' | 'block';
+  readonly root: string;
+  readonly bytes: number;
+  readonly files: number;
+  readonly profile: MoverProfile;
+  /** As whom and where the workload that mounts the claim will run; empty when none does. */
+  readonly identity: MoverIdentity;
+  readonly placement: Scheduling;
+}
+
+/** Merges `patch` into an inactive workload. */
+export interface ActivateStep extends Step {
+  readonly do: 'activate';
+  readonly phase: 'activate';
+  readonly ref: ObjectRef;
+  readonly patch: Readonly<Record<string, unknown>>;
+  /** For people: `replicas 0 -> 3`. */
+  readonly how: string;
+}
+
+export interface WaitStep extends Step {
+  readonly do: 'wait-ready';
+  readonly ref: ObjectRef;
+  readonly timeoutMs: number;
+}
+
+/** Points an object's owner references to the new uids of owners that were restored too. */
+export interface LinkStep extends Step {
+  readonly do: 'link-owners';
+  readonly ref: ObjectRef;
+  readonly owners: readonly { readonly ref: ObjectRef; readonly controller?: boolean; readonly blockOwnerDeletion?: boolean }[];
+}
+
+export type RestoreStep = ApplyStep | ClaimStep | PopulateStep | ActivateStep | WaitStep | LinkStep;
+
+/**
+ * What a restore will do, in order. Plain JSON: what `--dry-run` prints, what the editor shows and what is executed is this
+ * value. Holds the contents of Secrets; show `redactPlan(plan)`.
+ */
+export interface RestorePlan {
+  readonly schema: 1;
+  readonly id: OperationId;
+  readonly backup: string;
+  readonly source: { readonly app: string; readonly namespace: string; readonly cluster: string };
+  readonly target: { readonly context: string; readonly clusterId: string; readonly namespace: string };
+  readonly steps: readonly RestoreStep[];
+  /** Sorted by level, blockers first. A plan with blockers is not applied. */
+  readonly findings: readonly Finding[];
+}

@@ -1,0 +1,159 @@
+import { kindId } from '../discovery/pod-template.ts';
+import { parseQuantity } from '../discovery/quantity.ts';
+import { at, listAt, stringAt } from '../discovery/read.ts';
+import { refKey, refName, refOf } from '../model.ts';
+import type { Finding, KubeObject, ObjectRef } from '../model.ts';
+import { listed } from './hints.ts';
+import { leftOutBy } from './left-out-rules.ts';
+import { mapObject } from './mapping.ts';
+import type { Mapping } from './mapping.ts';
+import type { BackupView, RestoreOptions, TargetState, VolumeView } from './model.ts';
+import { needRef } from './plan-checks.ts';
+import { podNeeds } from './pods.ts';
+import { put, update } from './rewrite.ts';
+import { scrub } from './scrub.ts';
+import { selectionOf } from './selection.ts';
+
+/** The cluster-scoped kinds that a plan may name, besides the target namespace itself. */
+export const CLUSTER_SCOPED_KINDS: readonly string[] = [
+  'CustomResourceDefinition.apiextensions.k8s.io',
+  'ClusterRole.rbac.authorization.k8s.io',
+  'ClusterRoleBinding.rbac.authorization.k8s.io',
+  'MutatingWebhookConfiguration.admissionregistration.k8s.io',
+  'ValidatingWebhookConfiguration.admissionregistration.k8s.io',
+];
+
+/** An object on its way into the plan. */
+export interface Item {
+  readonly captured: KubeObject;
+  /** Scrubbed and mapped; workloads in their active form. */
+  readonly object: KubeObject;
+  readonly changes: readonly string[];
+}
+
+export function mappingOf(backup: BackupView, options: RestoreOptions): Mapping {
+  const from = backup.app.namespace;
+  return { from, to: options.namespace ?? from, storageClasses: options.storageClassMap ?? {} };
+}
+
+/**
+ * The names that a plan would touch or depend on, as they are on the target: whoever gathers its state reads these. A name that is not
+ * here does not matter to the plan.
+ */
+export function plannedRefs(backup: BackupView, target: Pick<TargetState, 'kinds'>, options: RestoreOptions): readonly ObjectRef[] {
+  const map = mappingOf(backup, options);
+  const { items } = prepare(backup, { ...target, context: '', storageClasses: [] }, options);
+  const refs = items.flatMap(({ object }) => {
+    const own = refOf(object);
+    const beside = object.kind === 'ClusterRoleBinding' ? [{ ...own, name: `${own.name}-${map.to}` }] : [];
+    const needs = podNeeds(object).map((need) => needRef(need.kind, need.name, map.to));
+    const ingressClass = stringAt(object, 'spec', 'ingressClassName');
+    const classes = ingressClass === undefined ? [] : [{ apiVersion: 'networking.k8s.io/v1', kind: 'IngressClass', name: ingressClass }];
+    return [own, ...beside, ...needs, ...classes];
+  });
+  return [...new Map(refs.map((ref) => [refKey(ref), ref])).values()];
+}
+
+/** Chooses what is restored, scrubs and maps it. */
+export function prepare(
+  backup: BackupView,
+  target: Pick<TargetState, 'kinds' | 'storageClasses' | 'context'>,
+  options: RestoreOptions,
+): { readonly items: readonly Item[]; readonly findings: readonly Finding[] } {
+  const map = mappingOf(backup, options);
+  const all = [...backup.objects, ...claimsWithoutManifest(backup)];
+  const index = { namespace: map.from, byKey: new Map(all.map((o) => [refKey(refOf(o)), o])) };
+  const leftOut = new Map<string, { level: Finding['level']; why: string; refs: ObjectRef[] }>();
+  const leave = (object: KubeObject, why: string, level: Finding['level']): void => {
+    const group = leftOut.get(why) ?? { level, why, refs: [] };
+    group.refs.push(refOf(object));
+    leftOut.set(why, group);
+  };
+  const restorable = [...index.byKey.values()].filter((object) => {
+    if (kindId(object) === 'Namespace') return false; // `namespaceItem` sees to it
+    const rule = leftOutBy(object, index);
+    const outside = rule === undefined ? outsideReason(object, map, target) : undefined;
+    if (rule !== undefined) leave(object, rule.why, rule.level);
+    if (outside !== undefined) leave(object, outside, 'warning');
+    return rule === undefined && outside === undefined;
+  });
+  const selection = selectionOf(restorable, target.kinds, options);
+  const volumes = new Map(backup.volumes.map((v) => [v.claim.name, v]));
+  const items = restorable.filter(selection.isSelected).map((captured) => {
+    const scrubbed = scrub(captured);
+    const mapped = mapObject(scrubbed.object, map);
+    const bound = confineSubjects(mapped.object, map);
+    const sized = sizeClaim(bound.object, captured, volumes.get(captured.metadata.name));
+    return { captured, object: sized.object, changes: [...scrubbed.changes, ...mapped.changes, ...bound.changes, ...sized.changes] };
+  });
+  const findings = [...leftOut.values()].map(({ level, why, refs }) => ({
+    level,
+    code: 'left-out',
+    message: `left out: ${listed(refs.map((ref) => refName(ref)))}; ${why}`,
+    ...(refs.length === 1 && refs[0] !== undefined ? { ref: refs[0] } : {}),
+  }));
+  return { items, findings: [...selection.findings, ...findings] };
+}
+
+/** Restores stay in their namespace, and touch of the rest of the cluster only kinds they know. */
+function outsideReason(object: KubeObject, map: Mapping, target: Pick<TargetState, 'kinds'>): string | undefined {
+  const { namespace } = object.metadata;
+  const kind = target.kinds.find(
+    (k) => kindId({ apiVersion: k.group === '' ? k.version : `${k.group}/${k.version}`, kind: k.kind }) === kindId(object),
+  );
+  if (kind !== undefined && kind.namespaced !== (namespace !== undefined)) return 'the target keeps that kind in another scope';
+  if (namespace !== undefined) return namespace === map.from ? undefined : `it is outside namespace ${map.from}`;
+  return CLUSTER_SCOPED_KINDS.includes(kindId(object)) ? undefined : 'it is cluster-scoped, of a kind that restores do not touch';
+}
+
+/** A volume whose claim was not captured with it: its data matter more than its labels. */
+function claimsWithoutManifest(backup: BackupView): readonly KubeObject[] {
+  const captured = new Set(backup.objects.filter((o) => kindId(o) === 'PersistentVolumeClaim').map((o) => o.metadata.name));
+  return backup.volumes
+    .filter((volume) => !captured.has(volume.claim.name))
+    .map((volume) => ({
+      apiVersion: 'v1',
+      kind: 'PersistentVolumeClaim',
+      metadata: { name: volume.claim.name, namespace: backup.app.namespace },
+      spec: {
+        accessModes: volume.accessModes,
+        ...(volume.storageClass === '' ? {} : { storageClassName: volume.storageClass }),
+        volumeMode: volume.mode === 'block' ? 'Block' : 'Filesystem',
+        resources: { requests: { storage: String(volume.capacityBytes) } },
+      },
+    }));
+}
+
+/** A binding that others share is restored for this application's accounts only. */
+function confineSubjects(object: KubeObject, map: Mapping): Omit<Item, 'captured'> {
+  if (object.kind !== 'ClusterRoleBinding') return { object, changes: [] };
+  const isForeign = (subject: unknown): boolean =>
+    stringAt(subject, 'kind') === 'ServiceAccount' && (stringAt(subject, 'namespace') ?? map.to) !== map.to;
+  const foreign = listAt(object, 'subjects').filter(isForeign);
+  return {
+    object: foreign.length === 0 ? object : update(object, ['subjects', '*'], (subject) => (isForeign(subject) ? undefined : subject)),
+    changes: foreign.map(
+      (s) => `subjects[${stringAt(s, 'namespace') ?? ''}/${stringAt(s, 'name') ?? ''}] removed: it belongs to another namespace`,
+    ),
+  };
+}
+
+/** What was written to a volume may be more than the claim asked for: storage systems round up, volumes made by hand are any size. */
+function sizeClaim(object: KubeObject, captured: KubeObject, volume: VolumeView | undefined): Omit<Item, 'captured'> {
+  if (kindId(object) !== 'PersistentVolumeClaim') return { object, changes: [] };
+  const path = ['spec', 'resources', 'requests', 'storage'];
+  const asked = at(object, ...path);
+  const had = stringAt(captured, 'status', 'capacity', 'storage') ?? (volume === undefined ? undefined : String(volume.capacityBytes));
+  if (had === undefined || (parseQuantity(had) ?? 0) <= (parseQuantity(String(asked)) ?? 0)) return { object, changes: [] };
+  return { object: put(object, path, had), changes: [`${path.join('.')}: ${String(asked)} -> ${had} (the size of the captured volume)`] };
+}
+
+/** The target namespace, when it does not exist: with the labels and annotations of the captured one. */
+export function namespaceItem(backup: BackupView, target: TargetState, map: Mapping): Item | undefined {
+  if (target.namespace !== undefined) return undefined;
+  const found = backup.objects.find((o) => kindId(o) === 'Namespace' && o.metadata.name === map.from);
+  const captured: KubeObject = found ?? { apiVersion: 'v1', kind: 'Namespace', metadata: { name: map.from } };
+  const scrubbed = scrub(captured);
+  const mapped = mapObject(scrubbed.object, map);
+  return { captured, object: mapped.object, changes: [...scrubbed.changes, ...mapped.changes] };
+}

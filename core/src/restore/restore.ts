@@ -1,0 +1,153 @@
+import type { Cluster } from '../cluster/cluster.ts';
+import { DmaasError } from '../errors.ts';
+import type { RunOptions } from '../events.ts';
+import type { LocationAccess } from '../location/location.ts';
+import { listRepositories, openLocationRepository } from '../location/open.ts';
+import type { LocatedBackup, LocationRepository, OpenDeps } from '../location/open.ts';
+import type { Finding } from '../model.ts';
+import type { MoverOptions } from '../mover/job.ts';
+import { JobMover } from '../mover/job-mover.ts';
+import { isOperationId, newOperationId } from '../operation.ts';
+import { readManifests } from '../repository/manifests.ts';
+import type { CallOptions } from '../store/object-store.ts';
+import { populateVolumes } from '../transfer/populate.ts';
+import { readRestore, readRestores, restoreJournal } from './journal.ts';
+import type { RestoreRecord } from './journal.ts';
+import type { BackupView, RestoreOptions, RestorePlan } from './model.ts';
+import { preflightRestore } from './preflight.ts';
+import { applyRestore } from './run.ts';
+import type { CommandFlags, Populate, RestoreReport } from './run.ts';
+import { removeRestored } from './undo.ts';
+import type { RemovalReport } from './undo.ts';
+
+export interface RestoreRequest {
+  /** Where to. */
+  readonly cluster: Cluster;
+  readonly access: LocationAccess;
+  readonly stores: OpenDeps;
+  readonly moverOptions: MoverOptions;
+  readonly maxMovers: number;
+  /** For hints: see `RestoreDeps`. */
+  readonly commandFlags?: CommandFlags;
+}
+
+/** A plan with what executing it takes. Close it in the end. */
+export interface PreparedRestore {
+  readonly plan: RestorePlan;
+  readonly request: RestoreRequest;
+  /** Of the backup. */
+  readonly source: LocationRepository;
+  close(): Promise<void>;
+}
+
+/** Reads a backup's manifests, looks at the target and plans. Changes nothing; obstacles are findings of the plan. */
+export async function prepareRestore(
+  request: RestoreRequest,
+  located: LocatedBackup,
+  options: RestoreOptions,
+  run: RunOptions,
+): Promise<PreparedRestore> {
+  const source = await openLocationRepository(request.access, located.source, request.stores, callOf(run));
+  try {
+    const view = await viewOf(source, located, run);
+    const plan = await preflightRestore(newOperationId(), view, request.cluster, options, run);
+    return { plan, request, source, close: () => source.close() };
+  } catch (e) {
+    await source.close();
+    throw e;
+  }
+}
+
+async function viewOf({ repository }: LocationRepository, { backup }: LocatedBackup, run: RunOptions): Promise<BackupView> {
+  const members = await readManifests(repository, backup.manifests, callOf(run));
+  const { namespace } = backup.app;
+  return {
+    id: backup.name,
+    createdAt: backup.createdAt,
+    app: { name: backup.app.name, namespace, cluster: backup.cluster.context, clusterId: backup.cluster.id },
+    objects: members.map(({ object }) => object),
+    volumes: backup.volumes.map((v) => ({ ...v, claim: { apiVersion: 'v1', kind: 'PersistentVolumeClaim', name: v.claim, namespace } })),
+  };
+}
+
+/** Executes a prepared plan: `applyRestore` has the contract. */
+export async function executeRestore({ plan, request, source }: PreparedRestore, run: RunOptions): Promise<RestoreReport> {
+  const { cluster, moverOptions, maxMovers, commandFlags } = request;
+  const { runs } = source.repository;
+  const populate: Populate = async (steps, each) => {
+    const mover = new JobMover({ cluster, runs, options: moverOptions });
+    const deps = { cluster, mover, runs, store: source.store, unlock: source.unlock, maxMovers };
+    const filled = await populateVolumes(plan.id, steps, deps, each);
+    return filled.map(({ claim, ...result }) => ({ claim: claim.name, ...result }));
+  };
+  const journal = restoreJournal(runs, plan.id, () => new Date());
+  return applyRestore(plan, { cluster, populate, journal, ...(commandFlags === undefined ? {} : { commandFlags }) }, run);
+}
+
+/** Goes on with a restore whose plan is recorded. */
+export async function resumeRestore(request: RestoreRequest, located: LocatedRestore, run: RunOptions): Promise<RestoreReport> {
+  const source = await openLocationRepository(request.access, located.source, request.stores, callOf(run));
+  try {
+    return await executeRestore({ plan: located.record.plan, request, source, close: () => source.close() }, run);
+  } finally {
+    await source.close();
+  }
+}
+
+/** Takes a restore back: what it created goes, and nothing else. */
+export function undoRestore(cluster: Cluster, { record }: LocatedRestore, run: RunOptions): Promise<RemovalReport> {
+  return removeRestored(cluster, { id: record.id, namespace: record.plan.target.namespace }, run);
+}
+
+/** A restore, and the repository that its backup is in. */
+export interface LocatedRestore {
+  readonly record: RestoreRecord;
+  readonly source: LocatedBackup['source'];
+}
+
+/** Every restore from a location, the oldest first, and what could not be read. */
+export async function listRestores(
+  access: LocationAccess,
+  stores: OpenDeps,
+  opts: CallOptions = {},
+): Promise<{ readonly restores: readonly LocatedRestore[]; readonly findings: readonly Finding[] }> {
+  const { repositories } = await listRepositories(access, stores, opts);
+  const restores: LocatedRestore[] = [];
+  const findings: Finding[] = [];
+  for (const source of repositories) {
+    try {
+      const open = await openLocationRepository(access, source, stores, opts);
+      try {
+        restores.push(...(await readRestores(open.repository.runs, opts)).map((record) => ({ record, source })));
+      } finally {
+        await open.close();
+      }
+    } catch (e) {
+      if (!DmaasError.is(e) || !e.code.startsWith('REPOSITORY_')) throw e;
+      findings.push({ level: 'warning', code: 'restores-unreadable', message: `restores of namespace ${source.namespace}: ${e.message}` });
+    }
+  }
+  restores.sort((a, b) => (a.record.startedAt < b.record.startedAt ? -1 : 1));
+  return { restores, findings };
+}
+
+/** One restore by its id. Throws USAGE when the location knows none. */
+export async function getRestore(access: LocationAccess, id: string, stores: OpenDeps, opts: CallOptions = {}): Promise<LocatedRestore> {
+  const { repositories } = isOperationId(id) ? await listRepositories(access, stores, opts) : { repositories: [] };
+  for (const source of repositories) {
+    const open = await openLocationRepository(access, source, stores, opts);
+    try {
+      const record = isOperationId(id) ? await readRestore(open.repository.runs, id, opts) : undefined;
+      if (record !== undefined) return { record, source };
+    } finally {
+      await open.close();
+    }
+  }
+  throw new DmaasError('USAGE', `location ${access.location.name} knows no restore ${id}`, {
+    hint: `kubectl dmaas restore list --location ${access.location.name}`,
+  });
+}
+
+function callOf(run: RunOptions): CallOptions {
+  return run.signal === undefined ? {} : { signal: run.signal };
+}

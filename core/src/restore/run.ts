@@ -1,0 +1,377 @@
+import type { Cluster } from '../cluster/cluster.ts';
+import { mapAt } from '../discovery/read.ts';
+import { DmaasError, throwIfCancelled } from '../errors.ts';
+import type { Phase, RunOptions } from '../events.ts';
+import { refKey, refName } from '../model.ts';
+import type { Finding, KubeObject, ObjectRef } from '../model.ts';
+import { ANNOTATIONS, LABELS } from '../operation.ts';
+import { isStaged } from './activation.ts';
+import { isDefaultAccount, isOwn } from './conflicts.ts';
+import { diagnose } from './diagnose.ts';
+import { listed, onTarget, resumeCommand, undoCommand } from './hints.ts';
+import type {
+  ActivateStep,
+  ApplyStep,
+  ClaimStep,
+  LinkStep,
+  PopulateStep,
+  RestorePhase,
+  RestorePlan,
+  RestoreStep,
+  WaitStep,
+} from './model.ts';
+import { isReady } from './readiness.ts';
+import { readExisting } from './read-target.ts';
+
+export interface PopulateResult {
+  /** Name of the claim. */
+  readonly claim: string;
+  readonly files: number;
+  readonly bytes: number;
+  /** What of the data could not be restored as it was. */
+  readonly findings: readonly Finding[];
+}
+
+/**
+ * Fills claims; resolves when all are filled and verified. Repeating it with the same steps of the same operation goes on where it
+ * stopped, or gives the same results.
+ */
+export type Populate = (steps: readonly PopulateStep[], run: RunOptions) => Promise<readonly PopulateResult[]>;
+
+/** Where a restore is recorded for those who look at it later. What is done is known from the cluster alone. */
+export interface RestoreJournal {
+  /** Before the first change. The same plan again is no error. */
+  begin(plan: RestorePlan): Promise<void>;
+  /** After each attempt. */
+  end(outcome: RestoreOutcome): Promise<void>;
+}
+
+export type RestoreOutcome =
+  | { readonly state: 'done'; readonly report: RestoreReport }
+  | {
+      readonly state: 'failed' | 'stopped';
+      readonly stepsLeft: number;
+      readonly error: { readonly code: string; readonly message: string; readonly hint?: string };
+    };
+
+export interface CommandFlags {
+  readonly resume: string;
+  readonly undo: string;
+}
+
+export interface RestoreDeps {
+  readonly cluster: Cluster;
+  readonly populate: Populate;
+  readonly journal: RestoreJournal;
+  /** Flags with which a person's next command finds this restore again, for hints. Default: the namespace of the backup. */
+  readonly commandFlags?: CommandFlags;
+}
+
+export interface RestoreReport {
+  readonly created: number;
+  readonly updated: number;
+  /** Existed, by the plan or from an earlier attempt. */
+  readonly skipped: number;
+  readonly activated: number;
+  readonly populatedBytes: number;
+  readonly populatedFiles: number;
+  /** Those of the plan, and what movers found. */
+  readonly findings: readonly Finding[];
+}
+
+/**
+ * Does what the plan says. Throws PREFLIGHT_FAILED, having changed nothing, when the plan has blockers or the target has moved since; after that
+ * RESTORE_STEP_FAILED, MOVER_FAILED or CANCELLED, each with the command that goes on. Idempotent: the same plan again continues where
+ * the last attempt stopped, since everything done bears the operation's marks.
+ */
+export async function applyRestore(plan: RestorePlan, deps: RestoreDeps, run: RunOptions): Promise<RestoreReport> {
+  const attempt = new Attempt(plan, deps, run);
+  await inPhase('preflight', run, () => attempt.check());
+  let outcome: RestoreOutcome | undefined;
+  try {
+    const report = await attempt.apply();
+    outcome = { state: 'done', report };
+    return report;
+  } catch (e) {
+    const error = attempt.explain(e);
+    const { code, message, hint } = error;
+    const state = code === 'CANCELLED' ? 'stopped' : 'failed';
+    outcome = { state, stepsLeft: attempt.stepsLeft, error: { code, message, ...(hint === undefined ? {} : { hint }) } };
+    throw error;
+  } finally {
+    // A journal that cannot be written must not hide how the restore ended.
+    if (outcome !== undefined) await deps.journal.end(outcome).catch(() => undefined);
+  }
+}
+
+async function inPhase<T>(phase: Phase, run: RunOptions, work: () => Promise<T>): Promise<T> {
+  run.emit({ type: 'phase', phase, state: 'start' });
+  try {
+    const result = await work();
+    run.emit({ type: 'phase', phase, state: 'done' });
+    return result;
+  } catch (e) {
+    run.emit({ type: 'phase', phase, state: 'failed' });
+    throw e;
+  }
+}
+
+type Done = 'created' | 'updated' | 'skipped' | 'activated' | 'other';
+
+class Attempt {
+  readonly #plan: RestorePlan;
+  readonly #cluster: Cluster;
+  readonly #deps: RestoreDeps;
+  readonly #run: RunOptions;
+  readonly #counts: Record<Done, number> = { created: 0, updated: 0, skipped: 0, activated: 0, other: 0 };
+  readonly #populated: PopulateResult[] = [];
+  #next = 0;
+
+  constructor(plan: RestorePlan, deps: RestoreDeps, run: RunOptions) {
+    this.#plan = plan;
+    this.#deps = deps;
+    this.#cluster = deps.cluster;
+    this.#run = run;
+  }
+
+  get stepsLeft(): number {
+    return this.#plan.steps.length - this.#next;
+  }
+
+  /** The target is still what the plan was made for. */
+  async check(): Promise<void> {
+    const { target, findings } = this.#plan;
+    const blockers = findings.filter((f) => f.level === 'blocker');
+    if (blockers.length > 0) {
+      throw preflightFailed(
+        blockers.map((f) => f.message),
+        blockers[0]?.hint,
+      );
+    }
+    throwIfCancelled(this.#run.signal);
+    if ((await this.#cluster.id()) !== target.clusterId) {
+      throw preflightFailed(
+        [`the plan was made for another cluster than that of context ${this.#cluster.context}`],
+        `--context ${target.context}`,
+      );
+    }
+    const steps = this.#plan.steps.filter((s): s is ApplyStep | ClaimStep => s.do === 'apply' || s.do === 'create-claim');
+    const { byKey } = await readExisting(
+      this.#cluster,
+      steps.map((s) => s.ref),
+      await this.#cluster.kinds(),
+      this.#run,
+    );
+    const moved = steps.flatMap((step) => movedSince(step, byKey.get(refKey(step.ref)), this.#plan) ?? []);
+    if (moved.length > 0) throw preflightFailed(moved, 'plan the restore again, and look at what changed');
+    await this.#deps.journal.begin(this.#plan);
+  }
+
+  async apply(): Promise<RestoreReport> {
+    for (const phase of ['populate', 'activate'] as const) {
+      const steps = this.#plan.steps.filter((s) => s.phase === phase);
+      if (steps.length === 0) continue;
+      await inPhase(phase, this.#run, () => this.#applyPhase(phase, steps));
+    }
+    const { created, updated, skipped, activated } = this.#counts;
+    const sum = (field: 'bytes' | 'files'): number => this.#populated.reduce((total, result) => total + result[field], 0);
+    const findings = [...this.#plan.findings, ...this.#populated.flatMap((r) => r.findings)];
+    return { created, updated, skipped, activated, populatedBytes: sum('bytes'), populatedFiles: sum('files'), findings };
+  }
+
+  async #applyPhase(phase: RestorePhase, steps: readonly RestoreStep[]): Promise<void> {
+    const volumes = steps.filter((s) => s.do === 'populate');
+    for (const step of steps) {
+      throwIfCancelled(this.#run.signal);
+      if (step.do === 'populate') {
+        // Movers run side by side, so the first volume's turn is the turn of all.
+        if (step === volumes[0]) await this.#populate(volumes);
+      } else {
+        await this.#reported(phase, step);
+      }
+      this.#next += 1;
+    }
+  }
+
+  async #reported(phase: RestorePhase, step: Exclude<RestoreStep, PopulateStep>): Promise<void> {
+    const title = titleOf(step);
+    this.#run.emit({ type: 'step', phase, title, state: 'start' });
+    try {
+      const done = await this.#applyStep(step);
+      this.#counts[done] += 1;
+      this.#run.emit({ type: 'step', phase, title, state: done === 'skipped' ? 'skipped' : 'done' });
+    } catch (e) {
+      this.#run.emit({ type: 'step', phase, title, state: 'failed', ...(DmaasError.is(e) ? { reason: e.message } : {}) });
+      throw e;
+    }
+  }
+
+  #applyStep(step: Exclude<RestoreStep, PopulateStep>): Promise<Done> {
+    switch (step.do) {
+      case 'apply':
+      case 'create-claim':
+        return this.#send(step);
+      case 'activate':
+        return this.#activate(step);
+      case 'wait-ready':
+        return this.#waitReady(step);
+      case 'link-owners':
+        return this.#linkOwners(step);
+    }
+  }
+
+  async #send(step: ApplyStep | ClaimStep): Promise<Done> {
+    if (step.action === 'skip') return 'skipped';
+    if (step.action === 'update') {
+      // Sent by an earlier attempt, it may be active by now; the manifest is of its inactive form.
+      const found = await this.#cluster.get(step.ref);
+      if (found?.metadata.annotations?.[LABELS.operation] === this.#plan.id) return 'skipped';
+      await this.#cluster.apply(step.manifest, { force: true });
+      return 'updated';
+    }
+    try {
+      await this.#cluster.create(step.manifest);
+      return 'created';
+    } catch (e) {
+      if (!DmaasError.is(e, 'CLUSTER_CONFLICT')) throw e;
+      const found = await this.#cluster.get(step.ref);
+      if (found === undefined) throw e;
+      if (!isOwn(found, this.#plan.id)) throw stepFailed(`${refName(step.ref, true)} appeared while the restore was running`, e);
+      return 'skipped';
+    }
+  }
+
+  /** What is filled bears the root it was filled with: a volume in use is never written to, whatever became of other records. */
+  async #populate(steps: readonly PopulateStep[]): Promise<void> {
+    const waiting: PopulateStep[] = [];
+    for (const step of steps) {
+      const claim = await this.#mustGet(step.claim);
+      const root = mapAt(claim, 'metadata', 'annotations')[ANNOTATIONS.populated];
+      if (root === step.root)
+        this.#run.emit({ type: 'step', phase: 'populate', title: populateTitle(step), state: 'skipped', reason: 'filled before' });
+      else waiting.push(step);
+    }
+    if (waiting.length === 0) return;
+    for (const step of waiting) this.#run.emit({ type: 'step', phase: 'populate', title: populateTitle(step), state: 'start' });
+    const results = await this.#deps.populate(waiting, this.#run);
+    for (const step of waiting) {
+      const result = results.find((r) => r.claim === step.claim.name);
+      if (result === undefined) throw new DmaasError('INTERNAL', `no result for the volume of claim ${step.claim.name}`);
+      await this.#cluster.patch(step.claim, { metadata: { annotations: { [ANNOTATIONS.populated]: step.root } } });
+      this.#populated.push(result);
+      for (const finding of result.findings) this.#run.emit({ type: 'finding', finding });
+      this.#run.emit({ type: 'step', phase: 'populate', title: populateTitle(step), state: 'done' });
+    }
+  }
+
+  async #activate(step: ActivateStep): Promise<Done> {
+    if (!isStaged(await this.#mustGet(step.ref))) return 'skipped';
+    await this.#cluster.patch(step.ref, step.patch);
+    return 'activated';
+  }
+
+  async #waitReady(step: WaitStep): Promise<Done> {
+    const { signal } = this.#run;
+    try {
+      const object = await this.#cluster.waitFor(step.ref, (o) => o === undefined || isReady(o), {
+        timeoutMs: step.timeoutMs,
+        ...(signal === undefined ? {} : { signal }),
+      });
+      if (object === undefined) throw stepFailed(`${refName(step.ref, true)} was deleted while the restore was running`);
+      return 'other';
+    } catch (e) {
+      if (!DmaasError.is(e, 'TIMEOUT')) throw e;
+      const { cause, fix } = await diagnose(this.#cluster, step.ref, this.#run);
+      const hint = fix?.startsWith('kubectl ') === true ? onTarget(fix, this.#plan.target) : fix;
+      throw stepFailed(`${refName(step.ref)} is not ready after ${minutes(step.timeoutMs)}: ${cause}`, e, hint);
+    }
+  }
+
+  async #linkOwners(step: LinkStep): Promise<Done> {
+    const object = await this.#mustGet(step.ref);
+    const present = object.metadata.ownerReferences ?? [];
+    const owners = await Promise.all(
+      step.owners.map(async ({ ref, ...flags }) => {
+        const uid = (await this.#mustGet(ref)).metadata.uid ?? '';
+        return { apiVersion: ref.apiVersion, kind: ref.kind, name: ref.name, uid, ...flags };
+      }),
+    );
+    const missing = owners.filter((owner) => present.every((p) => p.uid !== owner.uid));
+    if (missing.length === 0) return 'skipped';
+    await this.#cluster.patch(step.ref, { metadata: { ownerReferences: [...present, ...missing] } });
+    return 'other';
+  }
+
+  async #mustGet(ref: ObjectRef): Promise<KubeObject> {
+    const object = await this.#cluster.get(ref);
+    if (object === undefined) throw stepFailed(`${refName(ref, true)} was deleted while the restore was running`);
+    return object;
+  }
+
+  /** The same error, in terms of the restore and with the way on. */
+  explain(e: unknown): DmaasError {
+    const { id, source, steps } = this.#plan;
+    const namespace = `-n ${source.namespace}`;
+    const flags = this.#deps.commandFlags ?? { resume: namespace, undo: namespace };
+    const goOn = `go on with "${resumeCommand(id, flags.resume)}", or undo with "${undoCommand(id, flags.undo)}"`;
+    if (!DmaasError.is(e))
+      return new DmaasError('INTERNAL', 'the restore stopped for a reason that DMaaS does not know', { cause: e, hint: goOn });
+    if (e.code === 'CANCELLED') {
+      const left = `${String(this.stepsLeft)} of ${String(steps.length)} steps left`;
+      return new DmaasError('CANCELLED', `stopped with ${left}; what is done stays`, { cause: e, hint: goOn });
+    }
+    const step = steps[this.#next];
+    const isTold =
+      e.code === 'RESTORE_STEP_FAILED' || step === undefined || step.do === 'populate' || e.message.includes(refName(step.ref));
+    const message = isTold ? e.message : `could not ${titleOf(step)}: ${e.message}`;
+    const code = step?.do === 'populate' ? e.code : 'RESTORE_STEP_FAILED';
+    return new DmaasError(code, message, { cause: e, hint: e.hint === undefined ? goOn : `${e.hint}; then ${goOn}`, details: e.details });
+  }
+}
+
+function movedSince(step: ApplyStep | ClaimStep, found: KubeObject | undefined, plan: RestorePlan): string | undefined {
+  const name = refName(step.ref, true);
+  if (step.action === 'create') {
+    return found === undefined || isOwn(found, plan.id) ? undefined : `${name} has appeared since the plan was made`;
+  }
+  // It comes with the namespace, at its own time.
+  if (step.observed === undefined || (isDefaultAccount(step.manifest) && found !== undefined)) return undefined;
+  if (found?.metadata.uid !== step.observed.uid) return `${name} has been deleted since the plan was made`;
+  const isOurs = found.metadata.annotations?.[LABELS.operation] === plan.id;
+  if (step.action === 'skip' || isOurs || found.metadata.resourceVersion === step.observed.resourceVersion) return undefined;
+  return `${name} has changed since the plan was made`;
+}
+
+function preflightFailed(messages: readonly string[], hint?: string): DmaasError {
+  const message = messages.length === 1 ? (messages[0] ?? '') : `${String(messages.length)} checks failed: ${listed(messages)}`;
+  return new DmaasError('PREFLIGHT_FAILED', message, hint === undefined ? {} : { hint });
+}
+
+function stepFailed(message: string, cause?: unknown, hint?: string): DmaasError {
+  return new DmaasError('RESTORE_STEP_FAILED', message, { cause, ...(hint === undefined ? {} : { hint }) });
+}
+
+function minutes(ms: number): string {
+  return ms < 60_000 ? `${String(Math.round(ms / 1000))} s` : `${String(Math.round(ms / 60_000))} min`;
+}
+
+function populateTitle(step: PopulateStep): string {
+  return `fill claim ${step.claim.name}`;
+}
+
+/** What a step does, as people say it; completes "could not …" too. */
+export function titleOf(step: RestoreStep): string {
+  switch (step.do) {
+    case 'apply':
+    case 'create-claim':
+      return `${step.action === 'skip' ? 'keep' : step.action} ${refName(step.ref)}`;
+    case 'populate':
+      return populateTitle(step);
+    case 'activate':
+      return `activate ${refName(step.ref)} (${step.how})`;
+    case 'wait-ready':
+      return `wait until ${refName(step.ref)} is ready`;
+    case 'link-owners':
+      return `link ${refName(step.ref)} to ${listed(step.owners.map((o) => refName(o.ref)))}`;
+  }
+}

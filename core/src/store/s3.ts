@@ -1,0 +1,236 @@
+import { Agent as HttpAgent } from 'node:http';
+import { Agent as HttpsAgent } from 'node:https';
+import {
+  DeleteObjectCommand,
+  GetObjectCommand,
+  HeadBucketCommand,
+  HeadObjectCommand,
+  ListObjectsV2Command,
+  PutObjectCommand,
+  S3Client,
+} from '@aws-sdk/client-s3';
+import type { GetObjectCommandOutput } from '@aws-sdk/client-s3';
+import { DmaasError } from '../errors.ts';
+import type { S3Config } from './config.ts';
+import { assertKey, assertKeyPrefix, assertRange, existsError, isKey, rangeError } from './keys.ts';
+import type { ByteRange } from './keys.ts';
+import { listInOrder } from './list-order.ts';
+import type { ListPage } from './list-order.ts';
+import { DEFAULT_TIMEOUTS, MAX_CONNECTIONS, trustedCertificates } from './network.ts';
+import type { NetworkDeps } from './network.ts';
+import type { CallOptions, ObjectInfo, ObjectStore } from './object-store.ts';
+import { PROMPT, withRetry } from './retry.ts';
+import { isNoSuchKey, isNotFound, isOutOfRange, isTaken, judgeS3Error } from './s3-error.ts';
+import type { S3Names } from './s3-error.ts';
+
+/** The whole bucket: a prefix in the configuration is left to `withPrefix`. */
+export function openS3Store(config: S3Config, deps: NetworkDeps = {}): ObjectStore {
+  const timeouts = { ...DEFAULT_TIMEOUTS, ...deps.timeouts };
+  const ca = trustedCertificates(config.caPem);
+  const agent = { keepAlive: true, maxSockets: MAX_CONNECTIONS, ...(deps.proxyEnv === undefined ? {} : { proxyEnv: deps.proxyEnv }) };
+  const region = config.region ?? 'us-east-1';
+  const client = new S3Client({
+    region,
+    ...(config.endpoint === undefined ? {} : { endpoint: config.endpoint }),
+    // The configuration is the whole truth: an endpoint in the environment must not divert a stored location.
+    ignoreConfiguredEndpointUrls: true,
+    forcePathStyle: config.pathStyle ?? config.endpoint !== undefined,
+    ...(config.credentials === undefined ? {} : { credentials: definedFields(config.credentials) }),
+    ...(config.checksums === 'when-required'
+      ? { requestChecksumCalculation: 'WHEN_REQUIRED' as const, responseChecksumValidation: 'WHEN_REQUIRED' as const }
+      : {}),
+    expectContinueHeader: false,
+    maxAttempts: 1, // withRetry is the one policy
+    requestHandler: {
+      connectionTimeout: timeouts.connectMs,
+      logger: SILENT, // the handler's own default prints warnings
+      socketTimeout: timeouts.stallMs,
+      httpAgent: new HttpAgent(agent),
+      httpsAgent: new HttpsAgent({ ...agent, ...(ca === undefined ? {} : { ca }) }),
+    },
+  });
+  const names = { bucket: config.bucket, region, endpoint: config.endpoint ?? `https://s3.${region}.amazonaws.com` };
+  return new S3Store(client, names, deps);
+}
+
+class S3Store implements ObjectStore {
+  readonly location: string;
+  readonly #client: S3Client;
+  readonly #names: S3Names;
+  readonly #deps: NetworkDeps;
+  /** Something was found in the bucket, so it exists. */
+  #bucketSeen = false;
+
+  constructor(client: S3Client, names: S3Names, deps: NetworkDeps) {
+    this.location = `s3://${names.bucket}`;
+    this.#client = client;
+    this.#names = names;
+    this.#deps = deps;
+  }
+
+  async put(key: string, body: Uint8Array, opts: CallOptions & { readonly ifAbsent?: boolean } = {}): Promise<void> {
+    assertKey(key);
+    await this.#call(`write ${key}`, opts.signal, async (attempt) => {
+      const condition = opts.ifAbsent === true ? { IfNoneMatch: '*' } : {};
+      const command = new PutObjectCommand({ Bucket: this.#names.bucket, Key: key, Body: body, ...condition });
+      try {
+        const answer = await this.#client.send(command, abortOptions(opts));
+        if (answer.ETag === undefined) throw new BadAnswer();
+      } catch (e) {
+        if (opts.ifAbsent !== true || !isTaken(e)) throw e;
+        // An earlier try may have been carried out although its answer was lost.
+        if (attempt === 1 || !(await this.#holds(key, body, opts))) throw existsError(this.location, key);
+      }
+    });
+    this.#bucketSeen = true;
+  }
+
+  async get(key: string, opts: CallOptions & { readonly range?: ByteRange } = {}): Promise<Uint8Array | undefined> {
+    assertKey(key);
+    if (opts.range !== undefined) assertRange(opts.range);
+    return this.#call(`read ${key}`, opts.signal, () => this.#getOnce(key, opts));
+  }
+
+  async stat(key: string, opts: CallOptions = {}): Promise<ObjectInfo | undefined> {
+    assertKey(key);
+    const info = await this.#call(`read ${key}`, opts.signal, async () => {
+      try {
+        const head = await this.#client.send(new HeadObjectCommand({ Bucket: this.#names.bucket, Key: key }), abortOptions(opts));
+        if (head.ContentLength === undefined || head.LastModified === undefined) throw new BadAnswer();
+        return { key, size: head.ContentLength, modifiedAt: head.LastModified };
+      } catch (e) {
+        if (isNotFound(e)) return undefined;
+        throw e;
+      }
+    });
+    // The answer to HEAD has no body that tells a missing object from a missing bucket.
+    if (info === undefined && !this.#bucketSeen) await this.#requireBucket(opts);
+    this.#bucketSeen = true;
+    return info;
+  }
+
+  list(prefix: string, opts: CallOptions = {}): AsyncIterable<ObjectInfo> {
+    assertKeyPrefix(prefix);
+    return listInOrder((query) => this.#page(query, opts), prefix, this.location);
+  }
+
+  async delete(key: string, opts: CallOptions = {}): Promise<void> {
+    assertKey(key);
+    await this.#call(`delete ${key}`, opts.signal, async () => {
+      try {
+        await this.#client.send(new DeleteObjectCommand({ Bucket: this.#names.bucket, Key: key }), abortOptions(opts));
+      } catch (e) {
+        if (!isNoSuchKey(e)) throw e; // AWS answers 204, some others 404
+      }
+    });
+  }
+
+  close(): Promise<void> {
+    this.#client.destroy();
+    return Promise.resolve();
+  }
+
+  async #getOnce(key: string, opts: CallOptions & { readonly range?: ByteRange }): Promise<Uint8Array | undefined> {
+    const { range } = opts;
+    const header = range === undefined ? {} : { Range: `bytes=${String(range.offset)}-${String(range.offset + range.length - 1)}` };
+    let answer: GetObjectCommandOutput;
+    try {
+      answer = await this.#client.send(new GetObjectCommand({ Bucket: this.#names.bucket, Key: key, ...header }), abortOptions(opts));
+    } catch (e) {
+      if (isNoSuchKey(e)) return undefined;
+      if (range !== undefined && isOutOfRange(e)) throw rangeError(this.location, key, range);
+      throw e;
+    }
+    const body = (await answer.Body?.transformToByteArray()) ?? new Uint8Array(0);
+    if (answer.ETag === undefined || body.length !== (answer.ContentLength ?? body.length)) throw new BadAnswer();
+    this.#bucketSeen = true;
+    if (range === undefined) return body;
+    const [, first, total] = /^bytes (\d+)-\d+\/(\d+)$/.exec(answer.ContentRange ?? '') ?? [];
+    if (Number(total) < range.offset + range.length) throw rangeError(this.location, key, range, Number(total));
+    if (Number(first) !== range.offset || body.length !== range.length) throw new BadAnswer();
+    return body;
+  }
+
+  async #holds(key: string, body: Uint8Array, opts: CallOptions): Promise<boolean> {
+    const stored = await this.#getOnce(key, opts.signal === undefined ? {} : { signal: opts.signal });
+    return stored !== undefined && Buffer.compare(stored, body) === 0;
+  }
+
+  async #page(query: { prefix: string; byFolder: boolean; token: string | undefined }, opts: CallOptions): Promise<ListPage> {
+    const answer = await this.#call(`list ${query.prefix === '' ? 'objects' : query.prefix}`, opts.signal, async () => {
+      const page = await this.#client.send(
+        new ListObjectsV2Command({
+          Bucket: this.#names.bucket,
+          Prefix: query.prefix,
+          EncodingType: 'url', // names that others gave may hold what XML cannot
+          ...(query.byFolder ? { Delimiter: '/' } : {}),
+          ...(query.token === undefined ? {} : { ContinuationToken: query.token }),
+        }),
+        abortOptions(opts),
+      );
+      // To the SDK a web page is an empty listing; an empty listing says that all backups are gone.
+      if (page.IsTruncated === undefined || (page.IsTruncated && page.NextContinuationToken === undefined)) throw new BadAnswer();
+      return page;
+    });
+    this.#bucketSeen = true;
+    const objects = (answer.Contents ?? []).map((object) => ({
+      key: decode(object.Key),
+      size: object.Size ?? 0,
+      modifiedAt: object.LastModified ?? new Date(0),
+    }));
+    const folders = (answer.CommonPrefixes ?? []).map((folder) => decode(folder.Prefix));
+    return {
+      objects: objects.filter((object) => isKey(object.key)),
+      folders: folders.filter((folder) => isKey(`${folder}x`)),
+      next: answer.NextContinuationToken,
+    };
+  }
+
+  async #requireBucket(opts: CallOptions): Promise<void> {
+    await this.#call('look', opts.signal, async () => {
+      try {
+        await this.#client.send(new HeadBucketCommand({ Bucket: this.#names.bucket }), abortOptions(opts));
+      } catch (e) {
+        if (!isNotFound(e)) throw e;
+        throw Object.assign(new Error(), { name: 'NoSuchBucket' });
+      }
+    });
+  }
+
+  #call<T>(action: string, signal: AbortSignal | undefined, attempt: (n: number) => Promise<T>): Promise<T> {
+    const judge = (e: unknown) =>
+      e instanceof BadAnswer
+        ? {
+            retry: true,
+            error: new DmaasError('STORE_UNAVAILABLE', `${this.#names.endpoint} sent an answer of the wrong form or length`, {
+              hint: 'check the endpoint, and proxies in between',
+            }),
+          }
+        : judgeS3Error(e, this.#names, action);
+    const { retry: policy = PROMPT, clock } = this.#deps;
+    return withRetry(attempt, judge, { policy, signal, ...(clock === undefined ? {} : { clock }) });
+  }
+}
+
+const quiet = () => undefined;
+const SILENT = { trace: quiet, debug: quiet, info: quiet, warn: quiet, error: quiet };
+
+/** An answer that no S3 server gives: without the bytes that its headers promise, or from something else under that address. */
+class BadAnswer extends Error {}
+
+function abortOptions(opts: CallOptions): { abortSignal?: AbortSignal } {
+  return opts.signal === undefined ? {} : { abortSignal: opts.signal };
+}
+
+function decode(encoded: string | undefined): string {
+  try {
+    return decodeURIComponent(encoded ?? '');
+  } catch {
+    return ''; // a server that does not encode, and a name that is none of ours
+  }
+}
+
+function definedFields(credentials: NonNullable<S3Config['credentials']>) {
+  const { accessKeyId, secretAccessKey, sessionToken } = credentials;
+  return { accessKeyId, secretAccessKey, ...(sessionToken === undefined ? {} : { sessionToken }) };
+}

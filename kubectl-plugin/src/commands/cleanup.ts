@@ -1,0 +1,46 @@
+import { cleanupOperation, isOperationId, listOperations, DmaasError, refName } from '@dmaas/core';
+import type { Command, Completer } from '../command.ts';
+import { noteFindings } from '../findings.ts';
+import { plural } from '../format.ts';
+
+const completeOperations: Completer = async (session) =>
+  (await listOperations(await session.cluster(), await session.namespace())).map((o) => ({
+    value: o.id,
+    describe: plural(o.objects.length, 'object'),
+  }));
+
+export const cleanup: Command = {
+  path: ['cleanup'],
+  summary: 'Remove what an interrupted operation left in the cluster',
+  description:
+    'Removes the Jobs, Secrets, volume snapshots and claims that an interrupted backup or restore made for its own use. Restored objects stay: "restore delete" takes those back. Without an operation it lists what there is.',
+  positionals: [{ name: 'OPERATION', describe: 'Id of the operation', required: false, complete: completeOperations }],
+  output: true,
+  run: async (session, args) => {
+    const cluster = await session.cluster();
+    const namespace = await session.namespace();
+    const id = args.string('OPERATION');
+    if (id === undefined) {
+      const operations = await listOperations(cluster, namespace);
+      return {
+        data: { items: operations },
+        names: operations.map((o) => `operation/${o.id}`),
+        text: () => operations.map((o) => `${o.id}  ${o.objects.map((ref) => refName(ref)).join(', ')}`).join('\n'),
+        notes: [
+          operations.length === 0
+            ? `nothing is left in namespace ${namespace}`
+            : `remove one with: kubectl dmaas cleanup ${operations[0]?.id ?? 'OPERATION'} -n ${namespace}`,
+        ],
+      };
+    }
+    if (!isOperationId(id)) throw new DmaasError('USAGE', `${id} is no operation id`, { hint: `kubectl dmaas cleanup -n ${namespace}` });
+    const { removed, findings } = await cleanupOperation(cluster, namespace, id);
+    return {
+      data: { removed, findings },
+      names: removed.map((ref) => refName(ref)),
+      text: () => removed.map((ref) => `${refName(ref)} deleted`).join('\n'),
+      notes: [`${plural(removed.length, 'object')} of operation ${id} removed`, ...noteFindings(findings)],
+      exitCode: findings.length > 0 ? 3 : 0,
+    };
+  },
+};

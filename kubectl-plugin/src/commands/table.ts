@@ -1,0 +1,71 @@
+import type { Command, Group } from '../command.ts';
+import { appDescribe, appList, appTree } from './app.ts';
+import { backupCreate, backupDelete, backupDescribe, backupList } from './backup.ts';
+import { cleanup } from './cleanup.ts';
+import { completionInstall, completionScript } from './completion.ts';
+import {
+  credentialCreateAws,
+  credentialCreateGcp,
+  credentialCreateS3,
+  credentialDelete,
+  credentialDescribe,
+  credentialList,
+} from './credential.ts';
+import {
+  locationCheck,
+  locationCreate,
+  locationDelete,
+  locationDescribe,
+  locationExport,
+  locationImport,
+  locationList,
+  locationSetDefault,
+} from './location.ts';
+import { options } from './options.ts';
+import { restoreCreate, restoreDelete, restoreDescribe, restoreList, restoreResume } from './restore.ts';
+import { version } from './version.ts';
+
+/** The nouns, in the order in which help shows them. */
+export const GROUPS: readonly Group[] = [
+  { name: 'app', aliases: ['apps', 'application'], summary: 'Applications: what belongs together in a namespace' },
+  { name: 'backup', aliases: ['backups', 'bk'], summary: 'Backups of applications' },
+  { name: 'restore', aliases: ['restores'], summary: 'Restores of backups, here or in another cluster' },
+  { name: 'location', aliases: ['locations', 'loc'], summary: 'Buckets that hold backups, and their keys' },
+  { name: 'credential', aliases: ['credentials', 'cred'], summary: 'Access keys of object stores' },
+  { name: 'completion', aliases: [], summary: 'Tab completion' },
+];
+
+/** Every command. Parser, help, completion and reference are made from this table. */
+export const COMMANDS: readonly Command[] = [
+  appList,
+  appDescribe,
+  appTree,
+  backupCreate,
+  backupList,
+  backupDescribe,
+  backupDelete,
+  restoreCreate,
+  restoreList,
+  restoreDescribe,
+  restoreResume,
+  restoreDelete,
+  locationCreate,
+  locationList,
+  locationDescribe,
+  locationCheck,
+  locationSetDefault,
+  locationExport,
+  locationImport,
+  locationDelete,
+  credentialCreateAws,
+  credentialCreateGcp,
+  credentialCreateS3,
+  credentialList,
+  credentialDescribe,
+  credentialDelete,
+  cleanup,
+  completionInstall,
+  completionScript,
+  options,
+  version,
+];

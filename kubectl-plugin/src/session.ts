@@ -1,0 +1,215 @@
+import { confirm, password } from '@inquirer/prompts';
+import {
+  accessFromDocument,
+  connectCluster,
+  DmaasError,
+  getLocationAccess,
+  openStore,
+  parseLocationDocument,
+  type Cluster,
+  type ClusterOptions,
+  type LocationAccess,
+  type MoverOptions,
+  type OpenDeps,
+  type Places,
+  type RunOptions,
+} from '@dmaas/core';
+import type { Args } from './args.ts';
+import { credentialFromEnvironment } from './credential-env.ts';
+import { readTextFile } from './read-text-file.ts';
+import { showProgress, type Progress } from './progress.ts';
+
+const DEFAULT_MAX_MOVERS = 4;
+
+export interface Streams {
+  readonly stdin: NodeJS.ReadStream;
+  readonly stdout: NodeJS.WriteStream;
+  readonly stderr: NodeJS.WriteStream;
+  readonly env: NodeJS.ProcessEnv;
+}
+
+/**
+ * What commands share in one call: streams, the clusters that flags name, prompts and progress. Connections are made when first
+ * asked for and closed at the end.
+ */
+export class Session {
+  readonly streams: Streams;
+  readonly signal: AbortSignal;
+  readonly args: Args;
+  private readonly clusters = new Map<string, Promise<Cluster>>();
+
+  constructor(streams: Streams, signal: AbortSignal, args: Args) {
+    this.streams = streams;
+    this.signal = signal;
+    this.args = args;
+  }
+
+  now(): Date {
+    return new Date();
+  }
+
+  /** The cluster of the kubeconfig's current context, or of `context`. */
+  cluster(context?: string): Promise<Cluster> {
+    const key = context ?? '';
+    let cluster = this.clusters.get(key);
+    if (cluster === undefined) {
+      cluster = connectCluster(this.clusterOptions(context), { env: this.streams.env, isInteractive: this.interactive });
+      this.clusters.set(key, cluster);
+    }
+    return cluster;
+  }
+
+  /** For calls whose progress nobody watches. */
+  get quiet(): RunOptions {
+    return { emit: () => undefined, signal: this.signal };
+  }
+
+  /** The namespace that `-n` or the context names. */
+  async namespace(): Promise<string> {
+    return this.args.string('namespace') ?? (await this.cluster()).namespace;
+  }
+
+  get homeNamespace(): string {
+    return this.args.string('home-namespace') ?? 'dmaas';
+  }
+
+  /** Where credentials and locations are looked for. */
+  async places(): Promise<Places> {
+    return { namespace: await this.namespace(), homeNamespace: this.homeNamespace };
+  }
+
+  /** How stores are opened; core asks for it where it needs one. */
+  get stores(): OpenDeps {
+    return { openStore: (config) => openStore(config, { proxyEnv: this.streams.env }) };
+  }
+
+  /** The location of `--location-file`, which needs no cluster, or of `--location`, else the default one of the namespace. */
+  async location(): Promise<LocationAccess> {
+    const file = this.args.string('location-file');
+    if (file === undefined) return getLocationAccess(await this.cluster(), await this.places(), this.args.string('location'));
+    const document = parseLocationDocument(await this.secret('exported location', { file }));
+    const { secretAccessKey, serviceAccount } = document.credential;
+    if (secretAccessKey !== undefined || serviceAccount !== undefined) return accessFromDocument(document);
+    return accessFromDocument(document, await credentialFromEnvironment(document, this.streams.env));
+  }
+
+  /** Those of this call's flags that are `names`, to be pasted behind another command. */
+  repeat(names: readonly string[]): string {
+    const flags = names.flatMap((name) => {
+      const value = this.args.string(name);
+      return value === undefined ? [] : [`${name === 'namespace' ? '-n' : `--${name}`} ${quoteForShell(value)}`];
+    });
+    return flags.join(' ');
+  }
+
+  /** How movers run. */
+  movers(): { readonly moverOptions: MoverOptions; readonly maxMovers: number } {
+    const image = this.args.string('mover-image') ?? this.streams.env['DMAAS_MOVER_IMAGE'];
+    const maxMovers = Number(this.args.string('max-movers') ?? DEFAULT_MAX_MOVERS);
+    if (!Number.isInteger(maxMovers) || maxMovers < 1) throw new DmaasError('USAGE', '--max-movers must be a whole number of at least 1');
+    return { moverOptions: image === undefined ? {} : { image }, maxMovers };
+  }
+
+  async searched(): Promise<readonly string[]> {
+    return [...new Set([await this.namespace(), this.homeNamespace])].map((n) => `namespace ${n}`);
+  }
+
+  /** A line for people: hints, results of changes, warnings. */
+  note(text: string): void {
+    this.streams.stderr.write(`${text}\n`);
+  }
+
+  get interactive(): boolean {
+    return this.streams.stdin.isTTY && this.streams.stderr.isTTY;
+  }
+
+  /** Asks before something that cannot be undone. Without a terminal and without `-y` this is an error. */
+  async confirm(question: string): Promise<void> {
+    if (this.args.bool('yes')) return;
+    if (!this.interactive) throw new DmaasError('USAGE', `${question} needs a confirmation`, { hint: 'add -y' });
+    const yes = await confirm(
+      { message: question, default: false },
+      { output: this.streams.stderr, input: this.streams.stdin, signal: this.signal },
+    );
+    if (!yes) throw new DmaasError('CANCELLED', 'not confirmed');
+  }
+
+  /** A secret from a file, from an environment variable, from standard input (`-`), or typed at a hidden prompt. Never from argv. */
+  async secret(
+    name: string,
+    source: { readonly file?: string | undefined; readonly env?: string | undefined },
+    read = readTextFile,
+  ): Promise<string> {
+    if (source.env !== undefined) {
+      const value = this.streams.env[source.env];
+      if (value === undefined || value === '') throw new DmaasError('USAGE', `the environment variable ${source.env} is not set`);
+      return value;
+    }
+    if (source.file === '-') {
+      let text = '';
+      for await (const chunk of this.streams.stdin) text += String(chunk);
+      return text;
+    }
+    if (source.file !== undefined) return read(source.file);
+    if (!this.interactive)
+      throw new DmaasError('USAGE', `${name} is missing`, { hint: 'give it by a file, an environment variable or standard input' });
+    return password({ message: name, mask: true }, { output: this.streams.stderr, input: this.streams.stdin, signal: this.signal });
+  }
+
+  /** Runs an operation with its progress shown on stderr. */
+  async withProgress<T>(run: (emit: Progress['emit']) => Promise<T>): Promise<T> {
+    const progress = showProgress({
+      stderr: this.streams.stderr,
+      format: this.args.string('log-format') === 'json' ? 'json' : 'text',
+      now: () => this.now(),
+    });
+    try {
+      const result = await run(progress.emit);
+      await progress.finish();
+      return result;
+    } catch (error) {
+      await progress.finish(error);
+      throw error;
+    }
+  }
+
+  async close(): Promise<void> {
+    await Promise.allSettled([...this.clusters.values()].map(async (c) => (await c).close()));
+  }
+
+  private clusterOptions(context: string | undefined): ClusterOptions {
+    const a = this.args;
+    const chosen = context ?? a.string('context');
+    const shared = { kubeconfig: a.string('kubeconfig'), context: chosen, requestTimeout: a.string('request-timeout') };
+    // Flags that speak of one API server or identity belong to the cluster the command works on, not to another one it restores to.
+    if (context !== undefined) return defined(shared);
+    const groups = a.list('as-group');
+    return defined({
+      ...shared,
+      namespace: a.string('namespace'),
+      cluster: a.string('cluster'),
+      user: a.string('user'),
+      server: a.string('server'),
+      token: a.string('token'),
+      as: a.string('as'),
+      asGroups: groups.length > 0 ? groups : undefined,
+      asUid: a.string('as-uid'),
+      certificateAuthority: a.string('certificate-authority'),
+      clientCertificate: a.string('client-certificate'),
+      clientKey: a.string('client-key'),
+      insecureSkipTlsVerify: a.bool('insecure-skip-tls-verify') ? true : undefined,
+      tlsServerName: a.string('tls-server-name'),
+    });
+  }
+}
+
+/** The fields that have a value. */
+function defined<T extends object>(fields: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]?: Exclude<T[K], undefined>;
+  };
+}
+
+function quoteForShell(value: string): string {
+  return /^[\w./:@=-]+$/.test(value) ? value : `'${value.replaceAll("'", "'\\''")}'`;
+}

@@ -1,0 +1,159 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { addData, deployDemo, fingerprint, sql, waitForDemo, type Fingerprint } from '../demo/data.ts';
+import { startCluster, type TestCluster } from '../support/cluster/cluster.ts';
+import { testImages } from '../support/images/all.ts';
+import { pluginFor, type Plugin } from '../support/plugin.ts';
+import { startMinio } from '../support/stores/minio.ts';
+import type { S3Server } from '../support/stores/server.ts';
+
+const BUCKET = 'journey';
+
+/** The main job, as a user does it: each step needs the ones before. */
+describe('kubectl dmaas, from a running application to its copy in another cluster', function () {
+  this.timeout(300_000);
+  this.bail(true);
+  const app = `shop-${Date.now().toString(36)}`;
+  const copy = `${app}-copy`;
+  let source: TestCluster;
+  let target: TestCluster;
+  let store: S3Server;
+  let plugin: Plugin;
+  let first: Fingerprint;
+  let second: Fingerprint;
+
+  /** Runs and returns standard output; anything but the expected exit code fails, with all that was said. */
+  const dmaas = async (args: string, exit = 0, env: Readonly<Record<string, string>> = {}): Promise<string> => {
+    const { code, stdout, stderr } = await plugin.run(args.split(' '), env);
+    assert.equal(code, exit, `kubectl dmaas ${args}\n${stdout}\n${stderr}`);
+    return stdout;
+  };
+  const here = (args: string) => `${args} -n ${app} --context ${source.context}`;
+
+  before(async () => {
+    const images = await testImages();
+    [source, target] = await Promise.all([startCluster('source', { images }), startCluster('target', { images })]);
+    store = await startMinio({ host: source.hostAddress });
+    await store.createBucket(BUCKET);
+    plugin = await pluginFor([source, target], images[0]?.name ?? '');
+    await deployDemo(source, app);
+    await addData(source, app, { rows: 5000, files: 30 });
+    first = await fingerprint(source, app);
+  });
+
+  after(async () => {
+    for (const [cluster, namespace] of [
+      [source, app],
+      [source, copy],
+      [target, app],
+    ] as const)
+      await cluster.kubectl('delete', 'namespace', namespace, '--ignore-not-found', '--wait=false');
+    await plugin.remove();
+    await store.stop();
+    await source.stop();
+    await target.stop();
+  });
+
+  it('lists and describes the application', async () => {
+    const list = await dmaas(here('app list'));
+    assert.match(
+      list,
+      /^NAME +WORKLOADS +VOLUMES +SIZE +SELECTED-BY +ISSUES\nshop +deployment\/web,statefulset\/db +2 +1\.3Gi +-l app=shop +0\n$/,
+    );
+    const described = await dmaas(here('app describe shop'));
+    assert.match(described, /data-db-0 +1Gi +csi-hostpath +filesystem +Bound +statefulset\/db/);
+    const tree = await dmaas(here('app tree --workload statefulset/db'));
+    assert.match(tree, /reads its environment from: secret\/db/);
+    const data = JSON.parse(await dmaas(here('app describe shop -o json'))) as { members: unknown[]; volumes: unknown[] };
+    assert.deepEqual([data.members.length, data.volumes.length], [15, 2]);
+  });
+
+  it('keeps a credential and a location, and says what to keep safe', async () => {
+    await dmaas(here(`credential create-s3 lab --endpoint ${store.endpoint} --access-key-id ${store.accessKey}`), 0, {
+      AWS_SECRET_ACCESS_KEY: store.secretKey,
+    });
+    await dmaas(here(`location create lab --credential lab --bucket ${BUCKET}`));
+    assert.match(await dmaas(here('location check lab')), /✔ of 10 concurrent creates exactly one succeeds/);
+    await dmaas(here(`location export lab --with-credentials -f ${join(plugin.home, 'lab.yaml')}`));
+    const all =
+      (await dmaas(here('credential describe lab'))) +
+      (await dmaas(here('credential list -o yaml'))) +
+      (await dmaas(here('location describe lab -o yaml')));
+    assert.ok(!all.includes(store.secretKey) && !all.includes('dmaas-key-1-'), 'secrets are shown');
+  });
+
+  it('shows the plan of a backup and changes nothing', async () => {
+    const plan = await dmaas(here('backup create first --app shop --dry-run -o yaml'));
+    assert.match(plan, /method: volume-snapshot/);
+    assert.ok(!plan.includes(Buffer.from('correct-horse-battery').toString('base64')), 'the plan shows a Secret');
+    assert.equal(await dmaas(here('backup list -o name')), '');
+  });
+
+  it('backs up, and a second time only what changed', async () => {
+    assert.match(await dmaas(here('backup create first --app shop')), /^backup\/first created \(15 objects, 2 volumes, /);
+    await addData(source, app, { rows: 50, files: 1 });
+    second = await fingerprint(source, app);
+    assert.match(await dmaas(here('backup create second --app shop -o name')), /^backup\/second\n$/);
+    const { items } = JSON.parse(await dmaas(here('backup list -o json'))) as {
+      items: { name: string; volumes: { bytes: number; addedBytes: number }[] }[];
+    };
+    assert.deepEqual(
+      items.map((b) => b.name),
+      ['second', 'first'],
+    );
+    const added = items.map((b) => b.volumes.reduce((sum, v) => sum + v.addedBytes, 0));
+    assert.ok((added[0] ?? 0) * 3 < (added[1] ?? 0), `the second backup added ${added.join(' after ')} bytes`);
+    assert.equal(await source.kubectl('-n', app, 'get', 'volumesnapshots,jobs', '-o', 'name'), '');
+    assert.equal(await sql(source, app, 'select count(*) from orders'), '5050\n');
+  });
+
+  it('refuses to restore over what is there, naming all of it, and changes nothing', async () => {
+    const before = await source.kubectl('-n', app, 'get', 'all,pvc', '-o', 'name');
+    const { code, stderr } = await plugin.run(here('restore create second --yes').split(' '));
+    assert.equal(code, 40);
+    assert.match(stderr, /claim data-db-0 exists in namespace .*, and a restore never writes over data/);
+    assert.match(stderr, /error: 13 checks failed: /);
+    assert.equal(await source.kubectl('-n', app, 'get', 'all,pvc', '-o', 'name'), before);
+  });
+
+  it('restores into another namespace after the first is gone, with nothing but the exported location', async () => {
+    await source.kubectl('delete', 'namespace', app);
+    const lab = join(plugin.home, 'lab.yaml');
+    assert.match(await dmaas(`backup list --location-file ${lab}`), /second +shop +Completed/);
+    const { code, stdout, stderr } = await plugin.run(
+      `restore create second --location-file ${lab} --to-namespace ${copy} --yes --context ${source.context}`.split(' '),
+    );
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, new RegExp(`completed: second is in namespace ${copy} of ${source.context}`));
+    // The three phases, by these names and in this order.
+    assert.match(stderr, /Preflight check: done[^]*Restoring backups: done[^]*Activating application: done/);
+    await waitForDemo(source, copy);
+    assert.deepEqual(await fingerprint(source, copy), second);
+  });
+
+  it('restores the earlier backup into the second cluster, in another storage class', async () => {
+    const lab = join(plugin.home, 'lab.yaml');
+    await dmaas(
+      `restore create first --location-file ${lab} --to-context ${target.context} --map-storage-class csi-hostpath=csi-hostpath-immediate --yes --context ${source.context}`,
+    );
+    await waitForDemo(target, app);
+    assert.deepEqual(await fingerprint(target, app), first);
+    const classes = await target.kubectl('-n', app, 'get', 'pvc', '-o', 'jsonpath={.items[*].spec.storageClassName}');
+    assert.equal(classes, 'csi-hostpath-immediate csi-hostpath-immediate');
+  });
+
+  it('takes a restore back: what it created goes, and the rest stays', async () => {
+    const lab = join(plugin.home, 'lab.yaml');
+    const { items } = JSON.parse(await dmaas(`restore list --location-file ${lab} -o json`)) as {
+      items: { id: string; status: string; plan: { target: { context: string } } }[];
+    };
+    assert.deepEqual(
+      items.map((r) => r.status),
+      ['Completed', 'Completed'],
+    );
+    const there = items.find((r) => r.plan.target.context === target.context);
+    await dmaas(`restore delete ${there?.id ?? ''} --location-file ${lab} --yes`);
+    await assert.rejects(target.kubectl('get', 'namespace', app));
+    assert.match(await source.kubectl('-n', copy, 'get', 'statefulset/db', '-o', 'name'), /db/);
+  });
+});

@@ -1,0 +1,491 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { encodeContentNode } from '../../core/src/mover/content.ts';
+import { captureVolume } from '../../core/src/mover/capture.ts';
+import { ByteWriter } from '../../core/src/mover/bytes.ts';
+import { ROOT } from '../../core/src/mover/paths.ts';
+import { populateVolume, type PopulateOptions } from '../../core/src/mover/populate.ts';
+import { writeEntry, type Entry } from '../../core/src/mover/tree-format.ts';
+import { writeVolume, type Volume } from '../../core/src/mover/volume-node.ts';
+import { DmaasError, type ErrorCode } from '../../core/src/errors.ts';
+import type { Finding } from '../../core/src/model.ts';
+import { newOperationId } from '../../core/src/operation.ts';
+import type { BlobId } from '../../core/src/repository/blob.ts';
+import { encodeNode, NODE_TYPE } from '../../core/src/repository/node.ts';
+import type { Repository } from '../../core/src/repository/repository.ts';
+import { MemoryStore } from '../../core/src/store/memory.ts';
+import { FaultyStore } from '../support/faulty-store.ts';
+import { memoryRepository, recorder, scratch, settled, TreeOracle } from '../support/volume.ts';
+
+const fails = (code: ErrorCode, message: RegExp) => (error: unknown) => DmaasError.is(error, code) && message.test(error.message);
+
+/** A small tree with some of everything. */
+function makeSource(path: string): void {
+  mkdirSync(join(path, 'dir/sub'), { recursive: true });
+  writeFileSync(join(path, 'dir/sub/small'), 'small');
+  writeFileSync(join(path, 'dir/medium'), Buffer.alloc(3_000_000, 'medium'));
+  writeFileSync(join(path, 'empty'), '');
+  writeFileSync(join(path, 'z-last'), Buffer.alloc(1_500_000, 'last one'));
+  symlinkSync('../nowhere', join(path, 'dir/link'));
+}
+
+interface Setup {
+  readonly dir: ReturnType<typeof scratch>;
+  readonly source: string;
+  readonly target: string;
+  readonly repository: Repository;
+}
+
+async function setup(): Promise<Setup> {
+  const dir = scratch();
+  const [source, target] = [join(dir.path, 'source'), join(dir.path, 'target')];
+  mkdirSync(source);
+  mkdirSync(target);
+  return { dir, source, target, repository: await memoryRepository() };
+}
+
+async function captured({ source, repository }: Setup): Promise<BlobId> {
+  makeSource(source);
+  return (await captureVolume({ name: 'data', path: source, mode: 'filesystem', repository, now: settled }, recorder())).root;
+}
+
+function optionsOf({ target, repository }: Setup, root: BlobId, more: Partial<PopulateOptions> = {}): PopulateOptions {
+  return { name: 'data', path: target, mode: 'filesystem', repository, root, operation: newOperationId(), ...more };
+}
+
+describe('a target that is not fit', () => {
+  let test: Setup;
+  let root: BlobId;
+  beforeEach(async () => {
+    test = await setup();
+    root = await captured(test);
+  });
+  afterEach(() => {
+    test.dir.rm();
+  });
+
+  it('because something is in it is refused and left as it is', async () => {
+    writeFileSync(join(test.target, 'mine'), 'precious');
+    await assert.rejects(populateVolume(optionsOf(test, root), recorder()), fails('PREFLIGHT_FAILED', /^data: the volume is not empty$/));
+    assert.deepEqual(readdirSync(test.target), ['mine']);
+  });
+
+  it('because another restore is unfinished in it is refused, and names it', async () => {
+    writeFileSync(join(test.target, '.dmaas-restore-abcdefgh'), '');
+    await assert.rejects(
+      populateVolume(optionsOf(test, root), recorder()),
+      fails('PREFLIGHT_FAILED', /unfinished restore of the operation abcdefgh/),
+    );
+  });
+
+  it('because the same operation began with another backup is refused', async () => {
+    const operation = newOperationId();
+    const text = JSON.stringify({ root: '00'.repeat(24), path: '', bytes: 0 });
+    writeFileSync(join(test.target, `.dmaas-restore-${operation}`), text);
+    await assert.rejects(populateVolume(optionsOf(test, root, { operation }), recorder()), fails('PREFLIGHT_FAILED', /another backup/));
+  });
+
+  it('but has only lost+found is filled', async () => {
+    mkdirSync(join(test.target, 'lost+found'));
+    assert.deepEqual((await populateVolume(optionsOf(test, root), recorder())).findings, []);
+  });
+
+  it('because it is not there is refused', async () => {
+    const options = optionsOf(test, root, { path: join(test.dir.path, 'nowhere') });
+    await assert.rejects(populateVolume(options, recorder()), fails('PREFLIGHT_FAILED', /ENOENT/));
+  });
+
+  it('because it is a device and the backup is of files is refused', async () => {
+    await assert.rejects(
+      populateVolume(optionsOf(test, root, { mode: 'block' }), recorder()),
+      fails('PREFLIGHT_FAILED', /filesystem volume/),
+    );
+  });
+});
+
+describe('a mounted target', () => {
+  let test: Setup;
+  let root: BlobId;
+  beforeEach(async () => {
+    test = await setup();
+    root = await captured(test);
+  });
+  afterEach(() => {
+    execFileSync('umount', [test.target]);
+    test.dir.rm();
+  });
+
+  it('that is read-only is refused', async () => {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'ro', 'dmaas-test', test.target]);
+    await assert.rejects(populateVolume(optionsOf(test, root), recorder()), fails('PREFLIGHT_FAILED', /mounted read-only/));
+  });
+
+  it('that is too small gets what fits, and the rest is named', async () => {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=2500k', 'dmaas-test', test.target]);
+    const run = recorder();
+    const { findings } = await populateVolume(optionsOf(test, root), run);
+    assert.deepEqual(
+      findings.filter(({ code }) => code === 'entry-not-restored').map(({ message }) => message),
+      ['data: dir/medium was not restored: ENOSPC'],
+    );
+    assert.deepEqual(run.findings, findings);
+    assert.deepEqual(readdirSync(test.target).sort(), ['dir', 'empty', 'z-last']);
+    assert.equal(readFileSync(join(test.target, 'z-last'), 'latin1'), 'last one'.repeat(187_500));
+  });
+
+  it('that keeps no holes, or no attributes, is said to', async () => {
+    // The file system that remembers least of those that every kernel has.
+    execFileSync('mount', ['-t', 'ramfs', 'dmaas-test', test.target]);
+    writeFileSync(join(test.source, 'with-attribute'), '');
+    execFileSync('python3', ['-c', 'import os,sys; os.setxattr(sys.argv[1], "user.colour", b"red")', join(test.source, 'with-attribute')]);
+    const { repository, source } = test;
+    const again = await captureVolume({ name: 'data', path: source, mode: 'filesystem', repository, now: settled }, recorder());
+    const { findings } = await populateVolume(optionsOf(test, again.root), recorder());
+    assert.deepEqual(
+      findings.map(({ code, message }) => [code, message]),
+      [['attribute-not-kept', 'data: with-attribute has lost the extended attribute user.colour (ENOTSUP)']],
+    );
+  });
+});
+
+describe('an interrupted run', () => {
+  it('is gone on with by the same operation', async () => {
+    const test = await setup();
+    const oracle = new TreeOracle();
+    try {
+      const root = await captured(test);
+      const options = optionsOf(test, root);
+      const stop = new AbortController();
+      const first = recorder(stop.signal);
+      const interrupted = populateVolume(options, {
+        ...first,
+        emit: () => {
+          stop.abort();
+        },
+      });
+      await assert.rejects(interrupted, (error) => DmaasError.is(error, 'CANCELLED'));
+      assert.deepEqual(
+        readdirSync(test.target).filter((name) => name.startsWith('.dmaas')),
+        [`.dmaas-restore-${options.operation}`],
+      );
+      assert.deepEqual((await populateVolume(options, recorder())).findings, []);
+      assert.deepEqual(await oracle.describe(test.target), await oracle.describe(test.source));
+    } finally {
+      oracle.stop();
+      test.dir.rm();
+    }
+  });
+
+  it('that had come to the attributes is gone on with', async () => {
+    const test = await setup();
+    const oracle = new TreeOracle();
+    try {
+      const root = await captured(test);
+      const options = optionsOf(test, root);
+      const record = (): Promise<void> => Promise.reject(new DmaasError('STORE_UNAVAILABLE', 'away'));
+      await assert.rejects(populateVolume({ ...options, record }, recorder()), fails('STORE_UNAVAILABLE', /away/));
+      rmSync(join(test.target, 'z-last'));
+      writeFileSync(join(test.target, 'dir/sub/small'), 'other');
+      assert.deepEqual((await populateVolume(options, recorder())).findings, []);
+      assert.deepEqual(await oracle.describe(test.target), await oracle.describe(test.source));
+    } finally {
+      oracle.stop();
+      test.dir.rm();
+    }
+  });
+});
+
+describe('a run that may not do everything', () => {
+  const NOBODY = 65_534;
+  let test: Setup;
+  beforeEach(async () => {
+    test = await setup();
+  });
+  afterEach(() => {
+    test.dir.rm();
+  });
+
+  it('says what it did not keep, and gives nobody the rights of another user', async () => {
+    assert.ok(process.getuid?.() === 0, 'this test must run as root');
+    const program = join(test.source, 'program');
+    writeFileSync(program, 'x');
+    chmodSync(program, 0o4755);
+    const { repository, source } = test;
+    const { root } = await captureVolume({ name: 'data', path: source, mode: 'filesystem', repository, now: settled }, recorder());
+    for (const path of [test.target, test.dir.path]) chownSync(path, NOBODY, NOBODY);
+    process.setegid?.(NOBODY);
+    process.seteuid?.(NOBODY);
+    let findings: readonly Finding[];
+    try {
+      ({ findings } = await populateVolume(optionsOf(test, root), recorder()));
+    } finally {
+      process.seteuid?.(0);
+      process.setegid?.(0);
+    }
+    assert.deepEqual(
+      findings.map(({ code, message }) => [code, message]),
+      [
+        ['attribute-not-kept', 'data: . has the owner 65534:65534 instead of 0:0 (EPERM)'],
+        ['attribute-not-kept', 'data: program has the owner 65534:65534 instead of 0:0 (EPERM)'],
+        ['attribute-not-kept', 'data: program has the mode 755 instead of 4755 (EPERM)'],
+      ],
+    );
+  });
+
+  it('without native calls keeps what Node can, and says what is lost', async () => {
+    makeSource(test.source);
+    execFileSync('mkfifo', [join(test.source, 'pipe')]);
+    const { repository, source } = test;
+    const { root } = await captureVolume({ name: 'data', path: source, mode: 'filesystem', repository, now: settled }, recorder());
+    const { findings } = await populateVolume(optionsOf(test, root, { fidelity: 'reduced' }), recorder());
+    assert.deepEqual(
+      findings.map(({ code, message }) => [code, message.replace(/:.*: /, ': ')]),
+      [
+        ['reduced-fidelity', findings[0]?.message.replace(/:.*: /, ': ')],
+        ['entry-not-restored', 'data: native calls are not available'],
+      ],
+    );
+    assert.equal(readFileSync(join(test.target, 'dir/sub/small'), 'utf8'), 'small');
+  });
+
+  it('reaches what lies deeper than a path can say', async () => {
+    const script =
+      'import os,sys\nos.chdir(sys.argv[1])\nfor i in range(300):\n  os.mkdir("n"*100)\n  os.chdir("n"*100)\nopen("deep","w").write("found")';
+    execFileSync('python3', ['-c', script, test.source]);
+    const { repository, source } = test;
+    const { root, entries } = await captureVolume({ name: 'data', path: source, mode: 'filesystem', repository, now: settled }, recorder());
+    assert.equal(entries, 302);
+    assert.deepEqual((await populateVolume(optionsOf(test, root), recorder())).findings, []);
+  });
+});
+
+describe('a repository that lost something', () => {
+  it('costs the files that need it, which are named; the rest is restored', async () => {
+    const test = await setup();
+    try {
+      const store = new FaultyStore(new MemoryStore());
+      const repository = await memoryRepository(store);
+      const broken = { ...test, repository };
+      makeSource(test.source);
+      const { root } = await captureVolume({ name: 'data', path: test.source, mode: 'filesystem', repository, now: settled }, recorder());
+      const lost: BlobId[] = [];
+      const missing = new Proxy(repository, {
+        get: (target, name): unknown => {
+          if (name !== 'readMany') {
+            const value: unknown = Reflect.get(target, name, target);
+            return typeof value === 'function' ? (value as (...args: unknown[]) => unknown).bind(target) : value;
+          }
+          const readMany: Repository['readMany'] = (ids, deliver, opts) => {
+            const deliverBut: typeof deliver = (i, data) => {
+              if (data.length === 5) {
+                lost.push(ids[i]!);
+                opts?.onUnreadable?.(i, new DmaasError('REPOSITORY_CORRUPT', 'the pack p is damaged'));
+                return;
+              }
+              return deliver(i, data);
+            };
+            return target.readMany(ids, deliverBut, opts);
+          };
+          return readMany;
+        },
+      });
+      const { findings } = await populateVolume({ ...optionsOf(broken, root), repository: missing }, recorder());
+      assert.equal(lost.length, 1);
+      assert.deepEqual(
+        findings.map(({ code, message }) => [code, message]),
+        [['entry-not-restored', 'data: dir/sub/small was not restored: the pack p is damaged']],
+      );
+      assert.equal(existsSync(join(test.target, 'dir/sub/small')), false);
+      assert.equal(statSync(join(test.target, 'dir/medium')).size, 3_000_000);
+    } finally {
+      test.dir.rm();
+    }
+  });
+});
+
+describe('somebody who plants symlinks in the target meanwhile', () => {
+  it('gets nothing written outside of it', async () => {
+    const test = await setup();
+    try {
+      const outside = join(test.dir.path, 'outside');
+      mkdirSync(outside);
+      for (let i = 0; i < 40; i++) {
+        mkdirSync(join(test.source, `d${String(i)}/sub`), { recursive: true });
+        writeFileSync(join(test.source, `d${String(i)}/sub/file`), Buffer.alloc(400_000, i));
+      }
+      const { repository, source } = test;
+      const { root } = await captureVolume({ name: 'data', path: source, mode: 'filesystem', repository, now: settled }, recorder());
+      let planted = 0;
+      const plant = (): void => {
+        for (let i = 0; i < 40; i++) {
+          const victim = join(test.target, `d${String(i)}`);
+          if (!existsSync(victim) || planted > 20) continue;
+          renameSync(victim, join(test.dir.path, `moved-${String(planted)}`));
+          symlinkSync(outside, victim);
+          planted++;
+        }
+      };
+      const { findings } = await populateVolume(optionsOf(test, root), { ...recorder(), emit: plant });
+      assert.ok(planted > 0);
+      assert.deepEqual(readdirSync(outside), []);
+      assert.ok(findings.some(({ code }) => code === 'attribute-not-kept' || code === 'entry-not-restored'));
+    } finally {
+      test.dir.rm();
+    }
+  });
+});
+
+/** What a hostile tree is made of. */
+const attributes = { mode: 0o6755, uid: 0, gid: 0, mtimeNs: 1n, ctimeNs: 1n, inode: 1n, size: 0, content: { items: [] }, xattrs: [] };
+const directory = (path: string): Entry => ({ ...attributes, type: 'directory', path: path === '' ? ROOT : Buffer.from(path) });
+const symlink = (path: string, target: string): Entry => ({
+  ...attributes,
+  type: 'symlink',
+  path: Buffer.from(path),
+  target: Buffer.from(target),
+});
+
+async function hostile(repository: Repository, make: (chunk: BlobId) => readonly Entry[], volume: Partial<Volume> = {}): Promise<BlobId> {
+  return repository.write(async (writer) => {
+    const chunk = await writer.put('data', Buffer.from('owned'));
+    const payload = new ByteWriter();
+    const references: BlobId[] = [];
+    const entries = make(chunk.id);
+    entries.forEach((entry, i) => {
+      writeEntry(payload, references, entries[i - 1]?.path ?? ROOT, entry);
+    });
+    const top = (await writer.put('node', encodeNode({ type: NODE_TYPE.leaf, references, payload: payload.bytes }))).id;
+    const files = entries.filter(({ type }) => type === 'file');
+    const totals = { files: files.length, entries: entries.length, bytes: files.reduce((sum, { size }) => sum + size, 0) };
+    return writeVolume(writer, { mode: 'filesystem', top, ...totals, ...volume });
+  });
+}
+
+describe('a hostile backup', () => {
+  let test: Setup;
+  let outside: string;
+  beforeEach(async () => {
+    test = await setup();
+    outside = join(test.dir.path, 'outside');
+    mkdirSync(outside);
+    writeFileSync(join(outside, 'canary'), 'alive');
+  });
+  afterEach(() => {
+    assert.deepEqual(readdirSync(outside), ['canary']);
+    assert.equal(readFileSync(join(outside, 'canary'), 'utf8'), 'alive');
+    assert.deepEqual(readdirSync(test.dir.path).sort(), ['outside', 'source', 'target']);
+    test.dir.rm();
+  });
+
+  const file = (path: string, chunk: BlobId): Entry => ({
+    ...attributes,
+    type: 'file',
+    path: Buffer.from(path),
+    size: 5,
+    content: { items: [{ length: 5, id: chunk }] },
+  });
+
+  const REFUSED: Readonly<Record<string, (chunk: BlobId) => readonly Entry[]>> = {
+    'that goes up': (chunk) => [directory(''), file('..\0outside\0owned', chunk)],
+    'that goes up by name': (chunk) => [directory(''), file('../outside/owned', chunk)],
+    'that is absolute': (chunk) => [directory(''), file('/outside/owned', chunk)],
+    'that goes through its own symlink': (chunk) => [directory(''), symlink('a', '../outside'), file('a\0owned', chunk)],
+    'that replaces a symlink by a file': (chunk) => [directory(''), symlink('a', '../outside/owned'), file('a', chunk)],
+    'that replaces a directory by a symlink': (chunk) => [
+      directory(''),
+      directory('a'),
+      symlink('a', '../outside'),
+      file('a\0owned', chunk),
+    ],
+    'whose root is a symlink': () => [symlink('', '../outside')],
+    'without a root': (chunk) => [file('owned', chunk)],
+    'with a size that is another': (chunk) => [directory(''), { ...file('a', chunk), size: 6 }],
+  };
+  for (const [what, make] of Object.entries(REFUSED)) {
+    it(`${what} is refused`, async () => {
+      const root = await hostile(test.repository, make);
+      await assert.rejects(populateVolume(optionsOf(test, root), recorder()), (error) => DmaasError.is(error, 'REPOSITORY_CORRUPT'));
+    });
+  }
+
+  it('that holds more than it says is refused', async () => {
+    for (const totals of [{ entries: 1 }, { files: 0 }, { bytes: 4 }, { entries: 3 }]) {
+      const root = await hostile(test.repository, (chunk) => [directory(''), file('a', chunk)], totals);
+      rmSync(test.target, { recursive: true });
+      mkdirSync(test.target);
+      await assert.rejects(populateVolume(optionsOf(test, root), recorder()), fails('REPOSITORY_CORRUPT', /as much as its volume says/));
+    }
+  });
+
+  it('whose chunk has another length costs that file only', async () => {
+    const root = await hostile(test.repository, (chunk) => [
+      directory(''),
+      { ...file('a', chunk), size: 7, content: { items: [{ length: 7, id: chunk }] } },
+      file('b', chunk),
+    ]);
+    const { findings } = await populateVolume(optionsOf(test, root), recorder());
+    assert.deepEqual(
+      findings.map(({ code, message }) => [code, /^data: a was not restored: /.test(message)]),
+      [['entry-not-restored', true]],
+    );
+    assert.deepEqual(readdirSync(test.target), ['b']);
+  });
+
+  it('with a file of a petabyte of zeros does not fill the memory', async () => {
+    const size = 2 ** 50;
+    const root = await test.repository.write(async (writer) => {
+      const node = await writer.put('node', encodeContentNode(0, [{ length: size }]));
+      const payload = new ByteWriter();
+      const references: BlobId[] = [];
+      writeEntry(payload, references, ROOT, directory(''));
+      writeEntry(payload, references, ROOT, { ...file('a', node.id), size, content: { node: node.id } });
+      const top = (await writer.put('node', encodeNode({ type: NODE_TYPE.leaf, references, payload: payload.bytes }))).id;
+      return writeVolume(writer, { mode: 'filesystem', top, files: 1, entries: 2, bytes: size });
+    });
+    const { findings } = await populateVolume(optionsOf(test, root), recorder());
+    // ext4 holds 16 TiB in a file; a file system that holds it all loses nothing.
+    assert.deepEqual(
+      findings.map(({ message }) => message).filter((message) => message !== 'data: a was not restored: EFBIG'),
+      [],
+    );
+  });
+
+  it('gets no device node unless that is allowed', async () => {
+    const device: Entry = { ...attributes, type: 'character-device', path: Buffer.from('mem'), device: { major: 1, minor: 1 } };
+    const root = await hostile(test.repository, () => [directory(''), device]);
+    const { findings } = await populateVolume(optionsOf(test, root), recorder());
+    assert.deepEqual(
+      findings.map(({ code }) => code),
+      ['entry-not-restored'],
+    );
+    assert.deepEqual(readdirSync(test.target), []);
+  });
+
+  it('gets its symlinks, and nothing is done through them', async () => {
+    const root = await hostile(test.repository, (chunk) => [
+      directory(''),
+      symlink('a', '../outside/canary'),
+      { ...symlink('b', '../outside'), linkGroup: 1n, xattrs: [{ name: Buffer.from('trusted.x'), value: Buffer.from('y') }] },
+      { ...symlink('c', '../outside'), linkGroup: 1n },
+      file('d', chunk),
+    ]);
+    const before = statSync(join(outside, 'canary')).mtimeMs;
+    await populateVolume(optionsOf(test, root), recorder());
+    assert.equal(statSync(join(outside, 'canary')).mtimeMs, before);
+    assert.equal(statSync(join(outside, 'canary')).mode & 0o7000, 0);
+  });
+});

@@ -1,0 +1,161 @@
+import assert from 'node:assert/strict';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { MemoryCluster } from '../../core/src/cluster/memory-cluster.ts';
+import { DmaasError } from '../../core/src/errors.ts';
+import { captureVolume } from '../../core/src/mover/capture.ts';
+import { JobMover } from '../../core/src/mover/job-mover.ts';
+import { LABELS } from '../../core/src/operation.ts';
+import type { OperationId } from '../../core/src/operation.ts';
+import { formatKey } from '../../core/src/repository/keys.ts';
+import { openOrCreateRepository } from '../../core/src/repository/repository.ts';
+import { MemoryStore } from '../../core/src/store/memory.ts';
+import { cleanupOperation } from '../../core/src/transfer/cleanup.ts';
+import { populateVolumes } from '../../core/src/transfer/populate.ts';
+import type { PopulateResult } from '../../core/src/transfer/populate.ts';
+import { appVolume, claimObject } from '../support/application.ts';
+import { FaultyCluster } from '../support/faulty-cluster.ts';
+import { simulatedCluster } from '../support/simulated-cluster.ts';
+import type { SimulationOptions } from '../support/simulated-cluster.ts';
+
+const ID = 'abcdefgh' as OperationId;
+const UNLOCK = new Uint8Array(32).fill(7);
+const CLAIMS = ['a', 'b', 'c'];
+const QUICK = { poll: 1, pending: 2000, imagePull: 50, outage: 200, ending: 2000 };
+
+describe('filling claims', () => {
+  let directory: string;
+  const store = new MemoryStore();
+  let root: string;
+
+  before(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'dmaas-test-populate-'));
+    const source = join(directory, 'source');
+    await mkdir(source);
+    await writeFile(join(source, 'file'), 'content');
+    const repository = await openOrCreateRepository(store, UNLOCK);
+    ({ root } = await captureVolume({ name: 'source', path: source, mode: 'filesystem', repository }, { emit: () => undefined }));
+    await repository.close();
+  });
+
+  after(() => rm(directory, { recursive: true }));
+
+  let worlds = 0;
+  function world(sim: Partial<SimulationOptions> = {}) {
+    const volumes = join(directory, `volumes-${worlds++}`);
+    // Results are of one operation in one repository: each world has its own copy of that.
+    const own = new MemoryStore();
+    const copied = (async () => {
+      for await (const { key } of store.list('')) await own.put(key, (await store.get(key))!);
+    })();
+    const open = async () => {
+      await copied;
+      return openOrCreateRepository(own, UNLOCK);
+    };
+    const cluster: MemoryCluster = simulatedCluster({
+      volumes,
+      repository: open,
+      ...sim,
+      options: { objects: CLAIMS.map((name) => claimObject(appVolume(name))) },
+    });
+    const run = async (
+      seen = cluster as Parameters<typeof populateVolumes>[2]['cluster'],
+      maxMovers = 2,
+    ): Promise<readonly PopulateResult[]> => {
+      const repository = await open();
+      try {
+        const { runs } = repository;
+        const mover = new JobMover({ cluster: seen, runs, timing: QUICK });
+        const items = CLAIMS.map((name, index) => ({
+          claim: appVolume(name).claim,
+          index,
+          mode: 'filesystem' as const,
+          root,
+          profile: 'baseline' as const,
+          identity: {},
+          placement: {},
+        }));
+        const deps = {
+          cluster: seen,
+          mover,
+          runs,
+          store: { provider: 'file', path: '/nowhere' } as const,
+          unlock: formatKey(UNLOCK),
+          maxMovers,
+        };
+        return await populateVolumes(ID, items, deps, { emit: () => undefined });
+      } finally {
+        await repository.close();
+      }
+    };
+    const contents = () => Promise.all(CLAIMS.map((name) => readFile(join(volumes, name, 'file'), 'utf8')));
+    const temporary = () => cluster.objects().filter((o) => o.metadata.labels?.[LABELS.role] !== undefined).length;
+    return { cluster, run, contents, temporary };
+  }
+
+  it('gives back what was captured, in the order asked for, and removes the movers', async () => {
+    const w = world();
+    const results = await w.run();
+    assert.deepEqual(
+      results.map((r) => [r.claim.name, r.files, r.bytes, r.findings]),
+      CLAIMS.map((name) => [name, 1, 7, []]),
+    );
+    assert.deepEqual(await w.contents(), ['content', 'content', 'content']);
+    assert.equal(w.temporary(), 0);
+  });
+
+  it('is finished by the next process, whatever call the one before died at', async function () {
+    this.timeout(60_000);
+    for (let at = 1, done = false; !done; at++) {
+      const w = world();
+      const faulty = new FaultyCluster(w.cluster, { at, kind: 'crash-after' });
+      await w.run(faulty.cluster).catch(() => undefined);
+      done = faulty.calls.length < at;
+      await w.cluster.settle();
+      assert.equal((await w.run()).length, 3, faulty.calls[at - 1]);
+      await cleanupOperation(w.cluster, 'shop', ID, { goneTimeoutMs: 1000 });
+      assert.deepEqual(await w.contents(), ['content', 'content', 'content']);
+      assert.equal(w.temporary(), 0);
+    }
+  });
+
+  it('begins no more when one fails, says why, and goes on when run again', async () => {
+    const fail = new Set(['b']);
+    const started: string[] = [];
+    const terminated = { exitCode: 44, message: JSON.stringify({ code: 'TIMEOUT', message: 'no answer', hint: 'look there' }) };
+    const w = world({
+      pod: ({ volume }) => {
+        started.push(volume.claim);
+        return fail.has(volume.claim) ? { phase: 'Failed', containerStatuses: [{ state: { terminated } }] } : undefined;
+      },
+    });
+    await assert.rejects(w.run(w.cluster, 1), (e) => {
+      assert.ok(DmaasError.is(e, 'MOVER_FAILED'), String(e));
+      assert.match(e.message, /^the mover of claim b failed: .*; exit code 44; it said: no answer$/);
+      assert.equal(e.hint, 'look there');
+      return true;
+    });
+    assert.ok(!started.includes('c'));
+    fail.clear();
+    assert.equal((await w.run()).length, 3);
+    assert.deepEqual(await w.contents(), ['content', 'content', 'content']);
+  });
+
+  it('does not take another claim of the same name for the one it filled', async () => {
+    const w = world();
+    await w.run();
+    await w.cluster.delete(appVolume('b').claim);
+    w.cluster.put({ ...claimObject(appVolume('b')), metadata: { name: 'b', namespace: 'shop', uid: 'another' } });
+    await assert.rejects(w.run(), (e) => {
+      assert.ok(DmaasError.is(e, 'RESTORE_STEP_FAILED'));
+      assert.equal(e.message, 'persistentvolumeclaim/b in namespace shop is not the claim that operation abcdefgh began to fill');
+      return true;
+    });
+    await w.cluster.delete(appVolume('b').claim);
+    await assert.rejects(
+      w.run(),
+      (e) => DmaasError.is(e, 'RESTORE_STEP_FAILED') && e.message.endsWith('b in namespace shop does not exist'),
+    );
+  });
+});

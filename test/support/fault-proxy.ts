@@ -1,0 +1,125 @@
+import { once } from 'node:events';
+import { createServer, request as httpRequest } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { connect } from 'node:net';
+import type { Socket } from 'node:net';
+
+/** What happens to one request on its way to the server behind. */
+export type HttpFault =
+  /** Answered here; the server behind never sees the request. */
+  | { readonly kind: 'answer'; readonly status: number; readonly headers?: Readonly<Record<string, string>>; readonly body?: string }
+  /** The connection breaks before the request reaches the server. */
+  | { readonly kind: 'drop' }
+  /** The server does what was asked; its answer is lost with the connection. */
+  | { readonly kind: 'lose-answer' }
+  /** The connection breaks in the middle of the answer's body. */
+  | { readonly kind: 'cut' }
+  /** Half of the body comes under a Content-Length that fits it, so that HTTP sees nothing wrong. */
+  | { readonly kind: 'shorten' }
+  /** One bit of the body is turned. */
+  | { readonly kind: 'damage' }
+  /** Nothing comes back, and the connection stays open. */
+  | { readonly kind: 'stall' }
+  /** Half of the body comes, then nothing, and the connection stays open. */
+  | { readonly kind: 'stall-in-body' };
+
+export interface FaultProxy {
+  /** URL to give to the client instead of the server's. */
+  readonly url: string;
+  /** Every request: method and path, and what a CONNECT asks for. */
+  readonly requests: string[];
+  /** Most connections open at the same time. */
+  readonly peakConnections: () => number;
+  /** Decides about each request; `n` counts from 1. Undefined lets it pass. */
+  fault: (request: IncomingMessage, n: number) => HttpFault | undefined;
+  close(): Promise<void>;
+}
+
+/** A plain HTTP server in front of another that spoils requests as told. It also serves CONNECT (to loopback only) and absolute URLs, as a forward proxy does. */
+export async function startFaultProxy(target: string): Promise<FaultProxy> {
+  const sockets = new Set<Socket>();
+  let peak = 0;
+  const server = createServer((incoming, answer) => {
+    proxy.requests.push(`${incoming.method} ${incoming.url}`);
+    handle(target, incoming, answer, proxy.fault(incoming, proxy.requests.length)).catch((e: unknown) => answer.destroy(e as Error));
+  });
+  server.on('connection', (socket) => {
+    sockets.add(socket);
+    peak = Math.max(peak, sockets.size);
+    socket.on('error', () => undefined).on('close', () => sockets.delete(socket));
+  });
+  server.on('connect', (incoming, client) => {
+    proxy.requests.push(`CONNECT ${incoming.url}`);
+    const { hostname, port } = new URL(`http://${incoming.url}`);
+    if (hostname !== '127.0.0.1') {
+      client.end('HTTP/1.1 403 Forbidden\r\n\r\n'); // tests leave this machine alone
+      return;
+    }
+    const upstream = connect(Number(port), hostname, () => {
+      client.write('HTTP/1.1 200 Connection established\r\n\r\n');
+      upstream.pipe(client).pipe(upstream);
+    });
+    upstream.on('error', () => client.destroy());
+    client.on('error', () => upstream.destroy()).on('close', () => upstream.destroy());
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  const port = typeof address === 'object' && address !== null ? address.port : 0;
+  const proxy: FaultProxy = {
+    url: `http://127.0.0.1:${port}`,
+    requests: [],
+    peakConnections: () => peak,
+    fault: () => undefined,
+    async close() {
+      server.close();
+      for (const socket of sockets) socket.destroy();
+      await once(server, 'close');
+    },
+  };
+  return proxy;
+}
+
+async function handle(target: string, incoming: IncomingMessage, answer: ServerResponse, fault: HttpFault | undefined): Promise<void> {
+  const body = await buffer(incoming);
+  if (fault?.kind === 'stall') return;
+  if (fault?.kind === 'drop') {
+    incoming.socket.destroy();
+    return;
+  }
+  if (fault?.kind === 'answer') {
+    answer.writeHead(fault.status, fault.headers).end(fault.body);
+    return;
+  }
+  const behind = await forward(target, incoming, body);
+  if (fault?.kind === 'lose-answer') {
+    incoming.socket.destroy();
+    return;
+  }
+  const half = behind.body.subarray(0, behind.body.length >> 1);
+  if (fault?.kind === 'shorten') {
+    answer.writeHead(behind.status, { ...behind.headers, 'content-length': String(half.length) }).end(half);
+    return;
+  }
+  if (fault?.kind === 'damage') behind.body[half.length]! ^= 1;
+  answer.writeHead(behind.status, behind.headers);
+  if (fault?.kind === 'cut') answer.write(half, () => incoming.socket.destroy());
+  else if (fault?.kind === 'stall-in-body') answer.write(half);
+  else answer.end(behind.body);
+}
+
+async function forward(target: string, incoming: IncomingMessage, body: Buffer) {
+  // A forward proxy is asked for the whole URL; the signed Host header stays as it is.
+  const url = new URL(incoming.url ?? '/', target);
+  const request = httpRequest(url, { method: incoming.method ?? 'GET', headers: incoming.headers });
+  request.end(body);
+  const [response] = (await once(request, 'response')) as [IncomingMessage];
+  const { 'transfer-encoding': _, ...headers } = response.headers;
+  return { status: response.statusCode ?? 0, headers, body: await buffer(response) };
+}
+
+async function buffer(stream: IncomingMessage): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of stream as AsyncIterable<Buffer>) chunks.push(chunk);
+  return Buffer.concat(chunks);
+}

@@ -1,0 +1,77 @@
+/** `npm run build`: the mover's bundle, the kubectl plugin and its launcher. */
+import { chmod, mkdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { build, type BuildOptions, type Metafile } from 'esbuild';
+
+const root = join(import.meta.dirname, '../../..');
+
+const common: BuildOptions = {
+  bundle: true,
+  platform: 'node',
+  target: 'node22',
+  format: 'esm',
+  minify: true,
+  keepNames: true,
+  legalComments: 'none',
+  metafile: true,
+  logLevel: 'warning',
+  absWorkingDir: root,
+  // CommonJS dependencies call `require`, which an ES module lacks; some ask for `navigator`, which is not ours.
+  banner: { js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);" },
+  define: { navigator: 'undefined' },
+  // koffi finds its native library beside itself; it is loaded at run time by posix.ts.
+  external: ['koffi'],
+};
+
+/** One file: the mover image holds Node, this and koffi. */
+export async function buildMover(): Promise<string> {
+  const outfile = join(root, 'core/dist/mover.mjs');
+  const { metafile } = await build({ ...common, entryPoints: ['core/src/mover/entry.ts'], outfile });
+  if (metafile === undefined) throw new Error('esbuild gave no metafile');
+  assertWithout(metafile, 'node_modules/@kubernetes/client-node', 'the mover must not contain a Kubernetes client');
+  return outfile;
+}
+
+/** Split into chunks, so that `--help` does not load the SDKs. */
+export async function buildPlugin(): Promise<string> {
+  const outdir = join(root, 'kubectl-plugin/dist');
+  await rm(outdir, { recursive: true, force: true });
+  await build({
+    ...common,
+    entryPoints: { main: 'kubectl-plugin/src/main.ts' },
+    outdir: join(outdir, 'lib'),
+    splitting: true,
+    outExtension: { '.js': '.mjs' },
+  });
+  const launcher = join(outdir, 'kubectl-dmaas');
+  await mkdir(outdir, { recursive: true });
+  // kubectl may call it through a symlink, and `node` on PATH may be too old: the workspace's own is used.
+  await writeFile(
+    launcher,
+    `#!/bin/sh
+here=$(dirname "$(readlink -f "$0")")
+exec "$here/../../node_modules/node/bin/node" --disable-warning=ExperimentalWarning "$here/lib/main.mjs" "$@"
+`,
+  );
+  await chmod(launcher, 0o755);
+  return launcher;
+}
+
+function assertWithout(metafile: Metafile, path: string, message: string): void {
+  const found = Object.keys(metafile.inputs).find((input) => input.includes(path));
+  if (found !== undefined) throw new Error(`${message}, but it holds ${found}`);
+}
+
+/** The commands' reference, which is kept in the repository. */
+async function writeReference(): Promise<string> {
+  const { writeReference: write, REFERENCE } = await import('./docs.ts');
+  await write(false);
+  return REFERENCE;
+}
+
+if (import.meta.main) {
+  for (const [name, step] of Object.entries({ mover: buildMover, 'kubectl plugin': buildPlugin, reference: writeReference })) {
+    process.stderr.write(`build: ${name} … `);
+    process.stderr.write(`${await step()}\n`);
+  }
+}

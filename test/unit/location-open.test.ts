@@ -1,0 +1,196 @@
+import assert from 'node:assert/strict';
+import { DmaasError } from '../../core/src/errors.ts';
+import type { Location, LocationAccess } from '../../core/src/location/location.ts';
+import { checkLocation, findBackup, listBackups, listRepositories, openLocationRepository } from '../../core/src/location/open.ts';
+import type { OpenDeps } from '../../core/src/location/open.ts';
+import { deriveScope, formatKey, newKey, parseKey } from '../../core/src/repository/keys.ts';
+import { writeManifests } from '../../core/src/repository/manifests.ts';
+import { openRepository } from '../../core/src/repository/repository.ts';
+import type { StoreConfig } from '../../core/src/store/config.ts';
+import { MemoryStore } from '../../core/src/store/memory.ts';
+import { withPrefix } from '../../core/src/store/prefix.ts';
+
+const SHOP = { clusterId: 'cluster-1', namespace: 'shop', context: 'prod' };
+const BLOG = { clusterId: 'cluster-1', namespace: 'blog', context: 'prod' };
+
+function accessWith(key = formatKey(newKey()), prefix = 'backups'): LocationAccess {
+  const location: Location = {
+    name: 'eu',
+    namespace: 'dmaas',
+    bucket: 'bucket',
+    prefix,
+    credential: 'c',
+    credentialNamespace: 'dmaas',
+    key,
+    isDefault: false,
+  };
+  const values = { kind: 'aws', accessKeyId: 'A', secretAccessKey: 'S' } as const;
+  return { location, credential: { title: 'c', namespace: 'dmaas', values } };
+}
+
+/** One bucket in memory, opened by configuration as a real one is. */
+function bucket(): OpenDeps & { readonly store: MemoryStore } {
+  const store = new MemoryStore();
+  return { store, openStore: (config: StoreConfig) => (config.prefix === undefined ? store : withPrefix(store, config.prefix)) };
+}
+
+async function keysOf(store: MemoryStore): Promise<string[]> {
+  const keys: string[] = [];
+  for await (const { key } of store.list('')) keys.push(key);
+  return keys;
+}
+
+let hour = 10;
+async function addBackup(
+  access: LocationAccess,
+  source: typeof SHOP,
+  deps: OpenDeps,
+  app: string,
+  name: string,
+  operation: string,
+): Promise<string> {
+  const open = await openLocationRepository(access, source, deps, { create: true });
+  const manifests = await open.repository.write((writer) => writeManifests(writer, []));
+  const { id } = await open.repository.commit({
+    operation,
+    name,
+    startedAt: `2026-11-22T${hour++}:00:00.000Z`,
+    tool: 'test',
+    app: { name: app, namespace: source.namespace, selector: {} },
+    cluster: { id: source.clusterId, context: source.context, version: 'v1' },
+    manifests,
+    members: 0,
+    volumes: [],
+    findings: [],
+    labels: {},
+  });
+  await open.close();
+  return id;
+}
+
+const fails = (code: string, message: string | RegExp, hint?: RegExp) => (e: unknown) => {
+  assert.ok(DmaasError.is(e), String(e));
+  assert.equal(e.code, code);
+  if (typeof message === 'string') assert.equal(e.message, message);
+  else assert.match(e.message, message);
+  if (hint !== undefined) assert.match(e.hint ?? '', hint);
+  return true;
+};
+
+describe('the repositories of a location', () => {
+  it('are one for each namespace, each with a key that opens no other', async () => {
+    const access = accessWith();
+    const deps = bucket();
+    const shop = await openLocationRepository(access, SHOP, deps, { create: true });
+    const blog = await openLocationRepository(access, BLOG, deps, { create: true });
+    assert.notEqual(shop.directory, blog.directory);
+    assert.equal(shop.store.prefix, `backups/${shop.directory}`);
+    const inside = await deps.openStore(shop.store);
+    await (await openRepository(inside, parseKey(shop.unlock))).close();
+    await assert.rejects(openRepository(inside, parseKey(blog.unlock)), fails('REPOSITORY_KEY', /./));
+    assert.equal(shop.unlock, formatKey(deriveScope(parseKey(access.location.key), SHOP).unlock));
+    await shop.close();
+    await blog.close();
+  });
+
+  it('are found in the bucket alone, but only by the key that made them', async () => {
+    const access = accessWith();
+    const deps = bucket();
+    for (const source of [SHOP, BLOG]) await (await openLocationRepository(access, source, deps, { create: true })).close();
+    await deps.store.put('backups/readme.txt', new Uint8Array(1));
+    const { repositories, others } = await listRepositories(access, deps);
+    assert.deepEqual(repositories.map((r) => [r.namespace, r.clusterId, r.context]).sort(), [
+      ['blog', 'cluster-1', 'prod'],
+      ['shop', 'cluster-1', 'prod'],
+    ]);
+    assert.equal(others, 0);
+    assert.deepEqual(await listRepositories(accessWith(), deps), { repositories: [], others: 2 });
+    assert.deepEqual((await listRepositories(accessWith(access.location.key, 'elsewhere'), deps)).repositories, []);
+  });
+
+  it('are not made by whoever only looks, nor for a cluster that is not known', async () => {
+    const access = accessWith();
+    const deps = bucket();
+    await assert.rejects(openLocationRepository(access, SHOP, deps), fails('REPOSITORY_NOT_FOUND', /./));
+    assert.deepEqual(await keysOf(deps.store), []);
+    const unknown = { ...SHOP, clusterId: '' };
+    await assert.rejects(
+      openLocationRepository(access, unknown, deps, { create: true }),
+      fails('CLUSTER_FORBIDDEN', /may not get the namespace kube-system/),
+    );
+  });
+});
+
+describe('the backups of a location', () => {
+  it('are listed over all namespaces, by time, and by filter', async () => {
+    const access = accessWith();
+    const deps = bucket();
+    const first = await addBackup(access, SHOP, deps, 'web', 'nightly', 'aaaaaaaa');
+    const second = await addBackup(access, BLOG, deps, 'wordpress', 'nightly', 'bbbbbbbb');
+    const third = await addBackup(access, SHOP, deps, 'web', 'before-upgrade', 'cccccccc');
+    const ids = async (filter = {}) => (await listBackups(access, filter, deps)).backups.map(({ backup }) => backup.id);
+    assert.deepEqual(await ids(), [first, second, third]);
+    assert.deepEqual(await ids({ namespace: 'blog' }), [second]);
+    assert.deepEqual(await ids({ app: 'web' }), [first, third]);
+    assert.deepEqual(await ids({ clusterId: 'cluster-2' }), []);
+    const find = async (which: string, filter = {}) => (await findBackup(access, which, filter, deps)).backup.id;
+    assert.equal(await find('before-upgrade'), third);
+    assert.equal(await find('bbbbbbbb'), second);
+    assert.equal(await find(first), first);
+    assert.equal(await find(first.slice(0, 12)), first);
+    assert.equal(await find('latest', { app: 'web' }), third);
+    assert.equal(await find('nightly', { namespace: 'blog' }), second);
+    await assert.rejects(
+      find('nightly'),
+      fails('BACKUP_NOT_FOUND', '2 backups in location eu match nightly', new RegExp(`${first} \\(web in prod/shop\\), ${second}`)),
+    );
+    await assert.rejects(find('latest'), fails('BACKUP_NOT_FOUND', '2 backups in location eu match latest'));
+    await assert.rejects(
+      find('weekly'),
+      fails('BACKUP_NOT_FOUND', 'no backup weekly in location eu', new RegExp(`the last one is ${third}`)),
+    );
+    await assert.rejects(
+      find('x', { app: 'none' }),
+      fails('BACKUP_NOT_FOUND', 'no backup x in location eu', /kubectl dmaas backup list --location eu/),
+    );
+  });
+
+  it('that cannot be read do not hide the others', async () => {
+    const access = accessWith();
+    const deps = bucket();
+    const bad = await addBackup(access, SHOP, deps, 'web', 'bad', 'aaaaaaaa');
+    const good = await addBackup(access, SHOP, deps, 'web', 'good', 'bbbbbbbb');
+    const blog = await addBackup(access, BLOG, deps, 'blog', 'blog', 'cccccccc');
+    const directory = (source: typeof SHOP) => `backups/${deriveScope(parseKey(access.location.key), source).directory}`;
+    await deps.store.put(`${directory(SHOP)}/backups/${bad}`, new Uint8Array(100));
+    const listed = await listBackups(access, {}, deps);
+    assert.deepEqual(
+      listed.backups.map(({ backup }) => backup.id),
+      [good, blog],
+    );
+    assert.deepEqual(
+      listed.findings.map((f) => [f.level, f.code]),
+      [['warning', 'backup-unreadable']],
+    );
+    await deps.store.put(`${directory(BLOG)}/dmaas.json`, new Uint8Array(100));
+    const rest = await listBackups(access, {}, deps);
+    assert.deepEqual(
+      rest.backups.map(({ backup }) => backup.id),
+      [good],
+    );
+    assert.equal(rest.findings.length, 2);
+  });
+});
+
+describe('the check of a location', () => {
+  it('tries all the store must do, and leaves nothing there', async () => {
+    const deps = bucket();
+    const results = await checkLocation(accessWith(), deps);
+    assert.ok(results.length > 5);
+    assert.deepEqual(
+      results.filter((r) => !r.ok),
+      [],
+    );
+    assert.deepEqual(await keysOf(deps.store), []);
+  });
+});
