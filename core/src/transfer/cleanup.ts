@@ -2,7 +2,7 @@ import type { Cluster } from '../cluster/cluster.ts';
 import { knownKind } from '../cluster/known-kinds.ts';
 import { stringAt } from '../discovery/read.ts';
 import { DmaasError } from '../errors.ts';
-import type { Finding, KubeObject, ObjectRef, ResourceKind } from '../model.ts';
+import type { Finding, KubeObject, ObjectRef, OwnerReference, ResourceKind } from '../model.ts';
 import { refName, refOf } from '../model.ts';
 import { MOVER_ROLE, MOVER_TASK_ROLE } from '../mover/job.ts';
 import { isOperationId, LABELS } from '../operation.ts';
@@ -51,6 +51,8 @@ export async function cleanupOperation(
   const removed: ObjectRef[] = [];
   const findings: Finding[] = [];
   const command = cleanupCommand(namespace, id);
+  /** UIDs of what could not be removed: nothing that goes with its owner is waited for then. */
+  const standing = new Set<string>();
   const failed = (what: string, e: unknown, ref?: ObjectRef) => {
     if (!DmaasError.is(e)) throw e;
     findings.push({
@@ -73,10 +75,12 @@ export async function cleanupOperation(
     await Promise.all(
       objects.map(async (object) => {
         const ref = refOf(object);
+        if (ownersOf(object).some(({ uid }) => standing.has(uid))) return;
         try {
           await removeObject(cluster, object, opts.goneTimeoutMs ?? GONE_TIMEOUT_MS);
           removed.push(ref);
         } catch (e) {
+          standing.add(object.metadata.uid ?? '');
           failed(`${refName(ref, true)} is left behind`, e, ref);
         }
       }),
@@ -109,13 +113,17 @@ async function servedKinds(cluster: Cluster): Promise<(kind: ResourceKind) => bo
   }
 }
 
+function ownersOf(object: KubeObject): readonly OwnerReference[] {
+  return object.metadata.ownerReferences ?? [];
+}
+
 async function removeObject(cluster: Cluster, object: KubeObject, timeoutMs: number): Promise<void> {
   const ref = refOf(object);
   const { uid } = object.metadata;
   if (object.kind === 'VolumeSnapshot') await releaseContent(cluster, object);
   try {
     // A pod goes with its Job: to delete it takes a right that nothing else here needs.
-    const goesWithOwner = object.kind === 'Pod' && (object.metadata.ownerReferences ?? []).length > 0;
+    const goesWithOwner = object.kind === 'Pod' && ownersOf(object).length > 0;
     if (!goesWithOwner) await cluster.delete(ref, { propagation: 'background', ...(uid === undefined ? {} : { uid }) });
   } catch (e) {
     // Another object took its name: ours is gone.
