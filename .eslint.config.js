@@ -12,7 +12,9 @@ export default tseslint.config(
   js.configs.recommended,
   ...tseslint.configs.strictTypeChecked,
   {
-    languageOptions: { parserOptions: { projectService: { allowDefaultProject: ['.eslint.config.js'] }, tsconfigRootDir: import.meta.dirname } },
+    languageOptions: {
+      parserOptions: { projectService: { allowDefaultProject: ['.eslint.config.js'] }, tsconfigRootDir: import.meta.dirname },
+    },
     rules: {
       'max-lines-per-function': ['error', { max: 100, skipComments: true, skipBlankLines: true }],
       'max-statements': ['error', 60],
@@ -34,7 +36,11 @@ export default tseslint.config(
   },
   { files: ['**/*.mjs', '**/*.js'], ...tseslint.configs.disableTypeChecked },
   { files: ['**/*.mjs'], languageOptions: { globals: { console: 'readonly', process: 'readonly' } }, rules: { 'no-console': 'off' } },
-  layer(['core/src/repository/**'], ['/(cluster|discovery|mover|transfer|restore)/'], 'the repository knows blobs and backups, nothing of clusters or files'),
+  layer(
+    ['core/src/repository/**'],
+    ['/(cluster|discovery|mover|transfer|restore)/'],
+    'the repository knows blobs and backups, nothing of clusters or files',
+  ),
   layer(['core/src/store/**'], ['/(cluster|repository|discovery|mover|transfer|restore)/'], 'a store knows keys and bytes'),
   layer(['core/src/cluster/**'], ['/(store|repository|discovery|mover|transfer|restore)/'], 'the cluster module knows objects and verbs'),
   layer(['core/src/discovery/**'], ['/(store|repository|mover|transfer|restore)/'], 'discovery reads a cluster'),

@@ -64,7 +64,7 @@ export class DmaasError extends Error {
 
   /** Whether `e` is a DmaasError (with that code). Works across bundles, where `instanceof` does not. */
   static is(e: unknown, code?: ErrorCode): e is DmaasError {
-    return e instanceof Error && e.name === 'DmaasError' && (code === undefined || (e as DmaasError).code === code);
+    return e instanceof Error && e.name === 'DmaasError' && (code === undefined || ('code' in e && e.code === code));
   }
 }
 

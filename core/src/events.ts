@@ -15,7 +15,13 @@ export type Phase = keyof typeof PHASES;
 /** What happens, as plain JSON: the CLI's `-o json` stream, the progress display and the editor's timeline consume the same values. */
 export type DmaasEvent =
   | { readonly type: 'phase'; readonly phase: Phase; readonly state: 'start' | 'done' | 'failed' }
-  | { readonly type: 'step'; readonly phase: Phase; readonly title: string; readonly state: 'start' | 'done' | 'skipped' | 'failed'; readonly reason?: string }
+  | {
+      readonly type: 'step';
+      readonly phase: Phase;
+      readonly title: string;
+      readonly state: 'start' | 'done' | 'skipped' | 'failed';
+      readonly reason?: string;
+    }
   /** `done` and `total` in bytes of the source; `added` in bytes stored anew. */
   | { readonly type: 'bytes'; readonly volume: string; readonly done: number; readonly total?: number; readonly added: number }
   | { readonly type: 'finding'; readonly finding: Finding };

@@ -65,7 +65,9 @@ export interface Finding {
 
 export function refOf(o: KubeObject): ObjectRef {
   const { name, namespace } = o.metadata;
-  return namespace === undefined ? { apiVersion: o.apiVersion, kind: o.kind, name } : { apiVersion: o.apiVersion, kind: o.kind, name, namespace };
+  return namespace === undefined
+    ? { apiVersion: o.apiVersion, kind: o.kind, name }
+    : { apiVersion: o.apiVersion, kind: o.kind, name, namespace };
 }
 
 /** The API group of an apiVersion: '' for `v1`, `apps` for `apps/v1`. */

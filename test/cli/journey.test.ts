@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
-import { addData, deployDemo, fingerprint, sql, waitForDemo, type Fingerprint } from '../demo/data.ts';
+import { addData, deployDemo, fingerprint, removeDemo, sql, waitForDemo, type Fingerprint } from '../demo/data.ts';
 import { startCluster, type TestCluster } from '../support/cluster/cluster.ts';
 import { testImages } from '../support/images/all.ts';
 import { pluginFor, type Plugin } from '../support/plugin.ts';
@@ -47,7 +47,7 @@ describe('kubectl dmaas, from a running application to its copy in another clust
       [source, copy],
       [target, app],
     ] as const)
-      await cluster.kubectl('delete', 'namespace', namespace, '--ignore-not-found', '--wait=false');
+      await removeDemo(cluster, namespace);
     await plugin.remove();
     await store.stop();
     await source.stop();

@@ -5,7 +5,7 @@ import { testImages } from '../support/images/all.ts';
 import { pluginFor, type Plugin } from '../support/plugin.ts';
 import { startMinio } from '../support/stores/minio.ts';
 import type { S3Server } from '../support/stores/server.ts';
-import { addData, deployDemo, fingerprint } from '../demo/data.ts';
+import { addData, deployDemo, fingerprint, removeDemo } from '../demo/data.ts';
 
 interface Mistake {
   readonly args: string;
@@ -81,7 +81,7 @@ describe('kubectl dmaas in trouble', function () {
   });
 
   after(async () => {
-    await cluster.kubectl('delete', 'namespace', namespace, '--wait=false');
+    await removeDemo(cluster, namespace);
     await plugin.remove();
     await store.stop();
     await cluster.stop();

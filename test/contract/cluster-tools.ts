@@ -1,12 +1,8 @@
-import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import type { AddressInfo, Server, Socket } from 'node:net';
-import { promisify } from 'node:util';
 import type { KubeObject, ResourceKind } from '../../core/src/model.ts';
 import type { Cluster } from '../../core/src/cluster/cluster.ts';
-
-const run = promisify(execFile);
 
 /** A TCP proxy on loopback that counts connections, and that a test can cut or take away. */
 export class TcpProxy {
@@ -83,9 +79,4 @@ export function configMap(namespace: string, name: string, fields: Readonly<Reco
     metadata: { name, namespace, ...(labels === undefined ? {} : { labels }) },
     ...rest,
   } as KubeObject;
-}
-
-export async function command(file: string, ...args: string[]): Promise<string> {
-  const { stdout } = await run(file, args, { maxBuffer: 64 << 20 });
-  return stdout;
 }

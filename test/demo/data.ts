@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { TestCluster } from '../support/cluster/cluster.ts';
-import { demoApp, type DemoOptions } from './application.ts';
+import { DEMO_LABELS, demoApp, type DemoOptions } from './application.ts';
 
 /** What the demo's data is, in a form that can be compared: rows and a checksum of them, and a checksum of each file with its owner and mode. */
 export interface Fingerprint {
@@ -15,6 +15,15 @@ export async function deployDemo(cluster: TestCluster, namespace: string, option
   await cluster.kubectl('create', 'namespace', namespace);
   await cluster.apply(JSON.stringify({ apiVersion: 'v1', kind: 'List', items: demoApp(namespace, options) }), '-n', namespace);
   await waitForDemo(cluster, namespace);
+}
+
+/** Removes the application's namespace and what is of the cluster. Does not wait for the namespace. */
+export async function removeDemo(cluster: TestCluster, namespace: string): Promise<void> {
+  await cluster.kubectl('delete', 'namespace', namespace, '--ignore-not-found', '--wait=false');
+  const selector = Object.entries(DEMO_LABELS).map((pair) => pair.join('='));
+  const found = await cluster.kubectl('get', 'clusterrole,clusterrolebinding', '-l', selector.join(), '-o', 'name');
+  const own = found.split('\n').filter((name) => name.includes(namespace));
+  if (own.length > 0) await cluster.kubectl('delete', '--ignore-not-found', ...own);
 }
 
 export async function waitForDemo(cluster: TestCluster, namespace: string): Promise<void> {

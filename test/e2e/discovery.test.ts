@@ -8,6 +8,7 @@ import type { Application } from '../../core/src/discovery/application.ts';
 import { listApplications } from '../../core/src/discovery/applications.ts';
 import { discover } from '../../core/src/discovery/discover.ts';
 import { demoApp } from '../demo/application.ts';
+import { removeDemo } from '../demo/data.ts';
 import { startCluster } from '../support/cluster/cluster.ts';
 import type { TestCluster } from '../support/cluster/cluster.ts';
 import { buildPostgresImage } from '../support/images/postgres.ts';
@@ -19,7 +20,6 @@ const members = (app: Application) => app.members.map(({ object }) => `${object.
 describe('discovery on a real cluster', function () {
   this.timeout('10m');
   const namespace = `discovery-${process.pid}`;
-  const clusterScoped = [`clusterrole/shop-${namespace}`, `clusterrolebinding/shop-${namespace}`];
   const all = [
     ...[`ClusterRole/shop-${namespace}`, `ClusterRoleBinding/shop-${namespace}`, 'ConfigMap/db', 'ConfigMap/site', 'Deployment/web'],
     ...['Ingress/web', 'PersistentVolumeClaim/data-db-0', 'PersistentVolumeClaim/uploads', 'Role/web', 'RoleBinding/web', 'Secret/db'],
@@ -42,8 +42,7 @@ describe('discovery on a real cluster', function () {
 
   after(async () => {
     await cluster.close();
-    await lab.kubectl('delete', 'namespace', namespace, '--wait=false');
-    await lab.kubectl('delete', ...clusterScoped);
+    await removeDemo(lab, namespace);
     await lab.stop();
     await rm(directory, { recursive: true });
   });

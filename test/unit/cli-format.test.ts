@@ -42,7 +42,10 @@ describe('what the command line prints', () => {
     data: { items: [{ name: 'a', labels: { x: '1' } }, { name: 'b' }] },
     names: ['thing/a', 'thing/b'],
     text: table(
-      [{ name: 'a', note: 'first' }, { name: 'bcd', note: '' }],
+      [
+        { name: 'a', note: 'first' },
+        { name: 'bcd', note: '' },
+      ],
       [
         { title: 'NAME', cell: (t) => t.name },
         { title: 'NOTE', cell: (t) => t.note },

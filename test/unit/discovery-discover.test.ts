@@ -68,6 +68,35 @@ describe('discover: the demo application', () => {
     assert.equal(reasons(app)['Endpoints/web'], 'is made by a controller');
   });
 
+  it('without the roles and bindings of another installation that bears the same label', async () => {
+    const other = demoApp('elsewhere').filter((o) => o.metadata.namespace === undefined);
+    const app = await find([...runningDemo(), ...other], SHOP);
+    assert.deepEqual(members(app), ALL_OF_SHOP);
+    assert.deepEqual(app.findings, []);
+    assert.equal(reasons(app)['ClusterRole/shop-elsewhere'], 'is there for other namespaces');
+    assert.equal(reasons(app)['ClusterRoleBinding/shop-elsewhere'], 'is there for other namespaces');
+  });
+
+  it('with a labelled role that nothing binds, and a binding that names a user', async () => {
+    const rbac = 'rbac.authorization.k8s.io';
+    const free = { apiVersion: `${rbac}/v1`, kind: 'ClusterRole', metadata: { name: 'free', labels: { app: 'shop' } }, rules: [] };
+    const binding = {
+      apiVersion: `${rbac}/v1`,
+      kind: 'ClusterRoleBinding',
+      metadata: { name: 'people', labels: { app: 'shop' } },
+      roleRef: { apiGroup: rbac, kind: 'ClusterRole', name: 'free' },
+      subjects: [
+        { kind: 'User', name: 'alice', apiGroup: rbac },
+        { kind: 'ServiceAccount', name: 'web', namespace: 'elsewhere' },
+      ],
+    };
+    const app = await find([...runningDemo(), free, binding], SHOP);
+    assert.deepEqual(
+      members(app).filter((m) => !ALL_OF_SHOP.includes(m)),
+      ['ClusterRole/free', 'ClusterRoleBinding/people'],
+    );
+  });
+
   it('by namespace: the same, with the namespace itself', async () => {
     const app = await find(runningDemo(), WHOLE);
     assert.deepEqual(members(app), [...ALL_OF_SHOP, 'Namespace/shop'].sort());

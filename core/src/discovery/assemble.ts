@@ -4,6 +4,7 @@ import type { AppSelector, Dependency, Edge, LeftOut, Member } from './applicati
 import { byText, controllerIn, edgeOf, graphOf, reach } from './closure.ts';
 import type { Graph, Loose } from './closure.ts';
 import { definitionRule, RULES } from './edges.ts';
+import { servesElsewhere } from './elsewhere.ts';
 import { judge } from './exclusions.ts';
 import type { Judgement } from './exclusions.ts';
 import { inlineVolumeFindings, missingFindings, sharedFindings, terminatingFinding, unreadFindings } from './findings.ts';
@@ -55,7 +56,10 @@ export function assemble(graph: Graph, inventory: Inventory, kinds: ReadKinds, s
     }
     return judgements.get(object);
   };
-  const seeds = [...graph.objects].filter(([, object]) => isSeed(object)).map(([key]) => key);
+  const isElsewhere = servesElsewhere(graph, selector.namespace);
+  const selected = [...graph.objects].filter(([, object]) => isSeed(object)).map(([key]) => key);
+  const foreign = selected.filter(isElsewhere);
+  const seeds = selected.filter((key) => !foreign.includes(key));
   const reached = reach(graph, seeds, (object) => judged(object)?.through === false);
 
   const entries = [...reached].map(([key, because]) => {
@@ -77,7 +81,12 @@ export function assemble(graph: Graph, inventory: Inventory, kinds: ReadKinds, s
     graph,
     members,
     claims: objects.filter((o) => kindId(o) === 'PersistentVolumeClaim'),
-    leftOut: outside.map(({ object, judgement }) => ({ ref: refOf(object), reason: judgement?.reason ?? '' })),
+    leftOut: [
+      ...outside.map(({ object, judgement }) => ({ ref: refOf(object), reason: judgement?.reason ?? '' })),
+      ...foreign
+        .filter((key) => !reached.has(key))
+        .map((key) => ({ ref: refOf(graph.objects.get(key) as KubeObject), reason: 'is there for other namespaces' })),
+    ],
     dependencies: dependenciesOf(graph, dependencies),
     missing: dependenciesOf(graph, missing),
     edges: graph.links.filter((l) => reached.has(l.from) && reached.has(l.to)).map((l) => edgeOf(graph, l)),
