@@ -81,7 +81,7 @@ describe('unplugged in the middle', function () {
         const { items } = JSON.parse(await lab.dmaas(`restore list ${file} -o json`)) as { items: { id: string; status: string }[] };
         const unfinished = items.filter(({ status }) => status !== 'Completed');
         if (unfinished.length === 0) await lab.dmaas(create);
-        for (const { id } of unfinished) await lab.dmaas(`restore resume ${id} ${file} --to-context ${lab.target.context} --yes`);
+        for (const { id } of unfinished) await lab.dmaas(`restore resume ${id} ${file} --to-context ${lab.target.context}`);
       }
       await waitForDemo(lab.target, namespace);
       assert.deepEqual(await fingerprint(lab.target, namespace), before);
