@@ -28,6 +28,11 @@ describe('unplugged in the middle', function () {
     await lab.stop();
   });
 
+  afterEach(async () => {
+    await lab.target.kubectl('delete', 'namespace', namespace, '--ignore-not-found');
+    await removeDemo(lab.target, namespace);
+  });
+
   const leftovers = (cluster: TestCluster) =>
     cluster.kubectl('-n', namespace, 'get', 'jobs,volumesnapshots,pvc,secrets', '-l', 'dmaas.io/operation,dmaas.io/role', '-o', 'name');
 
@@ -67,8 +72,6 @@ describe('unplugged in the middle', function () {
       await lab.dmaas(`restore create ${name} --location-file ${lab.locationFile} --to-context ${lab.target.context} --yes`);
       await waitForDemo(lab.target, namespace);
       assert.deepEqual(await fingerprint(lab.target, namespace), before);
-      await lab.target.kubectl('delete', 'namespace', namespace);
-      await removeDemo(lab.target, namespace);
     });
 
     it(`a restore without ${plug}, round ${round + 1}: resumed it is whole, and nothing is left behind`, async () => {
@@ -86,8 +89,6 @@ describe('unplugged in the middle', function () {
       await waitForDemo(lab.target, namespace);
       assert.deepEqual(await fingerprint(lab.target, namespace), before);
       assert.equal(await leftovers(lab.target), '');
-      await lab.target.kubectl('delete', 'namespace', namespace);
-      await removeDemo(lab.target, namespace);
     });
   });
 

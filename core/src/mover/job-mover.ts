@@ -56,7 +56,11 @@ export class JobMover implements Mover {
 
   async run(request: MoverRequest, run: RunOptions): Promise<MoverResult> {
     const earlier = await this.#result(request, run);
-    if (earlier !== undefined) return earlier;
+    if (earlier !== undefined) {
+      // Whoever started that mover may have died before it took it away.
+      await this.#remove(request).catch(() => undefined);
+      return earlier;
+    }
     const followed = new AbortController();
     const follower = new LogFollower(this.#cluster, run, followed.signal);
     try {
