@@ -62,12 +62,12 @@ describe('an application with 5 GiB of database and 100 000 files', function () 
 
   /** Of each mover of an operation, in MiB. */
   async function memoryOf(operation: string): Promise<number[]> {
-    const { repository, close } = await lab.repository(namespace);
+    const open = await lab.repository(namespace);
     try {
-      const results = await Promise.all([0, 1].map((index) => repository.runs.get(operation, `volume-${index}`)));
+      const results = await Promise.all([0, 1].map((index) => open.repository.runs.get(operation, `volume-${index}`)));
       return results.map((result) => Math.round(moverResultSchema.parse(result).peakMemoryBytes / 2 ** 20));
     } finally {
-      await close();
+      await open.close();
     }
   }
 
