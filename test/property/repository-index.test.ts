@@ -22,6 +22,7 @@ const IDS = Array.from({ length: 1500 }, (_, i) => {
   if (i % 3 === 0) id.fill(7, 0, 6);
   return id.toString('hex') as BlobId;
 });
+const DATA_IDS = 1400;
 const STRANGERS = Array.from({ length: 200 }, () => Buffer.from(random(24)).toString('hex') as BlobId);
 const PROCESSES = 3;
 
@@ -56,7 +57,8 @@ class Process {
     const pack = { id: Buffer.from(random(16)).toString('hex'), kind, size: 5000 };
     const added: Model = new Map();
     for (let n = 0; n < count; n++) {
-      const id = IDS[(first + n * 7) % IDS.length]!;
+      // No id is one of data and of a node: they are computed with different keys.
+      const id = kind === 'data' ? IDS[(first + n * 7) % DATA_IDS]! : IDS[DATA_IDS + ((first + n) % (IDS.length - DATA_IDS))]!;
       writeRow(rows, n, { id, pack: 0, offset: 16 + n, length: 100, innerOffset: n % 5, innerLength: 9 });
       added.set(id, (added.get(id) ?? new Set()).add(`${pack.id}:${16 + n}:${n % 5}`));
     }
