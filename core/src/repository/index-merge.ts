@@ -6,7 +6,8 @@ import type { IndexLoader, ReplacedSegment } from './index-loader.ts';
 import { newSegmentKey, SegmentWriter } from './index-segment.ts';
 import type { RepositoryKeys } from './key-set.ts';
 import type { Random } from './keys.ts';
-import { SegmentVanished, type OpenSegment } from './open-segment.ts';
+import type { OpenSegment } from './open-segment.ts';
+import { SegmentVanished } from './segment-end.ts';
 import { prefixAt } from './segment-filter.ts';
 import { ROW_BYTES, type PackInfo } from './table.ts';
 

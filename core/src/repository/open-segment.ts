@@ -5,21 +5,19 @@ import type { BlockCache } from './block-cache.ts';
 import { BLOB_ID_BYTES, LIMITS } from './blob.ts';
 import { damaged } from './damage.ts';
 import { discardView } from './discard.ts';
-import { segmentHeader, SegmentReader, type SegmentDirectory } from './index-segment.ts';
+import type { SegmentReader } from './index-segment.ts';
 import type { RepositoryKeys } from './key-set.ts';
 import { PackList } from './pack-list.ts';
 import { forEachParallel } from './parallel.ts';
 import { twice } from './twice.ts';
 import { checkHeader, HEADER_BYTES, OBJECT_TYPE, readTrailer, TRAILER_BYTES } from './sealed.ts';
 import type { LocalCopy, SegmentCache } from './segment-cache.ts';
+import { fetchRange, readEnd, SegmentVanished, tailBytes, type SegmentEnd } from './segment-end.ts';
 import { mayHave, prefixAt, type IdBatch } from './segment-filter.ts';
 import { ROW_BYTES } from './table.ts';
 
 /** Segments up to this size are fetched whole: one request, and its answer comes about as soon as that of two small ones. */
 const WHOLE_BYTES = 8 << 20;
-/** What the directory and the filter of a larger one take, for its size: with some to spare, so that one request is enough. */
-const TAIL_SHARE = 24;
-const TAIL_BYTES = 64 << 10;
 /** A request costs about as much as this many bytes. */
 const REQUEST_BYTES = 1 << 20;
 /** Blocks with no more than this between them are fetched together. */
@@ -40,11 +38,6 @@ export interface SegmentDeps {
 
 /** Told of each row that a lookup finds: the place of its id in the batch, and where the row begins. */
 export type OnRow = (i: number, rows: Buffer, at: number) => void;
-
-/** The segment was deleted, because another replaces it: list again. */
-export class SegmentVanished extends Error {
-  override readonly name = 'SegmentVanished';
-}
 
 interface BlockRange {
   readonly offset: number;
@@ -398,81 +391,6 @@ export class OpenSegment {
   #fetch(offset: number, length: number, opts: CallOptions): Promise<Uint8Array> {
     return fetchRange(this.#deps.store, this.key, offset, length, opts);
   }
-}
-
-interface SegmentEnd {
-  readonly reader: SegmentReader;
-  readonly directory: SegmentDirectory;
-  readonly filter: Uint8Array | undefined;
-  readonly nodes: Buffer | undefined;
-}
-
-interface SegmentSource {
-  readonly size: number;
-  readonly read: (offset: number, length: number) => Uint8Array | Promise<Uint8Array>;
-  /** How much to read first. */
-  readonly tailBytes: number;
-  /** When it is at hand. */
-  readonly header?: Uint8Array;
-}
-
-function tailBytes(size: number): number {
-  return Math.min(size, Math.ceil(size / TAIL_SHARE) + TAIL_BYTES);
-}
-
-/** Reads what comes after the blocks. The header is guessed, for the directory opens only under the one it was sealed with. */
-async function readEnd(keys: RepositoryKeys, key: string, source: SegmentSource): Promise<SegmentEnd> {
-  const { size, read } = source;
-  if (size < HEADER_BYTES + TRAILER_BYTES) throw damaged(key, 'it is cut short');
-  const tailAt = size - source.tailBytes;
-  const tail = await read(tailAt, size - tailAt);
-  if (tail.length !== size - tailAt) throw damaged(key, 'it is cut short');
-  const section = (offset: number, length: number) => {
-    if (offset + length > size) throw damaged(key, 'it points outside of itself');
-    return offset >= tailAt ? tail.subarray(offset - tailAt, offset - tailAt + length) : read(offset, length);
-  };
-  const { lastSectionLength } = readTrailer(tail.subarray(tail.length - TRAILER_BYTES), size, key);
-  const last = await section(size - TRAILER_BYTES - lastSectionLength, lastSectionLength);
-  const { reader, directory } = await openDirectory(keys, key, source, last);
-  const { filter, nodes } = directory;
-  return {
-    reader,
-    directory,
-    filter: filter && reader.filter(directory, await section(filter.offset, filter.length)),
-    nodes: nodes && reader.nodes(directory, await section(nodes.offset, nodes.length)),
-  };
-}
-
-async function openDirectory(
-  keys: RepositoryKeys,
-  key: string,
-  source: SegmentSource,
-  section: Uint8Array,
-): Promise<Pick<SegmentEnd, 'reader' | 'directory'>> {
-  const openWith = (header: Uint8Array) => {
-    const reader = new SegmentReader(keys, key, header);
-    return { reader, directory: reader.directory(section) };
-  };
-  if (source.header !== undefined) return openWith(source.header);
-  try {
-    return openWith(segmentHeader(keys));
-  } catch (e) {
-    if (!DmaasError.is(e, 'REPOSITORY_CORRUPT')) throw e;
-    return openWith(await source.read(0, HEADER_BYTES));
-  }
-}
-
-async function fetchRange(store: ObjectStore, key: string, offset: number, length: number, opts: CallOptions): Promise<Uint8Array> {
-  let bytes: Uint8Array | undefined;
-  try {
-    bytes = await store.get(key, { ...opts, range: { offset, length } });
-  } catch (e) {
-    if (DmaasError.is(e, 'STORE_RANGE')) throw damaged(key, 'it is cut short', e);
-    throw e;
-  }
-  if (bytes === undefined) throw new SegmentVanished(key);
-  if (bytes.length !== length) throw damaged(key, 'the store returned a part of it that was not asked for');
-  return bytes;
 }
 
 /** Tells of all rows with this id; whether there are any. */

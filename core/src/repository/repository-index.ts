@@ -2,7 +2,8 @@ import { DmaasError } from '../errors.ts';
 import type { CallOptions } from '../store/object-store.ts';
 import { BlobIndex, type BlobLookup } from './blob-index.ts';
 import type { BlobId } from './blob.ts';
-import { SegmentVanished, type OnRow, type OpenSegment } from './open-segment.ts';
+import type { OnRow, OpenSegment } from './open-segment.ts';
+import { SegmentVanished } from './segment-end.ts';
 import { IdBatch } from './segment-filter.ts';
 import { ROW_BYTES, type PackInfo, type Table } from './table.ts';
 
@@ -85,7 +86,7 @@ export class RepositoryIndex implements BlobLookup {
     if (this.#segments.size === 0 || !isKnown.includes(false)) return isKnown;
     const done = this.#search(
       new IdBatch(ids),
-      (i) => !(isKnown[i] as boolean),
+      (i) => isKnown[i] === false,
       () => (i) => (isKnown[i] = true),
       opts,
     );
@@ -183,6 +184,6 @@ function attempt(find: () => Promise<void> | undefined): Promise<void> | undefin
   try {
     return find();
   } catch (e) {
-    return Promise.reject(e as Error);
+    return Promise.reject(e instanceof Error ? e : new Error(String(e)));
   }
 }
