@@ -56,14 +56,21 @@ function writeId(target: Buffer, at: number, { entries }: Part, i: number, bytes
 }
 
 function idOf(part: Part, i: number): BlobId {
+  return idsOf(part, i, 1)[0]!;
+}
+
+function idsOf(part: Part, first: number, count: number): BlobId[] {
+  const bytes = noise(part.number, first, count);
   const id = Buffer.alloc(BLOB_ID_BYTES);
-  writeId(id, 0, part, i, noise(part.number, i, 1), 0);
-  return id.toString('hex') as BlobId;
+  return Array.from({ length: count }, (_, n) => {
+    writeId(id, 0, part, first + n, bytes, n * 32);
+    return id.toString('hex') as BlobId;
+  });
 }
 
 function packsOf(part: Part): PackInfo[] {
   const count = Math.ceil(part.entries / BLOBS_OF_PACK) + 1;
-  const bytes = noise(1 << 20 | part.number, 0, count);
+  const bytes = noise((1 << 20) | part.number, 0, count);
   // The last holds the nodes.
   return Array.from({ length: count }, (_, i) => ({
     id: bytes.toString('hex', i * 32, i * 32 + 16),
@@ -137,7 +144,8 @@ async function lookUp(repository: Repository, store: FaultyStore, parts: readonl
 
 async function work(verb: string, repository: Repository, parts: readonly Part[]): Promise<object> {
   const started = performance.now();
-  const result = verb === 'backup' ? await backup(repository, parts) : verb === 'verify' ? await verify(repository, parts) : await merge(repository);
+  const result =
+    verb === 'backup' ? await backup(repository, parts) : verb === 'verify' ? await verify(repository, parts) : await merge(repository);
   return { ...result, workMs: Math.round(performance.now() - started) };
 }
 
@@ -147,7 +155,9 @@ const BATCH = 500;
 /** Asks for blobs, half of which are there, and writes 512 MiB. */
 async function backup(repository: Repository, parts: readonly Part[]): Promise<object> {
   const random = seededRandom(9);
-  const absent = (await repository.known(Array.from({ length: 1000 }, () => Buffer.from(random(24)).toString('hex') as BlobId))).filter(Boolean);
+  const absent = (await repository.known(Array.from({ length: 1000 }, () => Buffer.from(random(24)).toString('hex') as BlobId))).filter(
+    Boolean,
+  );
   if (absent.length > 0) throw new Error('found what is not there');
   const lookupPeaks = [memory().peakMiB];
   let lookupMs = 0;
@@ -192,12 +202,13 @@ async function verify(repository: Repository, parts: readonly Part[]): Promise<o
       references = [];
     };
     for (const part of parts) {
-      for (let i = 0; i < part.entries; i++) {
-        if (i % NODE_EVERY !== 0) references.push(idOf(part, i));
-        if (references.length === FAN_OUT) await put();
+      for (let first = 0; first < part.entries; first += FAN_OUT) {
+        for (const [n, id] of idsOf(part, first, Math.min(FAN_OUT, part.entries - first)).entries()) {
+          if ((first + n) % NODE_EVERY !== 0) references.push(id);
+        }
+        await put();
       }
     }
-    await put();
   });
   const volume = await node(nodes);
   await repository.commit(newBackup(1, { manifests: await node([]), volume }));

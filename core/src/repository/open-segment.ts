@@ -14,6 +14,7 @@ import { checkHeader, HEADER_BYTES, OBJECT_TYPE, readTrailer, TRAILER_BYTES } fr
 import type { LocalCopy, SegmentCache } from './segment-cache.ts';
 import { fetchRange, readEnd, SegmentVanished, tailBytes, type SegmentEnd } from './segment-end.ts';
 import { mayHave, prefixAt, type IdBatch } from './segment-filter.ts';
+import { compareIds, searchRows, type OnRow } from './row-search.ts';
 import { ROW_BYTES } from './table.ts';
 
 /** Segments up to this size are fetched whole: one request, and its answer comes about as soon as that of two small ones. */
@@ -35,9 +36,6 @@ export interface SegmentDeps {
   readonly cache: SegmentCache;
   readonly blocks: BlockCache;
 }
-
-/** Told of each row that a lookup finds: the place of its id in the batch, and where the row begins. */
-export type OnRow = (i: number, rows: Buffer, at: number) => void;
 
 interface BlockRange {
   readonly offset: number;
@@ -391,25 +389,6 @@ export class OpenSegment {
   #fetch(offset: number, length: number, opts: CallOptions): Promise<Uint8Array> {
     return fetchRange(this.#deps.store, this.key, offset, length, opts);
   }
-}
-
-/** Tells of all rows with this id; whether there are any. */
-function searchRows(rows: Buffer, ids: Buffer, i: number, onRow: OnRow): boolean {
-  const id = i * BLOB_ID_BYTES;
-  let low = 0;
-  let high = rows.length / ROW_BYTES;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (compareIds(rows, middle * ROW_BYTES, ids, id) < 0) low = middle + 1;
-    else high = middle;
-  }
-  let at = low * ROW_BYTES;
-  for (; at < rows.length && compareIds(rows, at, ids, id) === 0; at += ROW_BYTES) onRow(i, rows, at);
-  return at > low * ROW_BYTES;
-}
-
-function compareIds(a: Buffer, aAt: number, b: Buffer, bAt: number): number {
-  return a.compare(b, bAt, bAt + BLOB_ID_BYTES, aAt, aAt + BLOB_ID_BYTES);
 }
 
 function* placesOf(lists: Iterable<readonly number[]>): Generator<number> {
