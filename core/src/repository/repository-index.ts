@@ -136,7 +136,12 @@ export class RepositoryIndex implements BlobLookup {
   }
 
   /** Undefined when nothing had to be waited for. */
-  #search(batch: IdBatch, isWanted: (i: number) => boolean, onRow: (segment: OpenSegment) => OnRow, opts: CallOptions): Promise<void> | undefined {
+  #search(
+    batch: IdBatch,
+    isWanted: (i: number) => boolean,
+    onRow: (segment: OpenSegment) => OnRow,
+    opts: CallOptions,
+  ): Promise<void> | undefined {
     const segments = [...this.#segments.values()];
     for (const [n, segment] of segments.entries()) {
       const waiting = attempt(() => segment.find(batch, isWanted, onRow(segment), opts));
