@@ -8,6 +8,7 @@ import { mergeIndex, planMerge } from '../../core/src/repository/index-merge.ts'
 import { decodeSegment } from '../../core/src/repository/index-segment.ts';
 import { Journal } from '../../core/src/repository/journal.ts';
 import { SegmentCache } from '../../core/src/repository/segment-cache.ts';
+import { Session } from '../../core/src/repository/sessions.ts';
 import { addToFilter, mayHave, newFilter } from '../../core/src/repository/segment-filter.ts';
 import { ROW_BYTES, sortRows, writeRow, type Table } from '../../core/src/repository/table.ts';
 import { MemoryStore } from '../../core/src/store/memory.ts';
@@ -33,13 +34,16 @@ function addAll(target: Model, source: Model): void {
 }
 
 function placesOf(index: BlobIndex, id: BlobId): Set<string> {
-  return new Set([...index.copies(id)].map((entry) => `${index.pack(entry).id}:${index.offset(entry)}:${index.inner(entry, id).innerOffset}`));
+  return new Set(
+    [...index.copies(id)].map((entry) => `${index.pack(entry).id}:${index.offset(entry)}:${index.inner(entry, id).innerOffset}`),
+  );
 }
 
 class Process {
   readonly store: FaultyStore;
   readonly loader: IndexLoader;
   readonly #journal: Journal;
+  #session: Session | undefined;
   /** Must be found: what was durable at the last refresh, and what was added here. */
   readonly expected: Model = new Map();
   /** Added here and not acknowledged in a segment. */
@@ -48,7 +52,7 @@ class Process {
   constructor(store: MemoryStore, now: () => Date) {
     this.store = new FaultyStore(store);
     this.loader = new IndexLoader(this.store, keys, new SegmentCache('x', { random, now }), random);
-    this.#journal = new Journal(this.store, keys, this.loader, { random, now });
+    this.#journal = new Journal(this.store, keys, this.loader, { random, now, session: () => this.#begin() });
   }
 
   add(first: number, count: number, kind: 'data' | 'node'): Model {
@@ -72,17 +76,39 @@ class Process {
     return this.#journal.flush();
   }
 
-  merge(): Promise<void> {
-    return mergeIndex({ store: this.store, keys, loader: this.loader, random }, {});
+  async merge(): Promise<void> {
+    const goneOf = () => Promise.resolve(() => Promise.resolve(new Set<string>()));
+    await mergeIndex({ store: this.store, keys, loader: this.loader, random, session: await this.#begin(), goneOf }, {});
+  }
+
+  async #begin(): Promise<Session> {
+    return (this.#session ??= await Session.begin('write', { store: this.store, keys, random }));
   }
 }
 
 const step = fc.oneof(
-  { weight: 12, arbitrary: fc.record({ do: fc.constant('write' as const), process: fc.nat(2), first: fc.nat(1499), count: fc.integer({ min: 1, max: 700 }), kind: fc.constantFrom('data' as const, 'data' as const, 'node' as const) }) },
+  {
+    weight: 12,
+    arbitrary: fc.record({
+      do: fc.constant('write' as const),
+      process: fc.nat(2),
+      first: fc.nat(1499),
+      count: fc.integer({ min: 1, max: 700 }),
+      kind: fc.constantFrom('data' as const, 'data' as const, 'node' as const),
+    }),
+  },
   { weight: 3, arbitrary: fc.record({ do: fc.constant('refresh' as const), process: fc.nat(2) }) },
   { weight: 3, arbitrary: fc.record({ do: fc.constant('merge' as const), process: fc.nat(2) }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('merge-at-once' as const), process: fc.nat(2) }) },
-  { weight: 3, arbitrary: fc.record({ do: fc.constant('crash' as const), process: fc.nat(2), at: fc.integer({ min: 1, max: 25 }), when: fc.constantFrom('before' as const, 'after' as const) }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      do: fc.constant('crash' as const),
+      process: fc.nat(2),
+      at: fc.integer({ min: 1, max: 25 }),
+      when: fc.constantFrom('before' as const, 'after' as const),
+    }),
+  },
   { weight: 4, arbitrary: fc.record({ do: fc.constant('look' as const), process: fc.nat(2) }) },
 );
 
