@@ -192,6 +192,6 @@ function attempt(find: () => Promise<void> | undefined): Promise<void> | undefin
   try {
     return find();
   } catch (e) {
-    return Promise.reject(e);
+    return Promise.reject(e instanceof Error ? e : new Error(String(e)));
   }
 }
