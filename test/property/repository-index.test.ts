@@ -20,6 +20,7 @@ const random = seededRandom(31);
 /** Few, so that several tables have the same; some begin with the same six bytes. */
 const IDS = Array.from({ length: 1500 }, (_, i) => {
   const id = Buffer.from(random(24));
+  const HALF = IDS.length >> 1;
   if (i % 3 === 0) id.fill(7, 0, 6);
   return id.toString('hex') as BlobId;
 });
@@ -60,7 +61,8 @@ class Process {
     const pack = { id: Buffer.from(random(16)).toString('hex'), kind, size: 5000 };
     const added: Model = new Map();
     for (let n = 0; n < count; n++) {
-      const id = IDS[(first + n * 7) % IDS.length]!;
+      // The ids of data and of nodes are computed with different keys: none is of both.
+      const id = IDS[(kind === 'node' ? HALF : 0) + ((first + n * 7) % HALF)]!;
       writeRow(rows, n, { id, pack: 0, offset: 16 + n, length: 100, innerOffset: n % 5, innerLength: 9 });
       added.set(id, (added.get(id) ?? new Set()).add(`${pack.id}:${16 + n}:${n % 5}`));
     }
