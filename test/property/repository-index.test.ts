@@ -20,10 +20,10 @@ const random = seededRandom(31);
 /** Few, so that several tables have the same; some begin with the same six bytes. */
 const IDS = Array.from({ length: 1500 }, (_, i) => {
   const id = Buffer.from(random(24));
-  const HALF = IDS.length >> 1;
   if (i % 3 === 0) id.fill(7, 0, 6);
   return id.toString('hex') as BlobId;
 });
+const HALF = IDS.length >> 1;
 const STRANGERS = Array.from({ length: 200 }, () => Buffer.from(random(24)).toString('hex') as BlobId);
 const PROCESSES = 3;
 
