@@ -64,6 +64,7 @@ export { DEFAULT_HOME_NAMESPACE, type Places } from './location/titled-secret.ts
 export type { MoverOptions } from './mover/job.ts';
 export { cleanupOperation, listOperations, type CleanupReport, type OperationLeftovers } from './transfer/cleanup.ts';
 export type { BackupOptions, BackupPlan } from './transfer/model.ts';
+export { RECIPE_NAMES } from './transfer/recipes.ts';
 export { redactBackupPlan } from './transfer/plan.ts';
 export { checkedBackupPlan, executeBackup, prepareBackup, type PreparedBackup } from './transfer/prepare-backup.ts';
 
