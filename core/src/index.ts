@@ -61,6 +61,8 @@ export {
 export { assertTitle } from './location/title.ts';
 export { DEFAULT_HOME_NAMESPACE, type Places } from './location/titled-secret.ts';
 
+export { OpenBackup, type FileInfo } from './browse/open-backup.ts';
+
 export type { MoverOptions } from './mover/job.ts';
 export { cleanupOperation, listOperations, type CleanupReport, type OperationLeftovers } from './transfer/cleanup.ts';
 export type { BackupOptions, BackupPlan } from './transfer/model.ts';
@@ -87,5 +89,6 @@ export {
 } from './restore/restore.ts';
 export { CONFIDENCES, type Confidence, type TextEdit } from './restore/text-references.ts';
 export type { LabelMap, ValueMaps } from './restore/value-maps.ts';
+export type { Replicas } from './restore/replicas.ts';
 export type { RestoreReport } from './restore/run.ts';
 export type { RemovalReport } from './restore/undo.ts';
