@@ -126,6 +126,28 @@ describe('merging the index (A4)', function () {
     assert.deepEqual(await restoreBackup(repository, await repository.backup('backup-0')), contents[0]);
   });
 
+  it('deletes only when what is left was read again, whole', async () => {
+    for (const isDamaged of [true, false]) {
+      let time = START;
+      const store = new MemoryStore({ now: () => new Date(time) });
+      await unmerged(store);
+      await makeBackup(await openRepository(store, UNLOCK), 4, contents[4]!);
+      const replaced = await keysUnder(store, 'index/0/');
+      const merged = (await keysUnder(store, 'index/1/'))[0]!;
+      const body = Buffer.from((await store.get(merged))!);
+      // Its checksum, which no lookup and no merge reads.
+      if (isDamaged) body[body.length - 12]! ^= 1;
+      await store.put(merged, body);
+      time += 3600_000;
+      for (let n = 5; n < 9; n++) await makeBackup(await openRepository(store, UNLOCK), n, contents[n]!);
+      const left = new Set(await keysUnder(store, 'index/0/'));
+      assert.deepEqual(
+        replaced.map((key) => left.has(key)),
+        replaced.map(() => isDamaged),
+      );
+    }
+  });
+
   it('by several writers at once is harmless', async () => {
     const store = new MemoryStore();
     await unmerged(store);
@@ -243,6 +265,15 @@ describe('the local copy of the index (D7)', function () {
       copies().map(({ name }) => name),
       [kept.slice(-32)],
     );
+  });
+
+  it('is let go by a process that lists the index again', async () => {
+    const repository = await openRepository(store, UNLOCK, { cache: { directory } });
+    assert.ok(!(await repository.known(ids)).includes(false));
+    for (const key of await keysUnder(store, 'index/')) await store.delete(key);
+    await repository.refresh();
+    assert.ok(!(await repository.known(ids)).includes(true));
+    await repository.close();
   });
 
   it('is shared by processes that use it at the same time', async () => {
