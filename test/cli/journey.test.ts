@@ -1,13 +1,9 @@
 import assert from 'node:assert/strict';
-import { join } from 'node:path';
 import { addData, deployDemo, fingerprint, removeDemo, sql, waitForDemo, type Fingerprint } from '../demo/data.ts';
-import { startCluster, type TestCluster } from '../support/cluster/cluster.ts';
-import { testImages } from '../support/images/all.ts';
-import { pluginFor, type Plugin } from '../support/plugin.ts';
-import { startMinio } from '../support/stores/minio.ts';
+import type { TestCluster } from '../support/cluster/cluster.ts';
+import { startLab, type Lab } from '../support/lab.ts';
+import type { Plugin } from '../support/plugin.ts';
 import type { S3Server } from '../support/stores/server.ts';
-
-const BUCKET = 'journey';
 
 /** The main job, as a user does it: each step needs the ones before. */
 describe('kubectl dmaas, from a running application to its copy in another cluster', function () {
@@ -15,6 +11,7 @@ describe('kubectl dmaas, from a running application to its copy in another clust
   this.bail(true);
   const app = `shop-${Date.now().toString(36)}`;
   const copy = `${app}-copy`;
+  let lab: Lab;
   let source: TestCluster;
   let target: TestCluster;
   let store: S3Server;
@@ -22,20 +19,12 @@ describe('kubectl dmaas, from a running application to its copy in another clust
   let first: Fingerprint;
   let second: Fingerprint;
 
-  /** Runs and returns standard output; anything but the expected exit code fails, with all that was said. */
-  const dmaas = async (args: string, exit = 0, env: Readonly<Record<string, string>> = {}): Promise<string> => {
-    const { code, stdout, stderr } = await plugin.run(args.split(' '), env);
-    assert.equal(code, exit, `kubectl dmaas ${args}\n${stdout}\n${stderr}`);
-    return stdout;
-  };
+  const dmaas: Lab['dmaas'] = (...call) => lab.dmaas(...call);
   const here = (args: string) => `${args} -n ${app} --context ${source.context}`;
 
   before(async () => {
-    const images = await testImages();
-    [source, target] = await Promise.all([startCluster('source', { images }), startCluster('target', { images })]);
-    store = await startMinio({ host: source.hostAddress });
-    await store.createBucket(BUCKET);
-    plugin = await pluginFor([source, target], images[0]?.name ?? '');
+    lab = await startLab();
+    ({ source, target, store, plugin } = lab);
     await deployDemo(source, app);
     await addData(source, app, { rows: 5000, files: 30 });
     first = await fingerprint(source, app);
@@ -48,10 +37,7 @@ describe('kubectl dmaas, from a running application to its copy in another clust
       [target, app],
     ] as const)
       await removeDemo(cluster, namespace);
-    await plugin.remove();
-    await store.stop();
-    await source.stop();
-    await target.stop();
+    await lab.stop();
   });
 
   it('lists and describes the application', async () => {
@@ -72,9 +58,9 @@ describe('kubectl dmaas, from a running application to its copy in another clust
     await dmaas(here(`credential create-s3 lab --endpoint ${store.endpoint} --access-key-id ${store.accessKey}`), 0, {
       AWS_SECRET_ACCESS_KEY: store.secretKey,
     });
-    await dmaas(here(`location create lab --credential lab --bucket ${BUCKET}`));
+    await dmaas(here(`location create lab --credential lab --bucket ${lab.bucket}`));
     assert.match(await dmaas(here('location check lab')), /✔ of 10 concurrent creates exactly one succeeds/);
-    await dmaas(here(`location export lab --with-credentials -f ${join(plugin.home, 'lab.yaml')}`));
+    await dmaas(here(`location export lab --with-credentials -f ${lab.locationFile}`));
     const all =
       (await dmaas(here('credential describe lab'))) +
       (await dmaas(here('credential list -o yaml'))) +
@@ -118,10 +104,9 @@ describe('kubectl dmaas, from a running application to its copy in another clust
 
   it('restores into another namespace after the first is gone, with nothing but the exported location', async () => {
     await source.kubectl('delete', 'namespace', app);
-    const lab = join(plugin.home, 'lab.yaml');
-    assert.match(await dmaas(`backup list --location-file ${lab}`), /second +shop +Completed/);
+    assert.match(await dmaas(`backup list --location-file ${lab.locationFile}`), /second +shop +Completed/);
     const { code, stdout, stderr } = await plugin.run(
-      `restore create second --location-file ${lab} --to-namespace ${copy} --yes --context ${source.context}`.split(' '),
+      `restore create second --location-file ${lab.locationFile} --to-namespace ${copy} --yes --context ${source.context}`.split(' '),
     );
     assert.equal(code, 0, stderr);
     assert.match(stdout, new RegExp(`completed: second is in namespace ${copy} of ${source.context}`));
@@ -132,9 +117,8 @@ describe('kubectl dmaas, from a running application to its copy in another clust
   });
 
   it('restores the earlier backup into the second cluster, in another storage class', async () => {
-    const lab = join(plugin.home, 'lab.yaml');
     await dmaas(
-      `restore create first --location-file ${lab} --to-context ${target.context} --map-storage-class csi-hostpath=csi-hostpath-immediate --yes --context ${source.context}`,
+      `restore create first --location-file ${lab.locationFile} --to-context ${target.context} --map-storage-class csi-hostpath=csi-hostpath-immediate --yes --context ${source.context}`,
     );
     await waitForDemo(target, app);
     assert.deepEqual(await fingerprint(target, app), first);
@@ -143,8 +127,7 @@ describe('kubectl dmaas, from a running application to its copy in another clust
   });
 
   it('takes a restore back: what it created goes, and the rest stays', async () => {
-    const lab = join(plugin.home, 'lab.yaml');
-    const { items } = JSON.parse(await dmaas(`restore list --location-file ${lab} -o json`)) as {
+    const { items } = JSON.parse(await dmaas(`restore list --location-file ${lab.locationFile} -o json`)) as {
       items: { id: string; status: string; plan: { target: { context: string } } }[];
     };
     assert.deepEqual(
@@ -152,7 +135,7 @@ describe('kubectl dmaas, from a running application to its copy in another clust
       ['Completed', 'Completed'],
     );
     const there = items.find((r) => r.plan.target.context === target.context);
-    await dmaas(`restore delete ${there?.id ?? ''} --location-file ${lab} --yes`);
+    await dmaas(`restore delete ${there?.id ?? ''} --location-file ${lab.locationFile} --yes`);
     await assert.rejects(target.kubectl('get', 'namespace', app));
     assert.match(await source.kubectl('-n', copy, 'get', 'statefulset/db', '-o', 'name'), /db/);
   });

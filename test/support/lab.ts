@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { accessFromDocument, parseLocationDocument } from '../../core/src/location/document.ts';
 import { openLocationRepository, type LocationRepository } from '../../core/src/location/open.ts';
 import { openStore } from '../../core/src/store/open.ts';
-import { readFile } from 'node:fs/promises';
 import { startCluster, type TestCluster } from './cluster/cluster.ts';
 import { testImages } from './images/all.ts';
 import { pluginFor, type Plugin } from './plugin.ts';
@@ -19,8 +19,10 @@ export interface Lab {
   /** The exported location, with its credential and key. */
   readonly locationFile: string;
   /** Runs `kubectl dmaas` and returns its standard output; any other exit code fails with all that was said. */
-  dmaas(args: string, exit?: number): Promise<string>;
-  /** Makes a location in a bucket of its own, keeps it in `namespace` of the source and exports it to `locationFile`. */
+  dmaas(args: string, exit?: number, env?: Readonly<Record<string, string>>): Promise<string>;
+  /** There, and empty. */
+  readonly bucket: string;
+  /** Makes a location in the bucket, keeps it in `namespace` of the source and exports it to `locationFile`. */
   makeLocation(namespace: string): Promise<void>;
   /** The repository of `namespace` of the source, opened without a cluster. */
   repository(namespace: string): Promise<LocationRepository>;
@@ -42,8 +44,7 @@ export async function startLab(): Promise<Lab> {
     return stdout;
   };
   return {
-    ...{ source, target, store, plugin, locationFile },
-    dmaas: (args, exit) => dmaas(args, exit),
+    ...{ source, target, store, bucket: BUCKET, plugin, locationFile, dmaas },
     async makeLocation(namespace) {
       const here = `-n ${namespace} --context ${source.context}`;
       await dmaas(`credential create-s3 lab --endpoint ${store.endpoint} --access-key-id ${store.accessKey} ${here}`, 0, {
