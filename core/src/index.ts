@@ -3,10 +3,13 @@ export * from './errors.ts';
 export * from './events.ts';
 export * from './model.ts';
 export * from './operation.ts';
+export * from './format.ts';
+export { backupCommandLine, restoreCommandLine, type LocationReference } from './command-line.ts';
+export { shellWord } from './shell.ts';
 export { VERSION } from './version.ts';
 
 export type { Cluster, ServerVersion } from './cluster/cluster.ts';
-export type { ClusterOptions, ContextInfo } from './cluster/kubeconfig.ts';
+export { listContexts, type ClusterOptions, type ContextInfo } from './cluster/kubeconfig.ts';
 export { connectCluster } from './cluster/connect.ts';
 
 export { openStore } from './store/open.ts';
@@ -39,6 +42,7 @@ export {
   deleteLocation,
   getLocation,
   getLocationAccess,
+  listAllLocations,
   listLocations,
   setDefaultLocation,
   summarizeLocation,
@@ -56,8 +60,13 @@ export {
   type LocatedBackup,
   type OpenDeps,
 } from './location/open.ts';
+export { groupByApplication, isPartial, protectionOf, type Protection } from './location/protection.ts';
 export { assertTitle } from './location/title.ts';
 export { DEFAULT_HOME_NAMESPACE, type Places } from './location/titled-secret.ts';
+
+export { comparable, liveComparable } from './browse/compare.ts';
+export { manifestText, toYaml } from './browse/manifest-text.ts';
+export { OpenBackup, type FileInfo } from './browse/open-backup.ts';
 
 export type { MoverOptions } from './mover/job.ts';
 export { cleanupOperation, listOperations, type CleanupReport, type OperationLeftovers } from './transfer/cleanup.ts';
@@ -65,6 +74,7 @@ export type { BackupOptions, BackupPlan } from './transfer/model.ts';
 export { redactBackupPlan } from './transfer/plan.ts';
 export { checkedBackupPlan, executeBackup, prepareBackup, type PreparedBackup } from './transfer/prepare-backup.ts';
 
+export { fixesOf, type RestoreFix } from './restore/fixes.ts';
 export type { RestoreRecord, RestoreStatus } from './restore/journal.ts';
 export type { RestoreOptions, RestorePlan, RestoreStep } from './restore/model.ts';
 export { redactPlan } from './restore/plan.ts';

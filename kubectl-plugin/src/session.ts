@@ -6,6 +6,7 @@ import {
   getLocationAccess,
   openStore,
   parseLocationDocument,
+  shellWord,
   type Cluster,
   type ClusterOptions,
   type LocationAccess,
@@ -97,7 +98,7 @@ export class Session {
   repeat(names: readonly string[]): string {
     const flags = names.flatMap((name) => {
       const value = this.args.string(name);
-      return value === undefined ? [] : [`${name === 'namespace' ? '-n' : `--${name}`} ${quoteForShell(value)}`];
+      return value === undefined ? [] : [`${name === 'namespace' ? '-n' : `--${name}`} ${shellWord(value)}`];
     });
     return flags.join(' ');
   }
@@ -208,8 +209,4 @@ function defined<T extends object>(fields: T): { [K in keyof T]?: Exclude<T[K], 
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
     [K in keyof T]?: Exclude<T[K], undefined>;
   };
-}
-
-function quoteForShell(value: string): string {
-  return /^[\w./:@=-]+$/.test(value) ? value : `'${value.replaceAll("'", "'\\''")}'`;
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { Args } from '../../kubectl-plugin/src/args.ts';
-import { formatAge, formatBytes, formatDuration, plural } from '../../kubectl-plugin/src/format.ts';
+import { formatAge, formatBytes, formatDuration, plural } from '../../core/src/format.ts';
 import { render, table } from '../../kubectl-plugin/src/output.ts';
 
 describe('what the command line prints', () => {

@@ -1,4 +1,5 @@
 import { DmaasError } from '../errors.ts';
+import { shellWord } from '../shell.ts';
 import { localHost } from './host.ts';
 import { isFields, readKubeconfig, resolvePath, textOf } from './kubeconfig-file.ts';
 import type { Entry, Fields, Kubeconfig, KubeconfigHost } from './kubeconfig-file.ts';
@@ -136,10 +137,6 @@ function kubectlFlags(options: ClusterOptions): string[] {
   const given = { kubeconfig, context, cluster, user, as };
   const flags = Object.entries(given).flatMap(([flag, value]) => (value === undefined ? [] : [[flag, value] as const]));
   return [...flags, ...asGroups.map((group) => ['as-group', group] as const)].map(([flag, value]) => `--${flag}=${shellWord(value)}`);
-}
-
-function shellWord(value: string): string {
-  return /^[\w@%+=:,./-]+$/.test(value) ? value : `'${value.replaceAll("'", "'\\''")}'`;
 }
 
 interface Names {

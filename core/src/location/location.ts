@@ -100,11 +100,26 @@ export function checkedPlace(request: Pick<NewLocation, 'bucket' | 'prefix' | 'r
   return checked.data;
 }
 
-export async function listLocations(
-  cluster: Cluster,
-  places: Places,
-): Promise<{ readonly locations: readonly LocationSummary[]; readonly findings: readonly Finding[] }> {
-  const { secrets, findings } = await listTitled(cluster, 'location', searchOrder(places));
+export interface LocationList {
+  readonly locations: readonly LocationSummary[];
+  readonly findings: readonly Finding[];
+}
+
+export async function listLocations(cluster: Cluster, places: Places): Promise<LocationList> {
+  return summarizeAll(await listTitled(cluster, 'location', searchOrder(places)));
+}
+
+/** The locations of a whole cluster; for those who may not list Secrets there, those of the places. */
+export async function listAllLocations(cluster: Cluster, places: Places): Promise<LocationList> {
+  try {
+    return summarizeAll(await listTitled(cluster, 'location', [undefined]));
+  } catch (e) {
+    if (!DmaasError.is(e, 'CLUSTER_FORBIDDEN')) throw e;
+    return listLocations(cluster, places);
+  }
+}
+
+function summarizeAll({ secrets, findings }: Awaited<ReturnType<typeof listTitled>>): LocationList {
   const locations: LocationSummary[] = [];
   const broken: Finding[] = [];
   for (const secret of secrets) {

@@ -114,9 +114,9 @@ export async function listBackups(
   deps: OpenDeps,
   opts: CallOptions = {},
 ): Promise<{ readonly backups: readonly LocatedBackup[]; readonly findings: readonly Finding[] }> {
-  const { repositories } = await listRepositories(access, deps, opts);
+  const { repositories, others } = await listRepositories(access, deps, opts);
   const backups: LocatedBackup[] = [];
-  const findings: Finding[] = [];
+  const findings: Finding[] = repositories.length === 0 && others > 0 ? [foreignOnly(access, others)] : [];
   const unreadable = (what: string, e: DmaasError) => {
     findings.push({
       level: 'warning',
@@ -144,6 +144,17 @@ export async function listBackups(
   }
   backups.sort((a, b) => (a.backup.id < b.backup.id ? -1 : 1));
   return { backups, findings };
+}
+
+/** Right for one who shares a bucket and has no backups yet; else the location has the wrong key. */
+function foreignOnly({ location }: LocationAccess, others: number): Finding {
+  const fact = `the key of location ${location.name} opens none of the ${String(others)} repositories in bucket ${location.bucket}`;
+  return {
+    level: 'warning',
+    code: 'key-opens-nothing',
+    message: `${fact}: they belong to another key`,
+    hint: 'import the location from the file that "kubectl dmaas location export" wrote for these backups',
+  };
 }
 
 function mayMatch(source: RepositorySource, filter: BackupFilter): boolean {

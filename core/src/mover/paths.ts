@@ -90,3 +90,14 @@ export function showName(name: Buffer): string {
 function hexEscape(byte: number): string {
   return `\\x${byte.toString(16).padStart(2, '0')}`;
 }
+
+/** The path that `showPath` shows so: no two paths are shown alike. */
+export function parseShownPath(text: string): Buffer {
+  const parts = text.split('/').filter((part) => part !== '' && part !== '.');
+  return Buffer.concat(parts.flatMap((part, i) => (i === 0 ? [parseShownName(part)] : [Buffer.of(0), parseShownName(part)])));
+}
+
+function parseShownName(text: string): Buffer {
+  const pieces = text.split(/(\\x[0-9a-f]{2})/);
+  return Buffer.concat(pieces.map((piece) => (/^\\x[0-9a-f]{2}$/.test(piece) ? Buffer.from(piece.slice(2), 'hex') : Buffer.from(piece))));
+}
