@@ -11,6 +11,7 @@ export { VERSION } from './version.ts';
 export type { Cluster, ServerVersion } from './cluster/cluster.ts';
 export { listContexts, type ClusterOptions, type ContextInfo } from './cluster/kubeconfig.ts';
 export { connectCluster } from './cluster/connect.ts';
+export { listNamespaces } from './cluster/namespaces.ts';
 
 export { openStore } from './store/open.ts';
 export { parseStoreUrl, type StoreConfig } from './store/config.ts';
@@ -71,6 +72,7 @@ export { OpenBackup, type FileInfo } from './browse/open-backup.ts';
 export type { MoverOptions } from './mover/job.ts';
 export { cleanupOperation, listOperations, type CleanupReport, type OperationLeftovers } from './transfer/cleanup.ts';
 export type { BackupOptions, BackupPlan } from './transfer/model.ts';
+export { backupFixesOf, type BackupFix } from './transfer/fixes.ts';
 export { redactBackupPlan } from './transfer/plan.ts';
 export { checkedBackupPlan, executeBackup, prepareBackup, type PreparedBackup } from './transfer/prepare-backup.ts';
 

@@ -6,7 +6,8 @@ import { listAt, mapAt, recordAt, stringAt } from '../../core/src/discovery/read
 import { DmaasError } from '../../core/src/errors.ts';
 import type { KubeObject } from '../../core/src/model.ts';
 import { refKey, refOf } from '../../core/src/model.ts';
-import { parseMoverTask, runMoverTask } from '../../core/src/mover/task.ts';
+import { runMoverTask } from '../../core/src/mover/run-task.ts';
+import { parseMoverTask } from '../../core/src/mover/task.ts';
 import type { MoverTask } from '../../core/src/mover/task.ts';
 import type { Repository } from '../../core/src/repository/repository.ts';
 

@@ -5,7 +5,8 @@ import { parseKey } from '../repository/keys.ts';
 import { openRepository } from '../repository/repository.ts';
 import { openStore } from '../store/open.ts';
 import { PATIENT } from '../store/retry.ts';
-import { parseMoverTask, runMoverTask, type MoverResult } from './task.ts';
+import { runMoverTask } from './run-task.ts';
+import { parseMoverTask, type MoverResult } from './task.ts';
 
 /** The mover image's main: does the task of the file named as argument, and tells of it as one JSON value a line. */
 

@@ -1,0 +1,64 @@
+import { DmaasError } from '../errors.ts';
+import type { RunOptions } from '../events.ts';
+import type { Repository } from '../repository/repository.ts';
+import { captureVolume } from './capture.ts';
+import { populateVolume } from './populate.ts';
+import { moverResultName, moverResultSchema, type MoverResult, type MoverTask } from './task.ts';
+
+/**
+ * Captures or populates a volume and records the result in the repository. A task whose result is recorded is done: it is not done
+ * again, whoever asks.
+ */
+export async function runMoverTask(
+  task: MoverTask,
+  repository: Repository,
+  run: RunOptions,
+  now = (): Date => new Date(),
+): Promise<MoverResult> {
+  const opts = run.signal === undefined ? {} : { signal: run.signal };
+  const name = moverResultName(task.index);
+  const startedAt = now().toISOString();
+  const recorded = async (): Promise<MoverResult | undefined> => {
+    const found = await repository.runs.get(task.operation, name, opts);
+    return found === undefined ? undefined : moverResultSchema.parse(found);
+  };
+  const record = async (
+    done: Pick<MoverResult, 'root' | 'files' | 'entries' | 'bytes' | 'addedBytes' | 'findings'>,
+  ): Promise<MoverResult> => {
+    const { operation, index } = task;
+    const peakMemoryBytes = process.resourceUsage().maxRSS * 1024;
+    const result: MoverResult = { schema: 1, operation, index, ...done, peakMemoryBytes, startedAt, finishedAt: now().toISOString() };
+    try {
+      await repository.runs.put(operation, name, result, opts);
+      return result;
+    } catch (error) {
+      // Another mover of the same task was there first: two may run when a node comes back.
+      const other = DmaasError.is(error, 'STORE_EXISTS') ? await recorded() : undefined;
+      if (other === undefined) throw error;
+      return other;
+    }
+  };
+  const earlier = await recorded();
+  if (earlier !== undefined) return earlier;
+  const { path, operation } = task;
+  const common = { name: task.volume.claim, mode: task.volume.mode, path, repository };
+  if (task.direction === 'capture') {
+    return record(await captureVolume({ ...common, ...(task.parent === undefined ? {} : { parent: task.parent }) }, run));
+  }
+  let result: MoverResult | undefined;
+  const { root, allowDevices = false } = task;
+  await populateVolume(
+    {
+      ...common,
+      root,
+      operation,
+      allowDevices,
+      record: async (done) => {
+        result = await record({ ...done, root, addedBytes: 0 });
+      },
+    },
+    run,
+  );
+  if (result === undefined) throw new DmaasError('INTERNAL', 'a volume was populated without a result');
+  return result;
+}

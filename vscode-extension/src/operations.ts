@@ -1,0 +1,140 @@
+import { randomUUID } from 'node:crypto';
+import { commands, EventEmitter } from 'vscode';
+import type { DmaasEvent, RunOptions } from '@dmaas/core';
+import { loadCore } from './core.ts';
+import { isCancelled, isDmaasError, messageOf, sentence, type Reporter } from './reporter.ts';
+import { afterEnd, afterEvent, afterResume, newTimeline, type TimelineState } from './timeline/state.ts';
+
+/** What an operation comes to. */
+export interface Result {
+  /** A sentence. */
+  readonly text: string;
+  /** Something was left out; it is listed. */
+  readonly hasGaps: boolean;
+}
+
+export interface Work {
+  readonly kind: TimelineState['kind'];
+  readonly title: string;
+  readonly subtitle: string;
+  /** What has happened of it before it is an operation, such as the preflight check of a plan. */
+  readonly before?: readonly { readonly event: DmaasEvent; readonly at: number }[];
+  run(options: RunOptions): Promise<Result>;
+  /** Goes on after a failure or a stop. */
+  resume?(options: RunOptions): Promise<Result>;
+  /** Takes back what it did. */
+  undo?(options: RunOptions): Promise<void>;
+}
+
+export interface Operation {
+  readonly id: string;
+  readonly state: TimelineState;
+  readonly isUndoable: boolean;
+  readonly canResume: boolean;
+}
+
+interface Entry extends Operation {
+  state: TimelineState;
+  isUndoable: boolean;
+  canResume: boolean;
+  readonly work: Work;
+  stop: AbortController;
+}
+
+/** Backups and restores that this window runs, and those that it ran. */
+export class Operations {
+  readonly #reporter: Reporter;
+  readonly #entries = new Map<string, Entry>();
+  readonly #changed = new EventEmitter<Operation>();
+  /** Of any change of any operation, many times a second. */
+  readonly onDidChange = this.#changed.event;
+
+  constructor(reporter: Reporter) {
+    this.#reporter = reporter;
+  }
+
+  /** The newest first. */
+  get list(): readonly Operation[] {
+    return [...this.#entries.values()].reverse();
+  }
+
+  get running(): readonly Operation[] {
+    return this.list.filter(({ state }) => state.outcome === 'running');
+  }
+
+  get(id: string): Operation | undefined {
+    return this.#entries.get(id);
+  }
+
+  /** Starts it and returns at once. `ended` is fulfilled when it is over, however it ended. */
+  async start(work: Work): Promise<{ readonly operation: Operation; readonly ended: Promise<void> }> {
+    const { PHASES } = await loadCore();
+    const id = randomUUID();
+    let state = newTimeline(
+      { id, kind: work.kind, title: work.title, subtitle: work.subtitle },
+      PHASES,
+      work.before?.[0]?.at ?? Date.now(),
+    );
+    for (const { event, at } of work.before ?? []) state = afterEvent(state, event, at);
+    const entry: Entry = { id, state, work, isUndoable: false, canResume: false, stop: new AbortController() };
+    this.#entries.set(id, entry);
+    return { operation: entry, ended: this.#run(entry, (options) => work.run(options)) };
+  }
+
+  /** Asks it to stop in good order. */
+  stop(id: string): void {
+    this.#entries.get(id)?.stop.abort();
+  }
+
+  async resume(id: string): Promise<void> {
+    const entry = this.#entries.get(id);
+    const resume = entry?.work.resume;
+    if (entry === undefined || resume === undefined || !entry.canResume) return;
+    entry.stop = new AbortController();
+    entry.state = afterResume(entry.state);
+    await this.#run(entry, (options) => resume.call(entry.work, options));
+  }
+
+  /** Resolves when it has been taken back; throws what stood in the way. */
+  async undo(id: string): Promise<void> {
+    const entry = this.#entries.get(id);
+    await entry?.work.undo?.({ emit: () => undefined });
+    this.#entries.delete(id);
+    if (entry !== undefined) this.#changed.fire(entry);
+  }
+
+  clearFinished(): void {
+    for (const entry of this.#entries.values()) {
+      if (entry.state.outcome === 'running') continue;
+      this.#entries.delete(entry.id);
+      this.#changed.fire(entry);
+    }
+  }
+
+  async #run(entry: Entry, work: (options: RunOptions) => Promise<Result>): Promise<void> {
+    entry.canResume = false;
+    entry.isUndoable = false;
+    this.#changed.fire(entry);
+    const emit = (event: DmaasEvent): void => {
+      entry.state = afterEvent(entry.state, event, Date.now());
+      if (event.type === 'finding') this.#reporter.log.warn(event.finding.message);
+      this.#changed.fire(entry);
+    };
+    try {
+      const { text, hasGaps } = await work({ emit, signal: entry.stop.signal });
+      entry.state = afterEnd(entry.state, { outcome: hasGaps ? 'gaps' : 'done', result: text }, Date.now());
+      this.#reporter.log.info(text);
+    } catch (e) {
+      // A preflight check that failed has changed nothing: there is nothing to go on with.
+      const hasBegun = !(isDmaasError(e) && e.code === 'PREFLIGHT_FAILED');
+      const hint = isDmaasError(e) ? e.hint : undefined;
+      const canResume = hasBegun && entry.work.resume !== undefined;
+      const error = { message: sentence(messageOf(e)), ...(hint === undefined ? {} : { hint }) };
+      entry.state = afterEnd(entry.state, { outcome: isCancelled(e) ? 'stopped' : 'failed', error, canResume }, Date.now());
+      entry.canResume = canResume;
+      void this.#reporter.error(e, { title: 'Show Timeline', run: () => commands.executeCommand('dmaas.showTimeline', entry.id) });
+    }
+    entry.isUndoable = entry.work.undo !== undefined;
+    this.#changed.fire(entry);
+  }
+}
