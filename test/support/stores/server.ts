@@ -116,12 +116,18 @@ export interface ServerSpec {
   readonly isReady: () => Promise<boolean>;
 }
 
+/** With what it has started itself: it leads a process group. */
+function killGroup(child: ChildProcess | undefined): void {
+  if (child?.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  process.kill(-child.pid, 'SIGKILL');
+}
+
 /** The process of a server, which ends at the latest with this process, even when that is killed. */
 export class ServerProcess {
   readonly #spec: ServerSpec;
   #child: ChildProcess | undefined;
   readonly #killNow = (): void => {
-    this.#child?.kill('SIGKILL');
+    killGroup(this.#child);
   };
 
   constructor(spec: ServerSpec) {
@@ -164,7 +170,7 @@ export class ServerProcess {
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
     child.ref();
     const exit = once(child, 'exit');
-    child.kill('SIGKILL');
+    killGroup(child);
     await exit;
   }
 

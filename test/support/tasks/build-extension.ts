@@ -1,5 +1,5 @@
 /** The extension as the editor loads it: bundles, each below two megabytes and loaded when it is needed, and the package that users install. */
-import { copyFile, mkdir, rm, stat } from 'node:fs/promises';
+import { copyFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createVSIX } from '@vscode/vsce';
 import { build, type BuildOptions, type Metafile, type Plugin } from 'esbuild';
@@ -7,6 +7,8 @@ import { build, type BuildOptions, type Metafile, type Plugin } from 'esbuild';
 const root = join(import.meta.dirname, '../../..');
 const extension = join(root, 'vscode-extension');
 const dist = join(extension, 'dist');
+/** The package that users install. */
+export const VSIX = join(dist, 'dmaas.vsix');
 const MAX_BUNDLE_BYTES = 2_000_000;
 
 /** What core loads when it is used: the Kubernetes client, and the SDK of each kind of store. */
@@ -45,7 +47,9 @@ const apart = (bundles: Readonly<Record<string, string>>): Plugin => ({
 const englishOnly: Plugin = {
   name: 'english-only',
   setup({ onResolve, onLoad }) {
-    onResolve({ filter: /\/locales\/index\.js$/ }, ({ importer }) => (importer.includes('node_modules/zod/') ? { path: 'en', namespace: 'locales' } : undefined));
+    onResolve({ filter: /\/locales\/index\.js$/ }, ({ importer }) =>
+      importer.includes('node_modules/zod/') ? { path: 'en', namespace: 'locales' } : undefined,
+    );
     onLoad({ filter: /.*/, namespace: 'locales' }, () => ({ contents: 'export {};' }));
   },
 };
@@ -62,7 +66,11 @@ async function bundle(name: string, entry: string, plugins: readonly Plugin[]): 
 /** What runs in the webview. Of core it uses formats only; whatever else came along would not run there. */
 async function buildTimeline(): Promise<void> {
   const { outExtension: _, banner: _banner, ...options } = common;
-  const { metafile } = await build({ ...options, format: 'iife', entryPoints: { timeline: 'vscode-extension/src/timeline/webview/main.ts' } });
+  const { metafile } = await build({
+    ...options,
+    format: 'iife',
+    entryPoints: { timeline: 'vscode-extension/src/timeline/webview/main.ts' },
+  });
   const [output] = Object.values((metafile as Metafile).outputs);
   const foreign = output?.imports.find(({ external }) => external === true)?.path;
   if (foreign !== undefined) throw new Error(`the timeline runs in a web page, which has no ${foreign}`);
@@ -78,11 +86,7 @@ export async function buildExtension(): Promise<string> {
     ...Object.entries(LAZY).map(([name, entry]) => bundle(name, entry, [])),
     buildTimeline(),
   ]);
-  await mkdir(dist, { recursive: true });
   await copyFile(join(extension, 'src/timeline/webview/timeline.css'), join(dist, 'timeline.css'));
-  await copyFile(join(root, 'LICENSE'), join(dist, 'LICENSE'));
-  const packagePath = join(dist, 'dmaas.vsix');
-  await createVSIX({ cwd: extension, packagePath, dependencies: false, allowMissingRepository: true });
-  await stat(packagePath);
-  return packagePath;
+  await createVSIX({ cwd: extension, packagePath: VSIX, dependencies: false, allowMissingRepository: true });
+  return VSIX;
 }

@@ -1,7 +1,8 @@
-/** `npm run build`: the mover's bundle, the kubectl plugin and its launcher. */
+/** `npm run build`: the mover's bundle, the kubectl plugin and its launcher, the VS Code extension. */
 import { chmod, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { build, type BuildOptions, type Metafile } from 'esbuild';
+import { buildExtension } from './build-extension.ts';
 
 const root = join(import.meta.dirname, '../../..');
 
@@ -70,7 +71,12 @@ async function writeReference(): Promise<string> {
 }
 
 if (import.meta.main) {
-  for (const [name, step] of Object.entries({ mover: buildMover, 'kubectl plugin': buildPlugin, reference: writeReference })) {
+  for (const [name, step] of Object.entries({
+    mover: buildMover,
+    'kubectl plugin': buildPlugin,
+    'VS Code extension': buildExtension,
+    reference: writeReference,
+  })) {
     process.stderr.write(`build: ${name} … `);
     process.stderr.write(`${await step()}\n`);
   }

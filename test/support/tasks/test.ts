@@ -13,13 +13,15 @@ import { clusterScript } from '../setup/kubelab.ts';
 import { elapsed, say, step } from '../setup/progress.ts';
 import { ensureSeaweedfs } from '../setup/seaweedfs.ts';
 import { runTask } from '../setup/task.ts';
+import { ensureCodeServer } from '../setup/vscode.ts';
 import { buildMover, buildPlugin } from './build.ts';
+import { buildExtension } from './build-extension.ts';
 import type { Summary } from './mocha.ts';
 
 const root = resolve(import.meta.dirname, '../../..');
 const artifacts = join(root, 'test/artifacts');
 
-type Need = 'stores' | 'clusters' | 'build' | 'images';
+type Need = 'stores' | 'clusters' | 'build' | 'images' | 'vscode';
 
 interface TestSet {
   /** The folder in test/. */
@@ -39,6 +41,7 @@ const SETS: readonly TestSet[] = [
   { name: 'fault', needs: ['stores', 'build'], timeoutSeconds: 120, limitMinutes: 30 },
   { name: 'cli', needs: ['stores', 'clusters', 'build', 'images'], timeoutSeconds: 120, limitMinutes: 20 },
   { name: 'e2e', needs: ['stores', 'clusters', 'build', 'images'], timeoutSeconds: 600, limitMinutes: 60 },
+  { name: 'vscode', needs: ['stores', 'clusters', 'build', 'images', 'vscode'], timeoutSeconds: 120, limitMinutes: 20 },
   { name: 'long', needs: ['stores', 'clusters', 'build', 'images'], timeoutSeconds: 3600, limitMinutes: 180, isLong: true },
 ];
 
@@ -64,6 +67,7 @@ const PREPARE: Readonly<Record<Need, () => Promise<unknown>>> = {
   build: () => step('building the mover and the kubectl plugin', () => Promise.all([buildMover(), buildPlugin()])),
   clusters: startClusters,
   images: importImages,
+  vscode: async () => [await ensureCodeServer(), await step('building the VS Code extension', buildExtension)],
 };
 
 const prepared = new Map<Need, Promise<unknown>>();

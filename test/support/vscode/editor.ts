@@ -1,0 +1,115 @@
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { chromium, type Browser, type Page } from 'playwright-core';
+import { run } from '../setup/command.ts';
+import { ensureCodeServer } from '../setup/vscode.ts';
+import { freePorts, ServerProcess, temporaryDir } from '../stores/server.ts';
+
+const CHROMIUM = '/usr/bin/chromium';
+const ARGUMENTS = [
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  // Nothing but this machine.
+  '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1',
+];
+
+/** Without a gallery the editor asks none for updates. */
+const ENVIRONMENT = { EXTENSIONS_GALLERY: '{}' };
+
+/** Nothing of it but what is under test: no welcome pages, no assistants, no questions. */
+const SETTINGS = {
+  'workbench.startupEditor': 'none',
+  'chat.disableAIFeatures': true,
+  'workbench.secondarySideBar.defaultVisibility': 'hidden',
+  'workbench.tips.enabled': false,
+  'window.commandCenter': false,
+  'telemetry.telemetryLevel': 'off',
+  'extensions.autoUpdate': false,
+  'extensions.autoCheckUpdates': false,
+  'git.enabled': false,
+};
+
+export type Settings = Readonly<Record<string, unknown>>;
+
+/** A real VS Code with extensions installed, open in a browser. */
+export interface Editor {
+  readonly page: Page;
+  /** The folder that is open in it. */
+  readonly folder: string;
+  /** Changes user settings; the editor takes them up by itself. */
+  set(settings: Settings): Promise<void>;
+  /** Loads the window again, as a restart does. */
+  reload(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export interface EditorOptions {
+  /** Paths of packages. */
+  readonly extensions: readonly string[];
+  readonly settings?: Settings;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+export async function startEditor(options: EditorOptions): Promise<Editor> {
+  const entry = await ensureCodeServer();
+  const dir = await temporaryDir('vscode');
+  const work = dir.path;
+  const [user, extensions, folder] = [join(work, 'user'), join(work, 'extensions'), join(work, 'workspace')];
+  await mkdir(join(user, 'User'), { recursive: true });
+  await mkdir(folder);
+  const settingsFile = join(user, 'User/settings.json');
+  const set = async (more: Settings): Promise<void> => {
+    const before = JSON.parse(await readFile(settingsFile, 'utf8').catch(() => '{}')) as Settings;
+    await writeFile(settingsFile, JSON.stringify({ ...before, ...more }, undefined, 2));
+  };
+  await set({ ...SETTINGS, ...options.settings });
+  const folders = ['--user-data-dir', user, '--extensions-dir', extensions];
+  const install = options.extensions.flatMap((path) => ['--install-extension', path]);
+  await run(process.execPath, [entry, ...folders, ...install], { env: { HOME: work, ...ENVIRONMENT } });
+
+  const [port] = await freePorts('127.0.0.1', 1);
+  const address = `127.0.0.1:${String(port)}`;
+  const quiet = [
+    '--auth',
+    'none',
+    '--disable-telemetry',
+    '--disable-update-check',
+    '--disable-workspace-trust',
+    '--disable-getting-started-override',
+  ];
+  const server = new ServerProcess({
+    name: 'code-server',
+    command: process.execPath,
+    args: [entry, ...quiet, '--bind-addr', address, ...folders],
+    env: { HOME: work, ...ENVIRONMENT, ...options.env },
+    logFile: join(work, 'log'),
+    isReady: async () => (await fetch(`http://${address}/healthz`)).ok,
+  });
+  await server.start();
+  let browser: Browser | undefined;
+  const stop = async (): Promise<void> => {
+    await browser?.close();
+    await server.kill();
+    await dir.remove();
+  };
+  try {
+    browser = await chromium.launch({ executablePath: CHROMIUM, args: ARGUMENTS });
+    const page = await browser.newPage({ viewport: { width: 1280, height: 860 } });
+    await page.goto(`http://${address}/?folder=${encodeURIComponent(folder)}`);
+    const isUp = () => page.locator('.monaco-workbench .part.activitybar').waitFor({ timeout: 60_000 });
+    await isUp();
+    const reload = async (): Promise<void> => {
+      await page.reload();
+      await isUp();
+    };
+    return { page, folder, set, reload, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}

@@ -1,0 +1,179 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { FrameLocator, Locator } from 'playwright-core';
+import type { Editor } from './editor.ts';
+
+const artifacts = join(import.meta.dirname, '../../artifacts/vscode');
+
+const THEMES = {
+  dark: ['Default Dark Modern', '.vs-dark'],
+  light: ['Default Light Modern', '.vs'],
+  contrast: ['Default High Contrast', '.hc-black'],
+} as const;
+
+export const DARK = { 'workbench.colorTheme': THEMES.dark[0] };
+
+const VISIBLE_MS = 30_000;
+
+/** What a person sees and does in the editor. Each waits for what it needs. */
+export class Workbench {
+  readonly editor: Editor;
+  readonly #set: string;
+  #shots = 0;
+
+  /** `set`: the folder of its pictures in test/artifacts/vscode. */
+  constructor(editor: Editor, set: string) {
+    this.editor = editor;
+    this.#set = set;
+  }
+
+  get #page() {
+    return this.editor.page;
+  }
+
+  /** Opens the extension's container in the activity bar. */
+  async open(container = 'DMaaS'): Promise<void> {
+    await this.#page.getByRole('tab', { name: container }).click();
+    await this.view('Applications').waitFor({ timeout: VISIBLE_MS });
+  }
+
+  view(name: string): Locator {
+    return this.#page.locator('.pane').filter({ has: this.#page.locator('.pane-header', { hasText: name }) });
+  }
+
+  /** A line of a view whose label begins with that text. */
+  item(view: string, label: string | RegExp): Locator {
+    return this.view(view)
+      .getByRole('treeitem')
+      .filter({ has: this.#page.locator('.label-name', { hasText: typeof label === 'string' ? exactly(label) : label }) })
+      .first();
+  }
+
+  async seeItem(view: string, label: string | RegExp, timeout = VISIBLE_MS): Promise<Locator> {
+    const item = this.item(view, label);
+    await item.waitFor({ timeout });
+    return item;
+  }
+
+  async click(view: string, label: string | RegExp): Promise<void> {
+    await (await this.seeItem(view, label)).locator('.label-name').click();
+  }
+
+  /** Opens the lines below one, unless they are. */
+  async expand(view: string, label: string | RegExp): Promise<void> {
+    const item = await this.seeItem(view, label);
+    if ((await item.getAttribute('aria-expanded')) === 'false') await item.locator('.monaco-tl-twistie').click();
+    await this.#page.waitForTimeout(200);
+  }
+
+  /** Presses a button in a line, which shows when the pointer is on it. */
+  async press(view: string, label: string | RegExp, action: string): Promise<void> {
+    const item = await this.seeItem(view, label);
+    await item.hover();
+    await item
+      .locator('.actions')
+      .getByRole('button', { name: action })
+      .or(item.locator(`.action-label[aria-label^="${action}"]`))
+      .first()
+      .click();
+  }
+
+  /** Chooses from the menu of a line. */
+  async choose(view: string, label: string | RegExp, command: string): Promise<void> {
+    await (await this.seeItem(view, label)).click({ button: 'right' });
+    await this.#page.locator('.monaco-menu .action-label', { hasText: exactly(command) }).click();
+  }
+
+  /** Presses a button in the title of a view. */
+  async pressTitle(view: string, action: string): Promise<void> {
+    await this.view(view).locator('.pane-header').hover();
+    await this.view(view).locator('.pane-header').getByRole('button', { name: action }).click();
+  }
+
+  /** The dialog of steps and lists. */
+  get quickInput(): Locator {
+    return this.#page.locator('.quick-input-widget');
+  }
+
+  async seeStep(title: string | RegExp, placeholder: string | RegExp): Promise<void> {
+    await this.quickInput.locator('.quick-input-title', { hasText: title }).waitFor({ timeout: VISIBLE_MS });
+    await this.quickInput.getByPlaceholder(placeholder).waitFor({ timeout: VISIBLE_MS });
+    await this.quickInput.locator('.monaco-progress-container.active').waitFor({ state: 'hidden', timeout: VISIBLE_MS });
+  }
+
+  choice(label: string | RegExp): Locator {
+    return this.quickInput.locator('.quick-input-list .monaco-list-row', { hasText: label }).first();
+  }
+
+  async pick(label: string | RegExp): Promise<void> {
+    await this.choice(label).click({ timeout: VISIBLE_MS });
+  }
+
+  async type(text: string): Promise<void> {
+    await this.quickInput.locator('.quick-input-box input, .quick-input-filter input').first().fill(text);
+  }
+
+  async key(name: string): Promise<void> {
+    await this.#page.keyboard.press(name);
+  }
+
+  /** A message that says so, with its buttons. */
+  async message(text: string | RegExp, timeout = VISIBLE_MS): Promise<Locator> {
+    const found = this.#page
+      .locator('.notification-toast', { has: this.#page.locator('.notification-list-item-message', { hasText: text }) })
+      .first();
+    await found.waitFor({ timeout });
+    return found;
+  }
+
+  messages(): Promise<string[]> {
+    return this.#page.locator('.notification-toast .notification-list-item-message').allInnerTexts();
+  }
+
+  async clearMessages(): Promise<void> {
+    await this.command('Notifications: Clear All Notifications');
+    await this.#page.locator('.notification-toast').first().waitFor({ state: 'hidden' });
+  }
+
+  /** Runs a command from the palette. */
+  async command(title: string): Promise<void> {
+    await this.#page.keyboard.press('F1');
+    await this.type(`>${title}`);
+    await this.choice(title).waitFor();
+    await this.#page.keyboard.press('Enter');
+  }
+
+  tab(name: string | RegExp): Locator {
+    return this.#page.locator('.tabs-container .tab', { hasText: name }).first();
+  }
+
+  /** The text of the editor in front. */
+  async text(): Promise<string> {
+    const lines = this.#page.locator('.editor-instance .view-lines').last();
+    await lines.waitFor({ timeout: VISIBLE_MS });
+    return (await lines.innerText()).replaceAll('\u00a0', ' ');
+  }
+
+  timeline(): FrameLocator {
+    return this.#page.frameLocator('iframe.webview.ready').frameLocator('#active-frame');
+  }
+
+  /** Takes a picture in each theme, as `NN-name-theme.png`. */
+  async shoot(name: string): Promise<void> {
+    this.#shots += 1;
+    const folder = join(artifacts, this.#set);
+    await mkdir(folder, { recursive: true });
+    for (const [theme, [title, css]] of Object.entries(THEMES)) {
+      await this.editor.set({ 'workbench.colorTheme': title });
+      await this.#page.locator(`.monaco-workbench${css}`).waitFor();
+      await this.#page.waitForTimeout(350);
+      await this.#page.screenshot({ path: join(folder, `${String(this.#shots).padStart(2, '0')}-${name}-${theme}.png`) });
+    }
+    await this.editor.set(DARK);
+    await this.#page.locator('.monaco-workbench.vs-dark').waitFor();
+  }
+}
+
+function exactly(text: string): RegExp {
+  return new RegExp(`^\\s*${text.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')}\\s*$`);
+}
