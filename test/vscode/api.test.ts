@@ -37,6 +37,7 @@ describe('the extension inside the extension host', function () {
 
   after(async () => {
     await editor.stop();
+    await (await theWorld()).dmaas('backup delete first --yes');
     await rm(folder, { recursive: true });
   });
 

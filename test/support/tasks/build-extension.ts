@@ -1,7 +1,7 @@
 /** The extension as the editor loads it: bundles, each below two megabytes and loaded when it is needed, and the package that users install. */
 import { copyFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createVSIX } from '@vscode/vsce';
+import { run } from '../setup/command.ts';
 import { build, type BuildOptions, type Metafile, type Plugin } from 'esbuild';
 
 const root = join(import.meta.dirname, '../../..');
@@ -76,6 +76,15 @@ async function buildTimeline(): Promise<void> {
   if (foreign !== undefined) throw new Error(`the timeline runs in a web page, which has no ${foreign}`);
 }
 
+/** Makes the package of an extension's folder. What it needs is in its bundles, so no npm packages go with it. */
+export async function packExtension(folder: string, target: string, ...more: readonly string[]): Promise<void> {
+  await run(
+    join(root, 'node_modules/.bin/vsce'),
+    ['package', '--no-dependencies', '--allow-missing-repository', '--out', target, ...more],
+    { cwd: folder },
+  );
+}
+
 /** @returns the path of the package. */
 export async function buildExtension(): Promise<string> {
   await rm(dist, { recursive: true, force: true });
@@ -87,6 +96,6 @@ export async function buildExtension(): Promise<string> {
     buildTimeline(),
   ]);
   await copyFile(join(extension, 'src/timeline/webview/timeline.css'), join(dist, 'timeline.css'));
-  await createVSIX({ cwd: extension, packagePath: VSIX, dependencies: false, allowMissingRepository: true });
+  await packExtension(extension, VSIX);
   return VSIX;
 }

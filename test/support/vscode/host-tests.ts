@@ -1,7 +1,7 @@
 import { copyFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createVSIX } from '@vscode/vsce';
 import { build } from 'esbuild';
+import { packExtension } from '../tasks/build-extension.ts';
 
 const root = join(import.meta.dirname, '../../..');
 const source = join(root, 'test/vscode/host');
@@ -25,6 +25,6 @@ export async function buildHostTests(folder: string): Promise<string> {
   });
   await copyFile(join(source, 'package.json'), join(work, 'package.json'));
   const packagePath = join(folder, 'host-tests.vsix');
-  await createVSIX({ cwd: work, packagePath, dependencies: false, allowMissingRepository: true, skipLicense: true });
+  await packExtension(work, packagePath, '--skip-license');
   return packagePath;
 }

@@ -66,7 +66,7 @@ describe('the extension in its host', () => {
   it('gives a manifest as YAML, and of a Secret everything but its values', async () => {
     assert.match(await read(manifest('StatefulSet', 'db', 'apps/v1')), /^apiVersion: apps\/v1\nkind: StatefulSet\nmetadata:\n/);
     const secret = await read(manifest('Secret', 'db', 'v1'));
-    assert.match(secret, /\(hidden: 20 bytes, mark [0-9a-f]{8}\)/);
+    assert.match(secret, /\(hidden: 21 bytes, mark [0-9a-f]{8}\)/);
     assert.ok(!secret.includes(Buffer.from('correct-horse-battery').toString('base64')));
   });
 
