@@ -69,15 +69,15 @@ describe('how applications and backups look in the editor', () => {
     const none = at([backupOf('other', '2026-11-22T10:00:00.000Z')]);
     assert.deepEqual(
       [none.description, none.context, none.color],
-      ['2 volumes · not backed up', 'app unprotected', 'list.warningForeground'],
+      ['not backed up · 2 volumes', 'app unprotected', 'list.warningForeground'],
     );
     const good = at([backupOf('web', '2026-11-22T10:00:00.000Z'), backupOf('web', '2026-11-20T10:00:00.000Z')]);
     assert.deepEqual(
       [good.description, good.context, good.color],
-      ['2 volumes · backed up 120m ago', 'app protected', 'testing.iconPassed'],
+      ['backed up 120m ago · 2 volumes', 'app protected', 'testing.iconPassed'],
     );
     const partly = at([backupOf('web', '2026-11-22T11:59:00.000Z', [{ level: 'warning', code: 'x', message: 'a file was lost' }])]);
-    assert.deepEqual([partly.description, partly.color], ['2 volumes · backed up 60s ago, partly', 'list.warningForeground']);
+    assert.deepEqual([partly.description, partly.color], ['backed up 60s ago, partly · 2 volumes', 'list.warningForeground']);
     assert.equal(describeApp(core, app, 'unknown', NOW).description, '2 volumes');
   });
 

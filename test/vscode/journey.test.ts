@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { fingerprint, waitForDemo } from '../demo/data.ts';
 import { VSIX } from '../support/tasks/build-extension.ts';
 import { startEditor, type Editor } from '../support/vscode/editor.ts';
-import { DARK, Workbench } from '../support/vscode/workbench.ts';
+import { Workbench } from '../support/vscode/workbench.ts';
 import { theWorld, type World } from '../support/vscode/world.ts';
 
 /** What a user does, from the first look to the restored application. Each step needs those before. */
@@ -20,10 +20,14 @@ describe('the extension, from a running application to its copy', function () {
     world = await theWorld();
     editor = await startEditor({
       extensions: [VSIX],
-      settings: { ...DARK, 'dmaas.moverImage': world.moverImage },
+      settings: { 'dmaas.moverImage': world.moverImage },
       env: { KUBECONFIG: world.kubeconfig },
     });
     ui = new Workbench(editor, 'journey');
+  });
+
+  afterEach(function () {
+    return ui.shootFailure(this.currentTest);
   });
 
   after(() => editor.stop());
@@ -33,7 +37,7 @@ describe('the extension, from a running application to its copy', function () {
     await ui.seeItem('Applications', world.cluster.context);
     await ui.seeItem('Applications', world.namespace);
     const app = await ui.seeItem('Applications', 'shop');
-    await app.filter({ hasText: '2 volumes · not backed up' }).waitFor();
+    await app.filter({ hasText: 'not backed up · 2 volumes' }).waitFor();
     await ui.expand('Applications', 'shop');
     await ui.seeItem('Applications', 'data-db-0');
     await ui.seeItem('Applications', 'uploads');

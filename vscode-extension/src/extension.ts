@@ -35,10 +35,10 @@ export function activate(context: ExtensionContext): void {
   const applications = new Applications(session, catalog, reporter);
   const backups = new Backups(catalog, open);
   const trees: Readonly<Record<ViewName, NodeTree>> = {
-    applications: new NodeTree(() => applications.roots()),
-    backups: new NodeTree(() => backups.roots()),
-    locations: new NodeTree(() => new Locations(catalog).roots()),
-    activity: new NodeTree(() => new Activity(operations).roots()),
+    applications: new NodeTree('applications', () => applications.roots()),
+    backups: new NodeTree('backups', () => backups.roots()),
+    locations: new NodeTree('locations', () => new Locations(catalog).roots()),
+    activity: new NodeTree('activity', () => new Activity(operations).roots()),
   };
   const views = Object.fromEntries(
     Object.entries(trees).map(([name, treeDataProvider]) => [

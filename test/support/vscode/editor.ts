@@ -1,4 +1,4 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { chromium, type Browser, type Page } from 'playwright-core';
 import { run } from '../setup/command.ts';
@@ -28,21 +28,23 @@ const SETTINGS = {
   'workbench.secondarySideBar.defaultVisibility': 'hidden',
   'workbench.tips.enabled': false,
   'window.commandCenter': false,
+  // The theme is what the system asks for, so that tests can ask for each.
+  'window.autoDetectColorScheme': true,
+  'window.autoDetectHighContrast': true,
+  'workbench.preferredDarkColorTheme': 'Dark Modern',
+  'workbench.preferredLightColorTheme': 'Light Modern',
+  'workbench.preferredHighContrastColorTheme': 'Default High Contrast',
   'telemetry.telemetryLevel': 'off',
   'extensions.autoUpdate': false,
   'extensions.autoCheckUpdates': false,
   'git.enabled': false,
 };
 
-export type Settings = Readonly<Record<string, unknown>>;
-
 /** A real VS Code with extensions installed, open in a browser. */
 export interface Editor {
   readonly page: Page;
   /** The folder that is open in it. */
   readonly folder: string;
-  /** Changes user settings; the editor takes them up by itself. */
-  set(settings: Settings): Promise<void>;
   /** Loads the window again, as a restart does. */
   reload(): Promise<void>;
   stop(): Promise<void>;
@@ -51,7 +53,8 @@ export interface Editor {
 export interface EditorOptions {
   /** Paths of packages. */
   readonly extensions: readonly string[];
-  readonly settings?: Settings;
+  /** Of the user, besides those that keep the editor quiet. */
+  readonly settings?: Readonly<Record<string, unknown>>;
   readonly env?: Readonly<Record<string, string>>;
 }
 
@@ -62,12 +65,7 @@ export async function startEditor(options: EditorOptions): Promise<Editor> {
   const [user, extensions, folder] = [join(work, 'user'), join(work, 'extensions'), join(work, 'workspace')];
   await mkdir(join(user, 'User'), { recursive: true });
   await mkdir(folder);
-  const settingsFile = join(user, 'User/settings.json');
-  const set = async (more: Settings): Promise<void> => {
-    const before = JSON.parse(await readFile(settingsFile, 'utf8').catch(() => '{}')) as Settings;
-    await writeFile(settingsFile, JSON.stringify({ ...before, ...more }, undefined, 2));
-  };
-  await set({ ...SETTINGS, ...options.settings });
+  await writeFile(join(user, 'User/settings.json'), JSON.stringify({ ...SETTINGS, ...options.settings }, undefined, 2));
   const folders = ['--user-data-dir', user, '--extensions-dir', extensions];
   const install = options.extensions.flatMap((path) => ['--install-extension', path]);
   await run(process.execPath, [entry, ...folders, ...install], { env: { HOME: work, ...ENVIRONMENT } });
@@ -99,7 +97,7 @@ export async function startEditor(options: EditorOptions): Promise<Editor> {
   };
   try {
     browser = await chromium.launch({ executablePath: CHROMIUM, args: ARGUMENTS });
-    const page = await browser.newPage({ viewport: { width: 1280, height: 860 } });
+    const page = await browser.newPage({ viewport: { width: 1280, height: 860 }, colorScheme: 'dark' });
     await page.goto(`http://${address}/?folder=${encodeURIComponent(folder)}`);
     const isUp = () => page.locator('.monaco-workbench .part.activitybar').waitFor({ timeout: 60_000 });
     await isUp();
@@ -107,7 +105,7 @@ export async function startEditor(options: EditorOptions): Promise<Editor> {
       await page.reload();
       await isUp();
     };
-    return { page, folder, set, reload, stop };
+    return { page, folder, reload, stop };
   } catch (error) {
     await stop();
     throw error;

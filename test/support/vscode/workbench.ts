@@ -5,13 +5,12 @@ import type { Editor } from './editor.ts';
 
 const artifacts = join(import.meta.dirname, '../../artifacts/vscode');
 
+/** How the system asks for each theme (see `SETTINGS` of the editor), and how the workbench says that it shows it. */
 const THEMES = {
-  dark: ['Default Dark Modern', '.vs-dark'],
-  light: ['Default Light Modern', '.vs'],
-  contrast: ['Default High Contrast', '.hc-black'],
+  light: [{ colorScheme: 'light', forcedColors: 'none' }, '.vs'],
+  contrast: [{ colorScheme: 'dark', forcedColors: 'active' }, '.hc-black'],
+  dark: [{ colorScheme: 'dark', forcedColors: 'none' }, '.vs-dark'],
 } as const;
-
-export const DARK = { 'workbench.colorTheme': THEMES.dark[0] };
 
 const VISIBLE_MS = 30_000;
 
@@ -158,19 +157,25 @@ export class Workbench {
     return this.#page.frameLocator('iframe.webview.ready').frameLocator('#active-frame');
   }
 
+  /** A picture of what was there when a test failed. For `afterEach`. */
+  async shootFailure(test: Mocha.Test | undefined): Promise<void> {
+    if (test?.state !== 'failed') return;
+    const folder = join(artifacts, this.#set);
+    await mkdir(folder, { recursive: true });
+    await this.#page.screenshot({ path: join(folder, 'failed.png') });
+  }
+
   /** Takes a picture in each theme, as `NN-name-theme.png`. */
   async shoot(name: string): Promise<void> {
     this.#shots += 1;
     const folder = join(artifacts, this.#set);
     await mkdir(folder, { recursive: true });
-    for (const [theme, [title, css]] of Object.entries(THEMES)) {
-      await this.editor.set({ 'workbench.colorTheme': title });
+    for (const [theme, [media, css]] of Object.entries(THEMES)) {
+      await this.#page.emulateMedia(media);
       await this.#page.locator(`.monaco-workbench${css}`).waitFor();
       await this.#page.waitForTimeout(350);
       await this.#page.screenshot({ path: join(folder, `${String(this.#shots).padStart(2, '0')}-${name}-${theme}.png`) });
     }
-    await this.editor.set(DARK);
-    await this.#page.locator('.monaco-workbench.vs-dark').waitFor();
   }
 }
 

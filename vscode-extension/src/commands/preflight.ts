@@ -34,10 +34,12 @@ export function reviewPreflight<O>(preflight: Preflight<O>): Promise<Answer<Verd
       : fixItems(blockers, (finding) => preflight.fixesOf(finding))),
     ...(findings.length === 0 ? [{ label: '$(pass) Nothing stands in the way' }] : []),
     ...group<O>('Problems', blockers),
-    ...group<O>('Warnings',
+    ...group<O>(
+      'Warnings',
       findings.filter(({ level }) => level === 'warning'),
     ),
-    ...group<O>('Good to know',
+    ...group<O>(
+      'Good to know',
       findings.filter(({ level }) => level === 'info'),
     ),
   ];

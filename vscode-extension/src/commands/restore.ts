@@ -102,15 +102,13 @@ class RestoreWizard {
 
   async #askContext(state: State, at: { step: number; totalSteps: number }): Promise<Answer<State>> {
     const backup = state.backup?.located.backup;
-    const items = this.#services.session
-      .contexts()
-      .then((contexts) =>
-        contexts.map(({ name }) => ({
-          label: name,
-            ...(name === backup?.cluster.context ? { description: 'where it was backed up' } : {}),
-          value: name,
-        })),
-      );
+    const items = this.#services.session.contexts().then((contexts) =>
+      contexts.map(({ name }) => ({
+        label: name,
+        ...(name === backup?.cluster.context ? { description: 'where it was backed up' } : {}),
+        value: name,
+      })),
+    );
     items.catch((e: unknown) => (this.#error = e));
     const answer = await pick<string>({
       title: this.#title(state),

@@ -23,7 +23,7 @@ export function describeApp(f: Format, app: AppSummary, protection: Protection |
   const color = !isKnown ? undefined : protection.state === 'complete' ? OK : WARNING;
   return {
     label: app.name,
-    description: [volumes, state].filter((text) => text !== '').join(' · '),
+    description: [state, volumes].filter((text) => text !== '').join(' · '),
     icon: 'package',
     ...(color === undefined ? {} : { color }),
     tooltip: [

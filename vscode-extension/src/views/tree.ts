@@ -1,4 +1,5 @@
 import {
+  commands,
   EventEmitter,
   MarkdownString,
   ThemeColor,
@@ -14,12 +15,15 @@ import type { TreeNode } from './node.ts';
 
 /** Shows nodes, and in place of those that cannot be had what is wrong, with a way to try again. */
 export class NodeTree implements TreeDataProvider<TreeNode> {
+  readonly #name: string;
   readonly #roots: () => Promise<readonly TreeNode[]>;
   readonly #changed = new EventEmitter<TreeNode | undefined>();
   readonly onDidChangeTreeData = this.#changed.event;
   readonly #known = new Map<string, TreeNode>();
 
-  constructor(roots: () => Promise<readonly TreeNode[]>) {
+  /** `name`: of the view, whose welcome waits until it is known that there is nothing to show. */
+  constructor(name: string, roots: () => Promise<readonly TreeNode[]>) {
+    this.#name = name;
     this.#roots = roots;
   }
 
@@ -47,6 +51,7 @@ export class NodeTree implements TreeDataProvider<TreeNode> {
       if (parent !== undefined) child.parent = parent;
       this.#known.set(child.id, child);
     }
+    if (parent === undefined) void commands.executeCommand('setContext', `dmaas.${this.#name}.loaded`, true);
     return [...children];
   }
 
