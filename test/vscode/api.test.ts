@@ -9,10 +9,10 @@ import { VSIX } from '../support/tasks/build-extension.ts';
 import { NOTE, theWorld } from '../support/vscode/world.ts';
 import type { HostResult } from './host/run.ts';
 
-const LIMIT_MS = 90_000;
+const LIMIT_MS = 240_000;
 
 describe('the extension inside the extension host', function () {
-  this.timeout(240_000);
+  this.timeout(480_000);
   let folder: string;
   let editor: Editor;
 

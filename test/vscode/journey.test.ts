@@ -7,7 +7,7 @@ import { theWorld, type World } from '../support/vscode/world.ts';
 
 /** What a user does, from the first look to the restored application. Each step needs those before. */
 describe('the extension, from a running application to its copy', function () {
-  this.timeout(120_000);
+  this.timeout(480_000);
   this.bail(true);
   let world: World;
   let editor: Editor;
@@ -16,7 +16,7 @@ describe('the extension, from a running application to its copy', function () {
   const backups = /^shop-[a-z0-9]+$/;
 
   before(async function () {
-    this.timeout(240_000);
+    this.timeout(480_000);
     world = await theWorld();
     editor = await startEditor({
       extensions: [VSIX],
@@ -47,9 +47,9 @@ describe('the extension, from a running application to its copy', function () {
   it('backs it up', async () => {
     await ui.press('Applications', 'shop', 'Back Up Now');
     await ui.seeItem('Activity', 'Back up shop');
-    await ui.view('Activity').getByText('Capturing volumes').waitFor({ timeout: 60_000 });
+    await ui.view('Activity').getByText('Capturing volumes').waitFor({ timeout: 120_000 });
     await ui.shoot('backing-up');
-    await ui.view('Activity').getByText('done').waitFor({ timeout: 90_000 });
+    await ui.view('Activity').getByText('done').waitFor({ timeout: 300_000 });
     await ui.item('Applications', 'shop').filter({ hasText: 'backed up' }).waitFor();
     const [made] = JSON.parse(await world.dmaas('backup list -o json')).items as { name: string }[];
     name = made?.name ?? '';
@@ -114,10 +114,10 @@ describe('the extension, from a running application to its copy', function () {
     await ui.pick('Start Restore');
     const timeline = ui.timeline();
     for (const phase of ['Preflight check', 'Restoring backups', 'Activating application'])
-      await timeline.getByText(phase, { exact: true }).waitFor({ timeout: 30_000 });
-    await timeline.locator('.phase.running .title', { hasText: 'Restoring backups' }).waitFor({ timeout: 30_000 });
+      await timeline.getByText(phase, { exact: true }).waitFor({ timeout: 120_000 });
+    await timeline.locator('.phase.running .title', { hasText: 'Restoring backups' }).waitFor({ timeout: 120_000 });
     await ui.shoot('timeline-running');
-    await timeline.locator('.outcome.done, .outcome.gaps').waitFor({ timeout: 110_000 });
+    await timeline.locator('.outcome.done, .outcome.gaps').waitFor({ timeout: 400_000 });
     assert.equal(await timeline.locator('.phase.done').count(), 3);
     await ui.shoot('timeline-done');
     await waitForDemo(world.cluster, `${world.namespace}-restored`);
@@ -126,7 +126,7 @@ describe('the extension, from a running application to its copy', function () {
 
   it('keeps the timeline when the window is loaded again', async () => {
     await editor.reload();
-    await ui.timeline().locator('.phase.done').first().waitFor({ timeout: 30_000 });
+    await ui.timeline().locator('.phase.done').first().waitFor({ timeout: 120_000 });
     await ui.open();
     await ui.seeItem('Applications', `${world.namespace}-restored`);
     await ui.shoot('after-reload');

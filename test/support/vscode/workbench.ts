@@ -12,7 +12,8 @@ const THEMES = {
   dark: [{ colorScheme: 'dark', forcedColors: 'none' }, '.vs-dark'],
 } as const;
 
-const VISIBLE_MS = 30_000;
+/** Long enough for a machine that others keep busy. */
+const VISIBLE_MS = 60_000;
 
 /** What a person sees and does in the editor. Each waits for what it needs. */
 export class Workbench {
