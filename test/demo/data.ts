@@ -74,11 +74,17 @@ export async function fingerprint(cluster: TestCluster, namespace: string): Prom
     namespace,
     `select count(*) || ' rows, ' || md5(string_agg(id || item || placed::text, ',' order by id)) from orders`,
   );
-  const script = `const fs = require('node:fs'), c = require('node:crypto');
+  const script = `const fs = require('node:fs'), c = require('node:crypto'), buffer = Buffer.alloc(1 << 20);
+    const sha256 = (path) => {
+      const hash = c.createHash('sha256'), fd = fs.openSync(path);
+      for (let n; (n = fs.readSync(fd, buffer)) > 0; ) hash.update(buffer.subarray(0, n));
+      fs.closeSync(fd);
+      return hash.digest('hex');
+    };
     for (const n of fs.readdirSync('/uploads').sort()) {
       if (n === 'lost+found') continue;
       const p = '/uploads/' + n, s = fs.lstatSync(p, { bigint: true });
-      console.log([n, s.mode, s.uid, s.gid, s.mtimeNs, s.size, s.isFile() ? c.createHash('sha256').update(fs.readFileSync(p)).digest('hex') : ''].join(' '));
+      console.log([n, s.mode, s.uid, s.gid, s.mtimeNs, s.size, s.isFile() ? sha256(p) : ''].join(' '));
     }`;
   const listing = await cluster.kubectl('-n', namespace, 'exec', 'deployment/web', '--', '/usr/local/bin/node', '-e', script);
   const files = listing.trim() === '' ? [] : listing.trim().split('\n');

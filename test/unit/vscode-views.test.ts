@@ -144,7 +144,7 @@ describe('addresses of what backups hold', () => {
 
   it('end in the name that the tab shows', () => {
     assert.ok(all.slice(0, 3).every((address) => placeOf(address).path.endsWith('.yaml')));
-    assert.equal(placeOf(all[0] as Address).path, '/20261122T100000Z-operation/manifests/apps%2Fv1/shop/StatefulSet/db.yaml');
+    assert.equal(placeOf(all[0] as Address).path, '/20261122T100000Z-operation/manifests/apps~v1/shop/StatefulSet/db.yaml');
   });
 
   it('are nothing else', () => {

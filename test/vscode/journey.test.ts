@@ -20,8 +20,7 @@ describe('the extension, from a running application to its copy', function () {
     world = await theWorld();
     editor = await startEditor({
       extensions: [VSIX],
-      settings: { 'dmaas.moverImage': world.moverImage },
-      env: { KUBECONFIG: world.kubeconfig },
+      env: { KUBECONFIG: world.kubeconfig, DMAAS_MOVER_IMAGE: world.moverImage },
     });
     ui = new Workbench(editor, 'journey');
   });
@@ -57,6 +56,7 @@ describe('the extension, from a running application to its copy', function () {
   });
 
   it('opens a manifest', async () => {
+    await ui.fold('Applications');
     await ui.expand('Backups', name);
     await ui.expand('Backups', 'Resources');
     await ui.expand('Backups', 'StatefulSet');
@@ -92,12 +92,12 @@ describe('the extension, from a running application to its copy', function () {
     await ui.pick(world.cluster.context);
     await ui.seeStep('Restore shop', /To which namespace/);
     await ui.shoot('restore-namespace');
-    await ui.pick(new RegExp(`^${world.namespace}\\b`));
+    await ui.pick('its own; exists');
     await ui.seeStep('Restore shop', 'What, and how?');
     await ui.shoot('restore-options');
     await ui.key('Enter');
     await ui.seeStep('Restore shop', /Preflight check failed/);
-    await ui.choice(/claim data-db-0 exists/i).waitFor();
+    await ui.choice(/secret\/db exists/).waitFor();
     await ui.shoot('restore-preflight-failed');
     await ui.pick(`Restore to namespace ${world.namespace}-restored`);
     await ui.seeStep('Restore shop', 'Preflight check passed');

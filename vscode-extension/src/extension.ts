@@ -84,6 +84,7 @@ export function activate(context: ExtensionContext): void {
     timelines.register(),
     followCatalog(catalog, trees, views),
     followOperations(operations, trees.activity, views.activity),
+    followTime(trees, views),
     workspace.onDidChangeConfiguration((event) => {
       if (['dmaas.kubeconfig', 'dmaas.contexts', 'dmaas.homeNamespace'].some((name) => event.affectsConfiguration(name))) void refresh();
     }),
@@ -220,6 +221,20 @@ function followCatalog(
     );
     void commands.executeCommand('setContext', 'dmaas.hasCluster', catalog.failedContexts.length === 0);
   });
+}
+
+/** Lines say how long ago something was. */
+const AGE_MS = 60_000;
+
+function followTime(trees: Readonly<Record<ViewName, NodeTree>>, views: Readonly<Record<ViewName, TreeView<TreeNode>>>) {
+  const timer = setInterval(() => {
+    for (const name of ['applications', 'backups', 'activity'] as const) if (views[name].visible) trees[name].refresh();
+  }, AGE_MS);
+  return {
+    dispose: () => {
+      clearInterval(timer);
+    },
+  };
 }
 
 /** Of many events in a second the view is drawn for one. */

@@ -21,8 +21,9 @@ export function isCancelled(e: unknown): boolean {
   return isDmaasError(e) && e.code === 'CANCELLED';
 }
 
-/** The first letter in upper case: core's messages go on behind "error:", an editor's stand alone. */
+/** The first letter in upper case, unless it begins a name: core's messages go on behind "error:", an editor's stand alone. */
 export function sentence(message: string): string {
+  if (/^\S*[/.:\d]/.test(message)) return message;
   return message.charAt(0).toUpperCase() + message.slice(1);
 }
 

@@ -49,10 +49,27 @@ export class Workbench {
       .first();
   }
 
+  /** Waits for a line, and scrolls to it: lines out of sight are not in the page. */
   async seeItem(view: string, label: string | RegExp, timeout = VISIBLE_MS): Promise<Locator> {
     const item = this.item(view, label);
-    await item.waitFor({ timeout });
+    const deadline = Date.now() + timeout;
+    for (let turn = 0; ; turn++) {
+      const isSeen = await item.waitFor({ timeout: turn === 0 ? 1500 : 150 }).then(
+        () => true,
+        () => false,
+      );
+      if (isSeen) break;
+      if (Date.now() > deadline) throw new Error(`there is no line ${String(label)} in the view ${view}`);
+      await this.view(view).locator('.monaco-list').hover();
+      // Down step by step, and from the end to the top again.
+      await this.#page.mouse.wheel(0, turn % 12 === 11 ? -10_000 : 150);
+    }
     return item;
+  }
+
+  /** Folds a view, which leaves more room to the others. */
+  async fold(view: string): Promise<void> {
+    await this.view(view).locator('.pane-header').click();
   }
 
   async click(view: string, label: string | RegExp): Promise<void> {

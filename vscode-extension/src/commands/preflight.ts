@@ -48,7 +48,7 @@ export function reviewPreflight<O>(preflight: Preflight<O>): Promise<Answer<Verd
     placeholder:
       blockers.length === 0
         ? 'Preflight check passed'
-        : `Preflight check failed: ${String(blockers.length)} in the way. Nothing was changed`,
+        : `Preflight check failed: ${String(blockers.length)} ${blockers.length === 1 ? 'problem' : 'problems'}. Nothing was changed`,
     items,
     buttons: [
       { iconPath: new ThemeIcon('open-preview'), tooltip: 'Open Plan as YAML', press: () => preflight.openPlan() },

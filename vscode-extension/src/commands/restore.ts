@@ -128,7 +128,9 @@ class RestoreWizard {
       return [
         ...(existing.includes(from) ? [] : [{ label: from, description: 'its own; will be created', value: from }]),
         { label: fresh, description: 'will be created', value: fresh },
-        ...existing.map((name) => ({ label: name, description: name === from ? 'its own; exists' : 'exists', value: name })),
+        ...existing
+          .toSorted(systemLast)
+          .map((name) => ({ label: name, description: name === from ? 'its own; exists' : 'exists', value: name })),
       ];
     };
     const answer = await pick<string>({
@@ -289,6 +291,11 @@ class RestoreWizard {
       await cluster.close();
     }
   }
+}
+
+/** Nobody restores to the namespaces of Kubernetes itself. */
+function systemLast(a: string, b: string): number {
+  return Number(a.startsWith('kube-')) - Number(b.startsWith('kube-'));
 }
 
 /** A name that is not taken: `shop-restored`, `shop-restored-2`. */

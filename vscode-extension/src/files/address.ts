@@ -26,6 +26,8 @@ export interface Place {
 
 /** Stands for "no namespace", which is no valid one. */
 const CLUSTER_SCOPE = '_';
+/** Between group and version, in place of the slash; no group has one. */
+const GROUP_END = '~';
 
 export function placeOf(address: Address): Place {
   const { location, backup, view } = address;
@@ -55,11 +57,11 @@ export function addressOf({ authority: location, path }: Place): Address | undef
 
 /** The last segment is what the editor's tab is called. */
 function refSegments({ apiVersion, kind, namespace, name }: ObjectRef): string[] {
-  return [encodeURIComponent(apiVersion), namespace ?? CLUSTER_SCOPE, kind, `${name}.yaml`];
+  return [apiVersion.replace('/', GROUP_END), namespace ?? CLUSTER_SCOPE, kind, `${name}.yaml`];
 }
 
 function refOfSegments([apiVersion, namespace, kind, file]: readonly (string | undefined)[]): ObjectRef | undefined {
   if (apiVersion === undefined || namespace === undefined || kind === undefined || file?.endsWith('.yaml') !== true) return undefined;
-  const ref = { apiVersion: decodeURIComponent(apiVersion), kind, name: file.slice(0, -'.yaml'.length) };
+  const ref = { apiVersion: apiVersion.replace(GROUP_END, '/'), kind, name: file.slice(0, -'.yaml'.length) };
   return namespace === CLUSTER_SCOPE ? ref : { ...ref, namespace };
 }

@@ -87,7 +87,7 @@ export class Backups {
             shown: {
               label: 'Resources',
               description: core.plural(backup.members, 'object'),
-              icon: 'symbol-class',
+              icon: 'list-tree',
               context: 'resources',
               opens: 'collapsed',
             },
@@ -116,7 +116,7 @@ export class Backups {
     const byKind = [...Map.groupBy(await open.manifests(), ({ kind }) => kind)].sort(([a], [b]) => a.localeCompare(b));
     return byKind.map(([kind, objects]) => ({
       id: `${parent}/${kind}`,
-      shown: { label: kind, description: String(objects.length), icon: 'symbol-class', context: 'kind', opens: 'collapsed' },
+      shown: { label: kind, description: String(objects.length), icon: 'folder', context: 'kind', opens: 'collapsed' },
       subject: { kind: 'group', name: kind },
       children: () =>
         Promise.resolve(
