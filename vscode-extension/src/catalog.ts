@@ -1,4 +1,4 @@
-import { EventEmitter } from 'vscode';
+import { commands, EventEmitter } from 'vscode';
 import type { Finding, LocatedBackup, LocationSummary } from '@dmaas/core';
 import { loadCore } from './core.ts';
 import { idOf, nameOf, type KnownLocation, type LocationFiles, type Origin } from './locations.ts';
@@ -142,7 +142,7 @@ export class Catalog {
       await Promise.all(origins.map((origin) => this.#load({ id: idOf(origin), origin })));
     } catch (e) {
       this.#contexts.set(context, e);
-      this.#reporter.standing(scope, e, { title: 'Try Again', run: () => this.refresh() });
+      this.#reporter.standing(scope, e, { title: 'Try Again', run: () => commands.executeCommand('dmaas.refresh') });
     }
     this.#changed.fire();
   }

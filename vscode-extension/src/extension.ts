@@ -36,7 +36,13 @@ export function activate(context: ExtensionContext): void {
   const backups = new Backups(catalog, open);
   const trees: Readonly<Record<ViewName, NodeTree>> = {
     applications: new NodeTree('applications', () => applications.roots()),
-    backups: new NodeTree('backups', () => backups.roots()),
+    backups: new NodeTree(
+      'backups',
+      () => backups.roots(),
+      (e) => {
+        failed(e);
+      },
+    ),
     locations: new NodeTree('locations', () => new Locations(catalog).roots()),
     activity: new NodeTree('activity', () => new Activity(operations).roots()),
   };

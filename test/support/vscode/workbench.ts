@@ -33,7 +33,9 @@ export class Workbench {
 
   /** Opens the extension's container in the activity bar. */
   async open(container = 'DMaaS'): Promise<void> {
-    await this.#page.getByRole('tab', { name: container }).click();
+    // A click on the one that is open closes it.
+    const tab = this.#page.getByRole('tab', { name: container });
+    if ((await tab.getAttribute('aria-selected')) !== 'true') await tab.click();
     await this.view('Applications').waitFor({ timeout: VISIBLE_MS });
   }
 
@@ -67,7 +69,15 @@ export class Workbench {
     return item;
   }
 
-  /** Folds a view, which leaves more room to the others. */
+  /** Waits until so many lines of that label are there. */
+  async seeItems(view: string, label: string, count: number): Promise<void> {
+    const items = this.view(view)
+      .getByRole('treeitem')
+      .filter({ has: this.#page.locator('.label-name', { hasText: exactly(label) }) });
+    await items.nth(count - 1).waitFor({ timeout: VISIBLE_MS });
+  }
+
+  /** Folds a view, which leaves more room to the others, or unfolds it. */
   async fold(view: string): Promise<void> {
     await this.view(view).locator('.pane-header').click();
   }
@@ -143,11 +153,36 @@ export class Workbench {
     return found;
   }
 
+  async messageActions(text: string | RegExp): Promise<string[]> {
+    return (await this.message(text)).locator('.notification-list-item-buttons-container .monaco-button').allInnerTexts();
+  }
+
+  /** Presses a button of a message. */
+  async answer(text: string | RegExp, action: string): Promise<void> {
+    await (
+      await this.message(text)
+    )
+      .locator('.notification-list-item-buttons-container .monaco-button', { hasText: exactly(action) })
+      .click();
+  }
+
+  /** Names a file on this machine in the editor's own dialog. */
+  async chooseFile(path: string): Promise<void> {
+    const box = this.quickInput.locator('.quick-input-box input');
+    await box.waitFor({ timeout: VISIBLE_MS });
+    // The dialog lists the folder first, and would write over what was typed before.
+    await this.quickInput.locator('.quick-input-list .monaco-list-row').first().waitFor({ timeout: VISIBLE_MS });
+    await box.fill(path);
+    await this.#page.waitForTimeout(500);
+    await this.quickInput.locator('.quick-input-action .monaco-button').first().click();
+  }
+
   messages(): Promise<string[]> {
     return this.#page.locator('.notification-toast .notification-list-item-message').allInnerTexts();
   }
 
   async clearMessages(): Promise<void> {
+    if ((await this.messages()).length === 0) return;
     await this.command('Notifications: Clear All Notifications');
     await this.#page.locator('.notification-toast').first().waitFor({ state: 'hidden' });
   }
@@ -180,7 +215,7 @@ export class Workbench {
     if (test?.state !== 'failed') return;
     const folder = join(artifacts, this.#set);
     await mkdir(folder, { recursive: true });
-    await this.#page.screenshot({ path: join(folder, 'failed.png') });
+    await this.#page.screenshot({ path: join(folder, `failed-${test.title.replaceAll(/\W+/g, '-').slice(0, 40)}.png`) });
   }
 
   /** Takes a picture in each theme, as `NN-name-theme.png`. */

@@ -30,20 +30,20 @@ export interface World {
 
 interface KubeconfigFile {
   readonly 'current-context': string;
-  readonly clusters: readonly unknown[];
-  readonly users: readonly unknown[];
+  readonly clusters: readonly { readonly name: string }[];
+  readonly users: readonly { readonly name: string }[];
   readonly contexts: readonly unknown[];
 }
 
-/** The kubeconfig of a cluster, with another context whose server is at `server`. */
-export async function withElsewhere(cluster: TestCluster, server: string): Promise<string> {
+/** The kubeconfig of a cluster, with another context `elsewhere`: of the same cluster, or of a server that is not there. */
+export async function withElsewhere(cluster: TestCluster, server?: string): Promise<string> {
   const own = parse(await readFile(cluster.kubeconfig, 'utf8')) as KubeconfigFile;
+  const [user, there] = [own.users[0]?.name, own.clusters[0]?.name];
   return stringify({
     ...own,
     'current-context': cluster.context,
-    clusters: [...own.clusters, { name: 'elsewhere', cluster: { server, 'insecure-skip-tls-verify': true } }],
-    users: [...own.users, { name: 'nobody', user: { token: 'none' } }],
-    contexts: [...own.contexts, { name: 'elsewhere', context: { cluster: 'elsewhere', user: 'nobody' } }],
+    clusters: [...own.clusters, ...(server === undefined ? [] : [{ name: 'elsewhere', cluster: { server } }])],
+    contexts: [...own.contexts, { name: 'elsewhere', context: { cluster: server === undefined ? there : 'elsewhere', user } }],
   });
 }
 
@@ -83,6 +83,7 @@ async function makeWorld(): Promise<World & { remove(): Promise<void> }> {
     dmaas,
     async remove() {
       await cluster.kubectl('delete', 'namespace', namespace, `${namespace}-restored`, '--ignore-not-found', '--wait=false');
+      await cluster.kubectl('delete', 'clusterrole,clusterrolebinding', '-l', 'app=shop', '--wait=false');
       await plugin.remove();
       await store.stop();
       await cluster.stop();

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { commands, Uri, ViewColumn, window, type Disposable, type WebviewPanel, type WebviewPanelSerializer } from 'vscode';
+import { commands, ThemeIcon, Uri, ViewColumn, window, type Disposable, type WebviewPanel, type WebviewPanelSerializer } from 'vscode';
 import type { Operation, Operations } from '../operations.ts';
 import type { TimelineState } from './state.ts';
 
@@ -49,7 +49,7 @@ export class Timelines implements WebviewPanelSerializer<TimelineState> {
 
   #fill(panel: WebviewPanel, id: string, state: () => TimelineState | undefined): void {
     this.#panels.set(id, panel);
-    panel.iconPath = Uri.joinPath(this.#media, '../media/dmaas.svg');
+    panel.iconPath = new ThemeIcon('milestone');
     const { webview } = panel;
     webview.options = { localResourceRoots: [this.#media], enableScripts: true };
     let drawn = 0;

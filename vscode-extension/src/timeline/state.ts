@@ -122,8 +122,9 @@ export function progressText(state: TimelineState, bytes: (n: number) => string)
   return `${running.title}${share}${perSecond > 0 && share !== '' ? ` · ${bytes(perSecond)}/s` : ''}`;
 }
 
+/** Bytes per second; 0 while there is too little time to tell. */
 export function speedOf({ done, firstAt, lastAt }: TimelineVolume): number {
-  return lastAt > firstAt ? Math.round((1000 * done) / (lastAt - firstAt)) : 0;
+  return lastAt - firstAt >= 500 ? Math.round((1000 * done) / (lastAt - firstAt)) : 0;
 }
 
 function sumOf(volumes: readonly TimelineVolume[]): { readonly done: number; readonly total: number; readonly perSecond: number } {

@@ -1,3 +1,4 @@
+import { commands } from 'vscode';
 import type { AppSummary, ContextInfo, LocatedBackup } from '@dmaas/core';
 import type { Catalog } from '../catalog.ts';
 import { loadCore } from '../core.ts';
@@ -72,7 +73,7 @@ export class Applications {
       }));
     } catch (e) {
       this.#found.delete(context);
-      this.#reporter.standing(scope, e, { title: 'Try Again', run: () => this.#catalog.refresh() });
+      this.#reporter.standing(scope, e, { title: 'Try Again', run: () => commands.executeCommand('dmaas.refresh') });
       throw e;
     }
   }

@@ -16,15 +16,17 @@ import type { TreeNode } from './node.ts';
 /** Shows nodes, and in place of those that cannot be had what is wrong, with a way to try again. */
 export class NodeTree implements TreeDataProvider<TreeNode> {
   readonly #name: string;
+  readonly #onError: (e: unknown) => void;
   readonly #roots: () => Promise<readonly TreeNode[]>;
   readonly #changed = new EventEmitter<TreeNode | undefined>();
   readonly onDidChangeTreeData = this.#changed.event;
   readonly #known = new Map<string, TreeNode>();
 
-  /** `name`: of the view, whose welcome waits until it is known that there is nothing to show. */
-  constructor(name: string, roots: () => Promise<readonly TreeNode[]>) {
+  /** `name`: of the view, whose welcome waits until it is known that there is nothing to show. `onError`: says what a line says too, as a message. */
+  constructor(name: string, roots: () => Promise<readonly TreeNode[]>, onError: (e: unknown) => void = () => undefined) {
     this.#name = name;
     this.#roots = roots;
+    this.#onError = onError;
   }
 
   /** Without a node: everything. */
@@ -59,6 +61,7 @@ export class NodeTree implements TreeDataProvider<TreeNode> {
     try {
       return await (parent === undefined ? this.#roots() : (parent.children?.() ?? Promise.resolve([])));
     } catch (e) {
+      this.#onError(e);
       return [
         problemNode(parent?.id ?? 'root', e, () => {
           this.refresh(parent);
