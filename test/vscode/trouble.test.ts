@@ -91,11 +91,11 @@ describe('the extension in trouble', function () {
       (await readFile(world.locationFile, 'utf8')).replace(/^bucket: .*$/m, 'bucket: gone-bucket').replace(/^name: .*$/m, 'name: gone'),
     );
     await openLocationFile(file);
-    await onlyMessage(/bucket gone-bucket/, 'Try Again');
+    await onlyMessage(/bucket gone-bucket/i, 'Try Again');
     await ui.shoot('bucket-gone');
     await ui.seeItem('Backups', 'steady');
     await world.store.createBucket('gone-bucket');
-    await ui.answer(/bucket gone-bucket/, 'Try Again');
+    await ui.answer(/bucket gone-bucket/i, 'Try Again');
     await ui.item('Backups', /gone-bucket/).waitFor({ state: 'detached' });
   });
 

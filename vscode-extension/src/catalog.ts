@@ -52,6 +52,11 @@ export class Catalog {
     return [...this.#contexts].filter(([, error]) => error !== undefined);
   }
 
+  /** Whether all that is known of has been read: what is not found then is not there. */
+  get isWhole(): boolean {
+    return this.#loading !== undefined && this.failedContexts.length === 0 && this.locations.every(({ status }) => status === 'ready');
+  }
+
   /** One bucket may be known under several names: each backup is there once. */
   get backups(): readonly CatalogBackup[] {
     const found = new Map<string, CatalogBackup>();

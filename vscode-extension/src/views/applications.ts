@@ -102,7 +102,6 @@ export class Applications {
   async #appNode(context: string, clusterId: string, app: AppSummary): Promise<TreeNode> {
     const core = await loadCore();
     const backups = this.#catalog.backups;
-    const isLoaded = this.#catalog.locations.every(({ status }) => status !== 'loading');
     const protection = core.protectionOf(
       app,
       clusterId,
@@ -112,7 +111,7 @@ export class Applications {
     const id = `${context}/${app.namespace}/${app.selectedBy}`;
     return {
       id,
-      shown: describeApp(core, app, protection.state === 'none' && !isLoaded ? 'unknown' : protection, new Date()),
+      shown: describeApp(core, app, protection.state === 'none' && !this.#catalog.isWhole ? 'unknown' : protection, new Date()),
       subject: { kind: 'app', context, app, ...(latest === undefined ? {} : { latest }) },
       children: async () => [
         ...(latest === undefined ? [] : [await this.#latestNode(id, latest, protection.backups)]),
