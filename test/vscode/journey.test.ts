@@ -13,7 +13,6 @@ describe('the extension, from a running application to its copy', function () {
   let editor: Editor;
   let ui: Workbench;
   let name = '';
-  const backups = /^shop-[a-z0-9]+$/;
 
   before(async function () {
     this.timeout(480_000);
@@ -50,7 +49,8 @@ describe('the extension, from a running application to its copy', function () {
     await ui.shoot('backing-up');
     await ui.view('Activity').getByText('done').waitFor({ timeout: 300_000 });
     await ui.item('Applications', 'shop').filter({ hasText: 'backed up' }).waitFor();
-    const [made] = JSON.parse(await world.dmaas('backup list -o json')).items as { name: string }[];
+    const { items } = JSON.parse(await world.dmaas('backup list -o json')) as { items: { name: string }[] };
+    const [made] = items;
     name = made?.name ?? '';
     await ui.seeItem('Backups', name);
   });

@@ -19,11 +19,11 @@ export interface Work {
   readonly subtitle: string;
   /** What has happened of it before it is an operation, such as the preflight check of a plan. */
   readonly before?: readonly { readonly event: DmaasEvent; readonly at: number }[];
-  run(options: RunOptions): Promise<Result>;
+  readonly run: (options: RunOptions) => Promise<Result>;
   /** Goes on after a failure or a stop. */
-  resume?(options: RunOptions): Promise<Result>;
+  readonly resume?: (options: RunOptions) => Promise<Result>;
   /** Takes back what it did. */
-  undo?(options: RunOptions): Promise<void>;
+  readonly undo?: (options: RunOptions) => Promise<void>;
 }
 
 export interface Operation {
@@ -78,7 +78,7 @@ export class Operations {
     for (const { event, at } of work.before ?? []) state = afterEvent(state, event, at);
     const entry: Entry = { id, state, work, isUndoable: false, canResume: false, stop: new AbortController() };
     this.#entries.set(id, entry);
-    return { operation: entry, ended: this.#run(entry, (options) => work.run(options)) };
+    return { operation: entry, ended: this.#run(entry, work.run) };
   }
 
   /** Asks it to stop in good order. */
@@ -92,7 +92,7 @@ export class Operations {
     if (entry === undefined || resume === undefined || !entry.canResume) return;
     entry.stop = new AbortController();
     entry.state = afterResume(entry.state);
-    await this.#run(entry, (options) => resume.call(entry.work, options));
+    await this.#run(entry, resume);
   }
 
   /** Resolves when it has been taken back; throws what stood in the way. */

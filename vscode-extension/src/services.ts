@@ -5,6 +5,8 @@ import type { Operations } from './operations.ts';
 import type { Reporter } from './reporter.ts';
 import type { Session } from './session.ts';
 
+export type ViewName = 'applications' | 'backups' | 'locations' | 'activity';
+
 /** What commands work with. */
 export interface Services {
   readonly session: Session;
@@ -14,7 +16,7 @@ export interface Services {
   readonly operations: Operations;
   readonly reporter: Reporter;
   /** Runs work with progress shown in a view; what fails is reported, with that action when one is given. */
-  inView<T>(view: 'applications' | 'backups' | 'locations' | 'activity', work: () => Promise<T>): Promise<T | undefined>;
+  readonly inView: <T>(view: ViewName, work: () => Promise<T>) => Promise<T | undefined>;
   /** Asks the clusters and locations again. */
-  refresh(): Promise<void>;
+  readonly refresh: () => Promise<void>;
 }

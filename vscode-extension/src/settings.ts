@@ -2,10 +2,10 @@ import { workspace } from 'vscode';
 
 const MIB = 1 << 20;
 
-const read = <T>(name: string): T | undefined => workspace.getConfiguration('dmaas').get<T>(name);
+const read = (name: string): unknown => workspace.getConfiguration('dmaas').get(name);
 const text = (name: string): string | undefined => {
-  const value = read<string>(name)?.trim();
-  return value === undefined || value === '' ? undefined : value;
+  const value = read(name);
+  return typeof value === 'string' && value.trim() !== '' ? value.trim() : undefined;
 };
 
 /** What users set. Read anew each time: a change holds for what is done next. */
@@ -14,7 +14,7 @@ export const settings = {
     return text('kubeconfig');
   },
   get contexts(): readonly string[] {
-    return read<readonly string[]>('contexts') ?? [];
+    return (read('contexts') as readonly string[] | undefined) ?? [];
   },
   get homeNamespace(): string {
     return text('homeNamespace') ?? 'dmaas';
@@ -23,12 +23,12 @@ export const settings = {
     return text('moverImage') ?? process.env['DMAAS_MOVER_IMAGE'];
   },
   get maxMovers(): number {
-    return read<number>('maxMovers') ?? 4;
+    return (read('maxMovers') as number | undefined) ?? 4;
   },
   get maxFileBytes(): number {
-    return (read<number>('browse.maxFileSizeMiB') ?? 50) * MIB;
+    return ((read('browse.maxFileSizeMiB') as number | undefined) ?? 50) * MIB;
   },
   get opensTimeline(): boolean {
-    return read<boolean>('restore.openTimeline') ?? true;
+    return (read('restore.openTimeline') as boolean | undefined) ?? true;
   },
 } as const;

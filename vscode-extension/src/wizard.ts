@@ -30,8 +30,8 @@ export async function pick<T>(options: PickOptions<T>): Promise<Answer<T>> {
   const input = window.createQuickPick<Choice<T>>();
   Object.assign(input, place(options), { placeholder: options.placeholder, matchOnDescription: true, matchOnDetail: true });
   input.buttons = [...backButton(options), ...(options.buttons ?? [])];
-  return ask<T>(input, (answer) => {
-    void fill(input, options, answer);
+  return ask<T>(input, (answer, fail) => {
+    fill(input, options).catch(fail);
     return [
       input.onDidAccept(() => {
         const [chosen] = input.selectedItems;
@@ -46,26 +46,16 @@ export async function pick<T>(options: PickOptions<T>): Promise<Answer<T>> {
   });
 }
 
-type Input = ReturnType<typeof window.createQuickPick>;
-
-async function fill<T>(
-  input: ReturnType<typeof window.createQuickPick<Choice<T>>>,
-  options: PickOptions<T>,
-  answer: (a: Answer<T>) => void,
-): Promise<void> {
+async function fill<T>(input: ReturnType<typeof window.createQuickPick<Choice<T>>>, options: PickOptions<T>): Promise<void> {
   input.busy = true;
-  try {
-    const items = await options.items;
-    input.items = items;
-    const active = items.find((item) => options.active?.(item));
-    if (active !== undefined) input.activeItems = [active];
-    input.onDidChangeValue((text) => {
-      const typed = text.trim() === '' || items.some(({ label }) => label === text.trim()) ? undefined : options.typed?.(text.trim());
-      input.items = typed === undefined ? items : [typed, ...items];
-    });
-  } catch {
-    answer(undefined); // whoever made the items says why
-  }
+  const items = await options.items;
+  input.items = items;
+  const active = items.find((item) => options.active?.(item));
+  if (active !== undefined) input.activeItems = [active];
+  input.onDidChangeValue((text) => {
+    const typed = text.trim() === '' || items.some(({ label }) => label === text.trim()) ? undefined : options.typed?.(text.trim());
+    input.items = typed === undefined ? items : [typed, ...items];
+  });
   input.busy = false;
 }
 
@@ -78,7 +68,7 @@ export async function pickMany<T>(
   input.buttons = backButton(options);
   input.items = options.items;
   input.selectedItems = options.items.filter(({ isOn }) => isOn);
-  return ask<readonly T[]>(input as unknown as Input, (answer) => [
+  return ask<readonly T[]>(input, (answer) => [
     input.onDidAccept(() => {
       answer({ value: input.selectedItems.flatMap(({ value }) => (value === undefined ? [] : [value])) });
     }),
@@ -97,7 +87,7 @@ export async function askText(options: TextOptions): Promise<Answer<string>> {
   const input = window.createInputBox();
   Object.assign(input, place(options), { prompt: options.prompt, password: options.isSecret === true });
   input.buttons = backButton(options);
-  return ask<string>(input as unknown as Input, (answer) => [
+  return ask<string>(input, (answer) => [
     input.onDidAccept(() => {
       if (input.value.trim() !== '') answer({ value: input.value.trim() });
     }),
@@ -118,15 +108,19 @@ function backButton({ step }: StepPlace): QuickInputButton[] {
 
 function ask<T>(
   input: { show(): void; dispose(): void; onDidHide(listen: () => void): Disposable },
-  listen: (answer: (a: Answer<T>) => void) => readonly Disposable[],
+  listen: (answer: (a: Answer<T>) => void, fail: (e: unknown) => void) => readonly Disposable[],
 ): Promise<Answer<T>> {
-  return new Promise((resolve) => {
+  return new Promise((resolve, reject) => {
     const answer = (value: Answer<T>): void => {
       resolve(value);
       input.dispose();
     };
+    const fail = (e: unknown): void => {
+      reject(e instanceof Error ? e : new Error(String(e)));
+      input.dispose();
+    };
     const listeners = [
-      ...listen(answer),
+      ...listen(answer, fail),
       input.onDidHide(() => {
         answer(undefined);
         for (const listener of listeners) listener.dispose();

@@ -35,8 +35,8 @@ const common: BuildOptions = {
 /** `import()` of these stays one, of the bundle beside this one. */
 const apart = (bundles: Readonly<Record<string, string>>): Plugin => ({
   name: 'apart',
-  setup({ onResolve }) {
-    onResolve({ filter: /.*/ }, ({ kind, path }) => {
+  setup(build) {
+    build.onResolve({ filter: /.*/ }, ({ kind, path }) => {
       const name = kind === 'dynamic-import' ? bundles[path] : undefined;
       return name === undefined ? undefined : { path: `./${name}.cjs`, external: true };
     });
@@ -46,11 +46,11 @@ const apart = (bundles: Readonly<Record<string, string>>): Plugin => ({
 /** zod brings messages in 50 languages; core writes its own. */
 const englishOnly: Plugin = {
   name: 'english-only',
-  setup({ onResolve, onLoad }) {
-    onResolve({ filter: /\/locales\/index\.js$/ }, ({ importer }) =>
+  setup(build) {
+    build.onResolve({ filter: /\/locales\/index\.js$/ }, ({ importer }) =>
       importer.includes('node_modules/zod/') ? { path: 'en', namespace: 'locales' } : undefined,
     );
-    onLoad({ filter: /.*/, namespace: 'locales' }, () => ({ contents: 'export {};' }));
+    build.onLoad({ filter: /.*/, namespace: 'locales' }, () => ({ contents: 'export {};' }));
   },
 };
 

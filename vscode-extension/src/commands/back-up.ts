@@ -78,7 +78,7 @@ async function planned(
   }
 }
 
-async function chooseApp({ session, reporter }: Services): Promise<Chosen | undefined> {
+async function chooseApp({ session }: Services): Promise<Chosen | undefined> {
   const core = await loadCore();
   const list = async () => {
     const current = (await session.contexts()).find(({ isCurrent }) => isCurrent);
@@ -92,9 +92,13 @@ async function chooseApp({ session, reporter }: Services): Promise<Chosen | unde
       value: { context: current.name, app },
     }));
   };
-  const items = list();
-  items.catch((e: unknown) => void reporter.error(e));
-  const answer = await pick<Chosen>({ title: 'Back Up Application', step: 1, totalSteps: 1, placeholder: 'Which application?', items });
+  const answer = await pick<Chosen>({
+    title: 'Back Up Application',
+    step: 1,
+    totalSteps: 1,
+    placeholder: 'Which application?',
+    items: list(),
+  });
   return typeof answer === 'object' ? answer.value : undefined;
 }
 

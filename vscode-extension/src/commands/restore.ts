@@ -47,7 +47,6 @@ class RestoreWizard {
   readonly #services: Services;
   readonly #given: BackupSubject | undefined;
   #checked: Checked | undefined;
-  #error: unknown;
 
   constructor(services: Services, given: BackupSubject | undefined) {
     this.#services = services;
@@ -64,7 +63,6 @@ class RestoreWizard {
       { ask: (state, at) => this.#askStart(core, state, at) },
     ];
     const state = await walk(steps, { ...(this.#given === undefined ? {} : { backup: this.#given }), options: { activate: true } });
-    if (this.#error !== undefined) throw this.#error;
     if (state?.backup !== undefined && this.#checked !== undefined) await this.#start(core, state.backup, this.#checked);
   }
 
@@ -109,7 +107,6 @@ class RestoreWizard {
         value: name,
       })),
     );
-    items.catch((e: unknown) => (this.#error = e));
     const answer = await pick<string>({
       title: this.#title(state),
       ...at,
@@ -152,7 +149,6 @@ class RestoreWizard {
       return await core.listNamespaces(await this.#services.session.cluster(context));
     } catch (e) {
       if (core.DmaasError.is(e, 'CLUSTER_FORBIDDEN')) return [];
-      this.#error = e;
       throw e;
     }
   }

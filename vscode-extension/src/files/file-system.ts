@@ -1,10 +1,10 @@
 import {
+  Disposable,
   EventEmitter,
   FilePermission,
   FileSystemError,
   FileType,
   Uri,
-  type Disposable,
   type FileChangeEvent,
   type FileStat,
   type FileSystemProvider,
@@ -48,7 +48,7 @@ export class BackupFileSystem implements FileSystemProvider {
   }
 
   watch(): Disposable {
-    return { dispose: () => undefined };
+    return new Disposable(() => undefined);
   }
 
   async stat(uri: Uri): Promise<FileStat> {

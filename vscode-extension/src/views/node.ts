@@ -1,4 +1,4 @@
-import type { AppSelector, AppSummary, FileInfo, LocatedBackup, ObjectRef } from '@dmaas/core';
+import type { AppSummary, FileInfo, LocatedBackup, ObjectRef } from '@dmaas/core';
 import type { LocationState } from '../catalog.ts';
 import type { KnownLocation } from '../locations.ts';
 

@@ -44,7 +44,9 @@ function draw(state: TimelineState): void {
 function header(state: TimelineState): HTMLElement {
   const ended = state.endedAt === undefined ? Date.now() : Date.parse(state.endedAt);
   const command = (id: string, title: string, isMain = false): Child =>
-    button(`button-${id}`, title, isMain, () => host.postMessage({ type: 'command', command: `dmaas.${id}` }));
+    button(`button-${id}`, title, isMain, () => {
+      host.postMessage({ type: 'command', command: `dmaas.${id}` });
+    });
   return element('header', {}, [
     element('h1', {}, [state.title]),
     element('p', { class: 'subtitle' }, [state.subtitle]),
