@@ -7,9 +7,8 @@ import {
   ListrLogger,
   ProcessOutput,
 } from 'listr2';
-import { PHASES, type DmaasEvent, type EventSink, type Phase } from '@dmaas/core';
+import { PHASES, type DmaasEvent, type EventSink, type Phase, formatBytes, formatDuration } from '@dmaas/core';
 import { findingLines } from './findings.ts';
-import { formatBytes, formatDuration } from './format.ts';
 
 /** Shows a running operation on stderr: live on a terminal, a line per change elsewhere, JSON events with `--log-format=json`. */
 export interface Progress {

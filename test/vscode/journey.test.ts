@@ -128,6 +128,7 @@ describe('the extension, from a running application to its copy', function () {
     await editor.reload();
     await ui.timeline().locator('.phase.done').first().waitFor({ timeout: 120_000 });
     await ui.open();
+    await ui.unfold('Applications');
     await ui.seeItem('Applications', `${world.namespace}-restored`);
     await ui.shoot('after-reload');
   });

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { DmaasError } from '../errors.ts';
+import { plural } from '../format.ts';
 import type { Finding } from '../model.ts';
 import type { Backup, BackupFilter } from '../repository/backup-record.ts';
 import { matchesFilter } from '../repository/backup-record.ts';
@@ -148,7 +149,7 @@ export async function listBackups(
 
 /** Right for one who shares a bucket and has no backups yet; else the location has the wrong key. */
 function foreignOnly({ location }: LocationAccess, others: number): Finding {
-  const fact = `the key of location ${location.name} opens none of the ${String(others)} repositories in bucket ${location.bucket}`;
+  const fact = `the key of location ${location.name} opens none of ${plural(others, 'repository', 'repositories')} in bucket ${location.bucket}`;
   return {
     level: 'warning',
     code: 'key-opens-nothing',

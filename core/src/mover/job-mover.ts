@@ -55,6 +55,14 @@ export class JobMover implements Mover {
   }
 
   async run(request: MoverRequest, run: RunOptions): Promise<MoverResult> {
+    const result = await this.#run(request, run);
+    const { bytes, addedBytes } = result;
+    // A volume that moved between two lines of progress would show none.
+    run.emit({ type: 'bytes', volume: request.spec.claim, done: bytes, total: bytes, added: addedBytes });
+    return result;
+  }
+
+  async #run(request: MoverRequest, run: RunOptions): Promise<MoverResult> {
     const earlier = await this.#result(request, run);
     if (earlier !== undefined) {
       // Whoever started that mover may have died before it took it away.

@@ -8,12 +8,12 @@ import {
   type AppSummary,
   type Edge,
   type TreeNode,
+  formatBytes,
 } from '@dmaas/core';
 import { APP_FLAGS, appSelector, completeApps } from '../app-flags.ts';
 import type { Args } from '../args.ts';
 import type { Command } from '../command.ts';
 import { findingLines, noteFindings } from '../findings.ts';
-import { formatBytes } from '../format.ts';
 import { details, table, type Column } from '../output.ts';
 import type { Session } from '../session.ts';
 

@@ -13,12 +13,15 @@ import {
   type Backup,
   type BackupPlan,
   type LocatedBackup,
+  formatAge,
+  formatBytes,
+  formatDuration,
+  plural,
 } from '@dmaas/core';
 import { APP_FLAGS, appSelector, completeApps } from '../app-flags.ts';
 import type { Args } from '../args.ts';
 import type { Command, Completer, Flag } from '../command.ts';
 import { findingLines, noteFindings } from '../findings.ts';
-import { formatAge, formatBytes, formatDuration, plural } from '../format.ts';
 import { LOCATION_FLAGS, MOVER_FLAGS } from '../location-flags.ts';
 import { details, table, type Column } from '../output.ts';
 import type { Session } from '../session.ts';

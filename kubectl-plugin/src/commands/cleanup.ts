@@ -1,7 +1,6 @@
-import { cleanupOperation, isOperationId, listOperations, DmaasError, refName } from '@dmaas/core';
+import { cleanupOperation, isOperationId, listOperations, DmaasError, refName, plural } from '@dmaas/core';
 import type { Command, Completer } from '../command.ts';
 import { noteFindings } from '../findings.ts';
-import { plural } from '../format.ts';
 
 const completeOperations: Completer = async (session) =>
   (await listOperations(await session.cluster(), await session.namespace())).map((o) => ({

@@ -7,10 +7,10 @@ import {
   listCredentials,
   summarizeCredential,
   type CredentialSummary,
+  formatAge,
 } from '@dmaas/core';
 import type { Args } from '../args.ts';
 import type { Command, Completer, Flag } from '../command.ts';
-import { formatAge } from '../format.ts';
 import { details, table, type Column } from '../output.ts';
 import { noteFindings } from '../findings.ts';
 import { readTextFile } from '../read-text-file.ts';

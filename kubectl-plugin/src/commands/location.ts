@@ -14,11 +14,11 @@ import {
   setDefaultLocation,
   summarizeLocation,
   type LocationSummary,
+  formatAge,
 } from '@dmaas/core';
 import { stringify } from 'yaml';
 import type { Command, Completer } from '../command.ts';
 import { noteFindings } from '../findings.ts';
-import { formatAge } from '../format.ts';
 import { details, table, type Column } from '../output.ts';
 import { completeCredentials } from './credential.ts';
 

@@ -11,11 +11,13 @@ import {
   type LocatedRestore,
   type RestorePlan,
   type RestoreReport,
+  formatAge,
+  formatBytes,
+  plural,
 } from '@dmaas/core';
 import type { Args } from '../args.ts';
 import type { Command, Completer } from '../command.ts';
 import { findingLines, noteFindings } from '../findings.ts';
-import { formatAge, formatBytes, plural } from '../format.ts';
 import { LOCATION_FLAGS, MOVER_FLAGS } from '../location-flags.ts';
 import { details, table, type Column } from '../output.ts';
 import type { Session } from '../session.ts';

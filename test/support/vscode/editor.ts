@@ -38,6 +38,7 @@ const SETTINGS = {
   'extensions.autoUpdate': false,
   'extensions.autoCheckUpdates': false,
   'git.enabled': false,
+  'remote.autoForwardPorts': false,
 };
 
 /** A real VS Code with extensions installed, open in a browser. */

@@ -77,6 +77,11 @@ export class Workbench {
     await items.nth(count - 1).waitFor({ timeout: VISIBLE_MS });
   }
 
+  /** Unfolds a view, unless it is. */
+  async unfold(view: string): Promise<void> {
+    if ((await this.view(view).locator('.pane-header').getAttribute('aria-expanded')) === 'false') await this.fold(view);
+  }
+
   /** Folds a view, which leaves more room to the others, or unfolds it. */
   async fold(view: string): Promise<void> {
     await this.view(view).locator('.pane-header').click();
@@ -93,22 +98,37 @@ export class Workbench {
     await this.#page.waitForTimeout(200);
   }
 
-  /** Presses a button in a line, which shows when the pointer is on it. */
+  /** Presses a button in a line, which shows when the pointer is on it: again when the line was drawn anew under the pointer. */
   async press(view: string, label: string | RegExp, action: string): Promise<void> {
-    const item = await this.seeItem(view, label);
-    await item.hover();
-    await item
-      .locator('.actions')
-      .getByRole('button', { name: action })
-      .or(item.locator(`.action-label[aria-label^="${action}"]`))
-      .first()
-      .click();
+    for (let turn = 1; ; turn++) {
+      const item = await this.seeItem(view, label);
+      const button = item
+        .locator('.actions')
+        .getByRole('button', { name: action })
+        .or(item.locator(`.action-label[aria-label^="${action}"]`))
+        .first();
+      await this.view(view).locator('.pane-header').hover();
+      await item.hover();
+      try {
+        await button.click({ timeout: 3000 });
+        return;
+      } catch (e) {
+        if (turn === 5) throw e;
+        // A line at the edge of its view is only half in it.
+        await this.view(view).locator('.monaco-list').hover();
+        await this.#page.mouse.wheel(0, 40);
+      }
+    }
   }
 
   /** Chooses from the menu of a line. */
   async choose(view: string, label: string | RegExp, command: string): Promise<void> {
     await (await this.seeItem(view, label)).click({ button: 'right' });
-    await this.#page.locator('.monaco-menu .action-label', { hasText: exactly(command) }).click();
+    const entry = this.#page.locator('.monaco-menu .action-label', { hasText: exactly(command) });
+    await entry.waitFor({ timeout: VISIBLE_MS });
+    // A menu takes a click right after it opened for a part of the one that opened it.
+    await this.#page.waitForTimeout(500);
+    await entry.click();
   }
 
   /** Presses a button in the title of a view. */
@@ -170,11 +190,16 @@ export class Workbench {
   async chooseFile(path: string): Promise<void> {
     const box = this.quickInput.locator('.quick-input-box input');
     await box.waitFor({ timeout: VISIBLE_MS });
-    // The dialog lists the folder first, and would write over what was typed before.
+    // The dialog lists its folder first, and may write over what was typed before it is done.
     await this.quickInput.locator('.quick-input-list .monaco-list-row').first().waitFor({ timeout: VISIBLE_MS });
-    await box.fill(path);
-    await this.#page.waitForTimeout(500);
+    for (let turn = 0; turn < 10; turn++) {
+      await box.fill(path);
+      await this.#page.waitForTimeout(500);
+      if ((await box.inputValue()) === path) break;
+    }
     await this.quickInput.locator('.quick-input-action .monaco-button').first().click();
+    // What is asked next may show in the same widget.
+    await this.quickInput.locator('input[aria-label*="path -"]').waitFor({ state: 'hidden', timeout: VISIBLE_MS });
   }
 
   messages(): Promise<string[]> {
@@ -183,6 +208,7 @@ export class Workbench {
 
   async clearMessages(): Promise<void> {
     if ((await this.messages()).length === 0) return;
+    await this.key('Escape'); // a question that a failed test left open
     await this.command('Notifications: Clear All Notifications');
     await this.#page.locator('.notification-toast').first().waitFor({ state: 'hidden' });
   }

@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
-import { addData, deployDemo } from '../../demo/data.ts';
+import { addData, deployDemo, removeDemo } from '../../demo/data.ts';
 import { startCluster, type TestCluster } from '../cluster/cluster.ts';
 import { testImages } from '../images/all.ts';
 import { pluginFor, type Plugin } from '../plugin.ts';
@@ -82,8 +82,7 @@ async function makeWorld(): Promise<World & { remove(): Promise<void> }> {
     moverImage,
     dmaas,
     async remove() {
-      await cluster.kubectl('delete', 'namespace', namespace, `${namespace}-restored`, '--ignore-not-found', '--wait=false');
-      await cluster.kubectl('delete', 'clusterrole,clusterrolebinding', '-l', 'app=shop', '--wait=false');
+      for (const own of [`${namespace}-restored`, namespace]) await removeDemo(cluster, own);
       await plugin.remove();
       await store.stop();
       await cluster.stop();

@@ -1,5 +1,4 @@
-import { createWriteStream } from 'node:fs';
-import { rename, rm } from 'node:fs/promises';
+import { open as openFile, rename, rm } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { pipeline } from 'node:stream/promises';
 import { ProgressLocation, Uri, window, workspace } from 'vscode';
@@ -78,7 +77,9 @@ async function write(
     }
   };
   try {
-    await pipeline(counted, createWriteStream(partial), { signal });
+    // Opened before anything can stop it: what is removed below is not made again by an open that comes late.
+    const file = await openFile(partial, 'w');
+    await pipeline(counted, file.createWriteStream(), { signal });
     await rename(partial, target);
     return true;
   } catch (e) {

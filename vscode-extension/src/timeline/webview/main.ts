@@ -72,7 +72,9 @@ function header(state: TimelineState): HTMLElement {
 
 function phase(p: Phase): HTMLElement {
   const hasMore = p.steps.length + p.volumes.length + p.findings.length > 0;
-  const isOpen = chosen.get(p.phase) ?? (p.state === 'running' || p.state === 'failed' || p.findings.some((f) => f.level !== 'info'));
+  const isOpen =
+    chosen.get(p.phase) ??
+    (p.state === 'running' || p.state === 'failed' || p.volumes.length > 0 || p.findings.some((f) => f.level !== 'info'));
   const heading = [
     element('span', { class: `mark ${p.state}`, 'aria-hidden': 'true' }, [MARKS[p.state]]),
     element('span', { class: 'title' }, [p.title]),

@@ -1,1 +1,0 @@
-export { formatAge, formatBytes, formatDuration, plural } from '@dmaas/core';
