@@ -132,4 +132,29 @@ describe('the extension, from a running application to its copy', function () {
     await ui.seeItem('Applications', `${world.namespace}-restored`);
     await ui.shoot('after-reload');
   });
+
+  it('goes on with a restore that stopped when its window was loaded again', async () => {
+    const target = `${world.namespace}-again`;
+    const title = `Restore shop to ${target}`;
+    await ui.command('View: Close All Editors');
+    await ui.press('Backups', name, 'Restore');
+    await ui.seeStep('Restore shop', 'To which cluster?');
+    await ui.pick(world.cluster.context);
+    await ui.seeStep('Restore shop', /To which namespace/);
+    await ui.type(target);
+    await ui.pick(target);
+    await ui.seeStep('Restore shop', 'What, and how?');
+    await ui.key('Enter');
+    await ui.pick('Start Restore');
+    await ui.timeline().locator('.phase.running .title', { hasText: 'Restoring backups' }).waitFor({ timeout: 120_000 });
+    await editor.reload();
+    await ui.timeline().locator('.outcome.interrupted').waitFor({ timeout: 120_000 });
+    await ui.open();
+    await ui.shoot('interrupted');
+    await ui.press('Activity', title, 'Resume');
+    await ui.timeline().locator('.outcome.done, .outcome.gaps').waitFor({ timeout: 400_000 });
+    await ui.shoot('resumed');
+    await waitForDemo(world.cluster, target);
+    assert.deepEqual(await fingerprint(world.cluster, target), await fingerprint(world.cluster, world.namespace));
+  });
 });

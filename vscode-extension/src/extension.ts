@@ -2,6 +2,7 @@ import { commands, Disposable, window, workspace, type ExtensionContext } from '
 import { Catalog } from './catalog.ts';
 import { planDocuments, PLAN_SCHEME } from './commands/open.ts';
 import { registerItems, registerNavigation, registerOperations, type Register } from './commands/register.ts';
+import { recordedRestore } from './commands/restore.ts';
 import { BackupFileSystem, SCHEME } from './files/file-system.ts';
 import { LocationFiles } from './locations.ts';
 import { OpenBackups } from './open-backups.ts';
@@ -24,7 +25,7 @@ export function activate(context: ExtensionContext): void {
   const files = new LocationFiles(context, session);
   const catalog = new Catalog(session, files, reporter);
   const open = new OpenBackups(session, files);
-  const operations = new Operations(reporter);
+  const operations = new Operations(reporter, context.workspaceState);
   const timelines = new Timelines(operations, context.extensionUri);
   const applications = new Applications(session, catalog, reporter);
   const backups = new Backups(catalog, open);
@@ -76,7 +77,9 @@ export function activate(context: ExtensionContext): void {
       }),
   };
 
+  operations.revive((memo) => recordedRestore(services, memo));
   context.subscriptions.push(
+    operations,
     reporter.log,
     ...Object.values(views),
     workspace.registerFileSystemProvider(SCHEME, new BackupFileSystem(session, catalog, open), { isReadonly: true, isCaseSensitive: true }),

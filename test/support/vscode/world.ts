@@ -82,7 +82,7 @@ async function makeWorld(): Promise<World & { remove(): Promise<void> }> {
     moverImage,
     dmaas,
     async remove() {
-      for (const own of [`${namespace}-restored`, namespace]) await removeDemo(cluster, own);
+      for (const own of [`${namespace}-again`, `${namespace}-restored`, namespace]) await removeDemo(cluster, own);
       await plugin.remove();
       await store.stop();
       await cluster.stop();

@@ -1,8 +1,17 @@
 import { commands } from 'vscode';
-import type { Cluster, DmaasEvent, LocatedRestore, PreparedRestore, RestoreOptions, RestorePlan, RestoreReport } from '@dmaas/core';
+import type {
+  Cluster,
+  DmaasEvent,
+  LocatedRestore,
+  LocationAccess,
+  PreparedRestore,
+  RestoreOptions,
+  RestorePlan,
+  RestoreReport,
+} from '@dmaas/core';
 import { loadCore, type Core } from '../core.ts';
 import { nameOf, referenceOf } from '../locations.ts';
-import type { Result } from '../operations.ts';
+import type { RestoreMemo, Result, Work } from '../operations.ts';
 import { sentence } from '../reporter.ts';
 import type { Services } from '../services.ts';
 import { settings } from '../settings.ts';
@@ -249,26 +258,17 @@ class RestoreWizard {
   }
 
   async #start(core: Core, backup: BackupSubject, { prepared, cluster, events }: Checked): Promise<void> {
-    const { plan, request } = prepared;
+    const { plan } = prepared;
     const { operations, refresh } = this.#services;
-    const found: LocatedRestore = {
-      source: backup.located.source,
-      record: { id: plan.id, startedAt: new Date().toISOString(), plan, status: 'Running', attempts: 0 },
-    };
+    const memo: RestoreMemo = { location: backup.location, restoreId: plan.id };
     const { operation, ended } = await operations.start({
       kind: 'restore',
       title: `Restore ${plan.source.app} to ${plan.target.namespace}`,
       subtitle: `${plan.backup}, from namespace ${plan.source.namespace} of ${plan.source.cluster} to namespace ${plan.target.namespace} of ${plan.target.context}`,
       before: events,
       run: async (run) => resultOf(core, plan, await core.executeRestore(prepared, run)),
-      resume: (run) =>
-        this.#reconnected(plan, async (target) =>
-          resultOf(core, plan, await core.resumeRestore({ ...request, cluster: target }, found, run)),
-        ),
-      undo: (run) =>
-        this.#reconnected(plan, async (target) => {
-          await core.undoRestore(target, found, run);
-        }),
+      memo,
+      ...recordedRestore(this.#services, memo),
     });
     this.#checked = undefined;
     if (settings.opensTimeline) await commands.executeCommand('dmaas.showTimeline', operation.id);
@@ -277,16 +277,37 @@ class RestoreWizard {
     await cluster.close();
     await refresh();
   }
+}
 
-  /** Long after the first attempt its connection is closed. */
-  async #reconnected<T>({ target }: RestorePlan, work: (cluster: Cluster) => Promise<T>): Promise<T> {
-    const cluster = await this.#services.session.connect(target.context);
+/** Goes on with a restore or takes it back, by what is recorded of it: the window that began it may have been closed, its connection is. */
+export function recordedRestore(
+  { session, files }: Services,
+  { location, restoreId }: RestoreMemo,
+): Required<Pick<Work, 'resume' | 'undo'>> {
+  const withRecord = async <T>(
+    work: (core: Core, found: LocatedRestore, cluster: Cluster, access: LocationAccess) => Promise<T>,
+  ): Promise<T> => {
+    const core = await loadCore();
+    const access = await files.access(location);
+    const found = await core.getRestore(access, restoreId, session.stores);
+    const cluster = await session.connect(found.record.plan.target.context);
     try {
-      return await work(cluster);
+      return await work(core, found, cluster, access);
     } finally {
       await cluster.close();
     }
-  }
+  };
+  return {
+    resume: (run) =>
+      withRecord(async (core, found, cluster, access) => {
+        const request = { cluster, access, stores: session.stores, ...session.movers() };
+        return resultOf(core, found.record.plan, await core.resumeRestore(request, found, run));
+      }),
+    undo: (run) =>
+      withRecord(async (core, found, cluster) => {
+        await core.undoRestore(cluster, found, run);
+      }),
+  };
 }
 
 /** Nobody restores to the namespaces of Kubernetes itself. */

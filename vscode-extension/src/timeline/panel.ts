@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { commands, ThemeIcon, Uri, ViewColumn, window, type Disposable, type WebviewPanel, type WebviewPanelSerializer } from 'vscode';
 import type { Operation, Operations } from '../operations.ts';
-import type { TimelineState } from './state.ts';
+import { afterInterruption, type TimelineState } from './state.ts';
 
 const TYPE = 'dmaas.timeline';
 /** Movers tell of every few megabytes; an eye sees ten pictures a second. */
@@ -42,8 +42,12 @@ export class Timelines implements WebviewPanelSerializer<TimelineState> {
 
   deserializeWebviewPanel(panel: WebviewPanel, kept: TimelineState | undefined): Promise<void> {
     if (kept === undefined) panel.dispose();
-    // Whoever ran it is gone. The application is as the last step left it, and the command line can go on.
-    else this.#fill(panel, kept.id, () => this.#operations.get(kept.id)?.state ?? interrupted(kept));
+    else
+      this.#fill(panel, kept.id, () => {
+        const known = this.#operations.get(kept.id)?.state;
+        // What was last drawn has more in it than what was remembered when the operation began.
+        return known?.outcome === 'interrupted' || known === undefined ? afterInterruption(kept, known?.canResume ?? false) : known;
+      });
     return Promise.resolve();
   }
 
@@ -78,21 +82,6 @@ export class Timelines implements WebviewPanelSerializer<TimelineState> {
     const style = webview.asWebviewUri(Uri.joinPath(this.#media, 'timeline.css'));
     webview.html = page(String(script), String(style), webview.cspSource);
   }
-}
-
-function interrupted(kept: TimelineState): TimelineState {
-  if (kept.outcome !== 'running') return { ...kept, canResume: false };
-  const error = {
-    message: 'The editor that ran this was closed, and it stopped',
-    hint: `"kubectl dmaas ${kept.kind} list" shows how far it came`,
-  };
-  return {
-    ...kept,
-    outcome: 'interrupted',
-    error,
-    canResume: false,
-    phases: kept.phases.map((p) => (p.state === 'running' ? { ...p, state: 'failed' } : p)),
-  };
 }
 
 function page(script: string, style: string, source: string): string {

@@ -107,6 +107,21 @@ export function afterEnd(
   return { ...state, ...rest, phases, canResume, endedAt: new Date(now).toISOString() };
 }
 
+/** The state of what another window ran, or this one before it was loaded again. What it made is as the last step left it. */
+export function afterInterruption(kept: TimelineState, canResume: boolean): TimelineState {
+  if (kept.outcome !== 'running') return { ...kept, canResume };
+  return {
+    ...kept,
+    outcome: 'interrupted',
+    error: {
+      message: 'The editor that ran this was closed, and it stopped',
+      ...(canResume ? {} : { hint: `"kubectl dmaas ${kept.kind} list" shows how far it came` }),
+    },
+    canResume,
+    phases: kept.phases.map((p) => (p.state === 'running' ? { ...p, state: 'failed' } : p)),
+  };
+}
+
 /** The state when a new attempt begins. */
 export function afterResume(state: TimelineState): TimelineState {
   const { endedAt: _ended, error: _error, result: _result, ...rest } = state;

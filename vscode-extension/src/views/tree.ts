@@ -21,6 +21,10 @@ export class NodeTree implements TreeDataProvider<TreeNode> {
   readonly #changed = new EventEmitter<TreeNode | undefined>();
   readonly onDidChangeTreeData = this.#changed.event;
   readonly #known = new Map<string, TreeNode>();
+  /** Lines whose children are being fetched. */
+  #opening = 0;
+  /** Something changed meanwhile. */
+  #isStale = false;
 
   /** `name`: of the view, whose welcome waits until it is known that there is nothing to show. `onError`: says what a line says too, as a message. */
   constructor(name: string, roots: () => Promise<readonly TreeNode[]>, onError: (e: unknown) => void = () => undefined) {
@@ -29,9 +33,10 @@ export class NodeTree implements TreeDataProvider<TreeNode> {
     this.#onError = onError;
   }
 
-  /** Without a node: everything. */
+  /** Without a node: everything. The editor folds a line again that is opening while all lines are drawn anew, so that waits. */
   refresh(node?: TreeNode): void {
-    this.#changed.fire(node);
+    if (node === undefined && this.#opening > 0) this.#isStale = true;
+    else this.#changed.fire(node);
   }
 
   getTreeItem(node: TreeNode): TreeItem {
@@ -48,13 +53,26 @@ export class NodeTree implements TreeDataProvider<TreeNode> {
   }
 
   async getChildren(parent?: TreeNode): Promise<TreeNode[]> {
-    const children = await this.#childrenOf(parent);
+    const children = parent === undefined ? await this.#childrenOf(parent) : await this.#open(parent);
     for (const child of children) {
       if (parent !== undefined) child.parent = parent;
       this.#known.set(child.id, child);
     }
     if (parent === undefined) void commands.executeCommand('setContext', `dmaas.${this.#name}.loaded`, true);
     return [...children];
+  }
+
+  async #open(parent: TreeNode): Promise<readonly TreeNode[]> {
+    this.#opening += 1;
+    const children = await this.#childrenOf(parent);
+    this.#opening -= 1;
+    if (this.#opening === 0 && this.#isStale) {
+      this.#isStale = false;
+      setTimeout(() => {
+        this.refresh();
+      });
+    }
+    return children;
   }
 
   async #childrenOf(parent: TreeNode | undefined): Promise<readonly TreeNode[]> {
