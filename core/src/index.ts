@@ -10,7 +10,8 @@ export type { ClusterOptions, ContextInfo } from './cluster/kubeconfig.ts';
 export { connectCluster } from './cluster/connect.ts';
 
 export { openStore } from './store/open.ts';
-export { parseStoreUrl, type StoreConfig } from './store/config.ts';
+export { parseStoreUrl, type StoreConfig, type StoreFlags } from './store/config.ts';
+export { PATIENT } from './store/retry.ts';
 export type { CheckResult } from './store/checks.ts';
 
 export type { Backup, BackupFilter, VolumeRecord } from './repository/backup-record.ts';
@@ -59,6 +60,10 @@ export {
 export { assertTitle } from './location/title.ts';
 export { DEFAULT_HOME_NAMESPACE, type Places } from './location/titled-secret.ts';
 
+export { initRepository, openWithKeyFile, type OpenedRepository, type RepositoryTarget } from './standalone/repository.ts';
+export { backupVolume, type VolumeBackupRequest } from './standalone/volume-backup.ts';
+export { listVolumeEntries, readVolumeFile, type VolumeEntry } from './standalone/volume-browse.ts';
+export { restoreVolume, type RestoredVolume, type VolumeRestoreRequest } from './standalone/volume-restore.ts';
 export type { MoverOptions } from './mover/job.ts';
 export { cleanupOperation, listOperations, type CleanupReport, type OperationLeftovers } from './transfer/cleanup.ts';
 export type { BackupOptions, BackupPlan } from './transfer/model.ts';

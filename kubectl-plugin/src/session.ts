@@ -6,12 +6,15 @@ import {
   getLocationAccess,
   openStore,
   parseLocationDocument,
+  parseStoreUrl,
+  PATIENT,
   type Cluster,
   type ClusterOptions,
   type LocationAccess,
   type MoverOptions,
   type OpenDeps,
   type Places,
+  type RepositoryTarget,
   type RunOptions,
 } from '@dmaas/core';
 import type { Args } from './args.ts';
@@ -81,6 +84,25 @@ export class Session {
   /** How stores are opened; core asks for it where it needs one. */
   get stores(): OpenDeps {
     return { openStore: (config) => openStore(config, { proxyEnv: this.streams.env }) };
+  }
+
+  /** For transfers that nobody watches: they outlast a restart of the store. */
+  get patientStores(): OpenDeps {
+    return { openStore: (config) => openStore(config, { proxyEnv: this.streams.env, retry: PATIENT }) };
+  }
+
+  /** The repository of `--repository` and `--key-file`, which needs no cluster. */
+  async repositoryTarget(): Promise<RepositoryTarget> {
+    const url = this.args.need('repository', '--repository s3://BUCKET[/PREFIX], gs://BUCKET[/PREFIX] or file:///DIRECTORY');
+    const keyFile = this.args.need('key-file', '--key-file FILE; "repository init" writes it');
+    const caFile = this.args.string('ca-file');
+    const flags = defined({
+      endpoint: this.args.string('endpoint'),
+      region: this.args.string('region'),
+      pathStyle: this.args.bool('path-style') ? true : undefined,
+      caPem: caFile === undefined ? undefined : await readTextFile(caFile),
+    });
+    return { store: parseStoreUrl(url, this.streams.env, flags), keyFile };
   }
 
   /** The location of `--location-file`, which needs no cluster, or of `--location`, else the default one of the namespace. */

@@ -11,7 +11,7 @@ import { walk, type Walked } from './walk.ts';
 
 export interface CompareTask {
   readonly path: string;
-  readonly tree: TreeReader;
+  readonly tree: Pick<TreeReader, 'leaves'>;
   readonly native: Posix | undefined;
   readonly findings: VolumeFindings;
   /** Why entries are known not to be as they should. */

@@ -15,7 +15,7 @@ import type { TreeReader } from './tree-reader.ts';
 
 export interface FilesTask {
   readonly target: Target;
-  readonly tree: TreeReader;
+  readonly tree: Pick<TreeReader, 'leaves'>;
   readonly repository: Pick<Repository, 'read' | 'readMany'>;
   readonly native: Posix | undefined;
   readonly problems: Problems;

@@ -9,7 +9,7 @@ import type { TreeReader } from './tree-reader.ts';
 
 export interface LinksTask {
   readonly target: Target;
-  readonly tree: TreeReader;
+  readonly tree: Pick<TreeReader, 'leaves'>;
   readonly native: Posix | undefined;
   readonly problems: Problems;
   readonly allowDevices: boolean;

@@ -6,6 +6,7 @@ import type { BlobId } from '../repository/blob.ts';
 import type { Repository } from '../repository/repository.ts';
 import { compareTree } from './compare.ts';
 import { VolumeFindings } from './findings.ts';
+import { idOfPart, PartOfTree } from './part-of-tree.ts';
 import { ROOT } from './paths.ts';
 import { populateDevice } from './populate-device.ts';
 import { isLinkToEarlier, populateFiles } from './populate-files.ts';
@@ -27,6 +28,8 @@ export interface PopulateOptions {
   readonly repository: Repository;
   /** The volume node. */
   readonly root: BlobId;
+  /** Of a directory: what is below it fills the target. Of anything else: it alone is restored. See `paths.ts`; the root by default. */
+  readonly part?: Buffer;
   /** A run that was interrupted is taken up again under the same id. */
   readonly operation: OperationId;
   /** Makes device nodes, which give access to the machine's devices to whoever may use the volume. */
@@ -60,8 +63,9 @@ export async function populateVolume(options: PopulateOptions, run: RunOptions):
   }
   const findings = new VolumeFindings(run.emit, name);
   const native = options.fidelity === 'reduced' ? undefined : loadPosix();
-  const onBytes = progressOf(name, volume.bytes, run);
+  const onBytes = progressOf(name, options.part === undefined ? volume.bytes : undefined, run);
   if (mode === 'block') {
+    if (options.part !== undefined) throw new DmaasError('USAGE', `${name}: a block volume has no files; it is restored as a whole`);
     await populateDevice({ path: options.path, name, volume, repository, native, onBytes, signal: run.signal });
     const result = { files: 0, entries: 0, bytes: volume.bytes, findings: findings.all() };
     await options.record?.(result);
@@ -83,12 +87,13 @@ async function populateTree(
   volume: Volume,
   { findings, native, onBytes, signal }: TreeTools,
 ): Promise<PopulateResult> {
-  const { name, path, repository, root, operation, allowDevices = false } = options;
+  const { name, path, repository, root, part, operation, allowDevices = false } = options;
+  const whole = new TreeReader(repository, volume.top, signal === undefined ? {} : { signal });
+  const tree = part === undefined ? whole : await PartOfTree.open(whole, part);
   const target = openTarget(path, name, native);
   try {
-    const marker = new RestoreMarker(target.rootFd, operation, root, name);
+    const marker = new RestoreMarker(target.rootFd, operation, part === undefined ? root : idOfPart(root, part), name);
     const problems = new Problems();
-    const tree = new TreeReader(repository, volume.top, signal === undefined ? {} : { signal });
     const totals = new Totals(volume);
     const shared = { target, tree, native, problems, signal };
     const checkpoints = new Checkpoints(marker, () => {
@@ -109,12 +114,11 @@ async function populateTree(
         totals.add(entry);
       },
     });
-    totals.check();
+    if (part === undefined) totals.check();
     await populateLinks({ ...shared, allowDevices });
     sync(target, native, name);
     await compareTree({ ...shared, path, findings, skip: [marker.name] });
-    const { files, entries, bytes } = volume;
-    const result = { files, entries, bytes, findings: findings.all() };
+    const result = { ...totals.sums(), findings: findings.all() };
     await options.record?.(result);
     marker.remove();
     if (totals.root !== undefined) target.setMtime({ path: ROOT, mtimeNs: totals.root.mtimeNs });
@@ -195,6 +199,10 @@ class Totals {
     if (this.#files > files || this.#entries > entries || this.#bytes > bytes) throw wrongTotals();
   }
 
+  sums(): Pick<PopulateResult, 'files' | 'entries' | 'bytes'> {
+    return { files: this.#files, entries: this.#entries, bytes: this.#bytes };
+  }
+
   check(): void {
     const { files, entries, bytes } = this.#volume;
     if (this.#files !== files || this.#entries !== entries || this.#bytes !== bytes) throw wrongTotals();
@@ -205,13 +213,13 @@ function wrongTotals(): DmaasError {
   return new DmaasError('REPOSITORY_CORRUPT', 'the backed-up tree is malformed: it does not hold as much as its volume says');
 }
 
-function progressOf(volume: string, total: number, { emit }: RunOptions): (bytes: number) => void {
+function progressOf(volume: string, total: number | undefined, { emit }: RunOptions): (bytes: number) => void {
   let done = 0;
   let told = 0;
   return (bytes) => {
     done += bytes;
-    if (done - told < PROGRESS_BYTES && done < total) return;
+    if (done - told < PROGRESS_BYTES && done !== total) return;
     told = done;
-    emit({ type: 'bytes', volume, done, total, added: 0 });
+    emit({ type: 'bytes', volume, done, ...(total === undefined ? {} : { total }), added: 0 });
   };
 }

@@ -1,7 +1,8 @@
 /** `npm run build`: the mover's bundle, the kubectl plugin and its launcher. */
-import { chmod, mkdir, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { chmod, copyFile, mkdir, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { build, type BuildOptions, type Metafile } from 'esbuild';
+import { koffiFiles } from './koffi-files.ts';
 
 const root = join(import.meta.dirname, '../../..');
 
@@ -43,6 +44,7 @@ export async function buildPlugin(): Promise<string> {
     splitting: true,
     outExtension: { '.js': '.mjs' },
   });
+  await copyKoffi(join(outdir, 'lib/node_modules'));
   const launcher = join(outdir, 'kubectl-dmaas');
   await mkdir(outdir, { recursive: true });
   // kubectl may call it through a symlink, and `node` on PATH may be too old: the workspace's own is used.
@@ -55,6 +57,15 @@ exec "$here/../../node_modules/node/bin/node" --disable-warning=ExperimentalWarn
   );
   await chmod(launcher, 0o755);
   return launcher;
+}
+
+/** For the native calls, without which backups of directories lose attributes. It exists for Linux only, as those calls do. */
+async function copyKoffi(modules: string): Promise<void> {
+  if (process.platform !== 'linux') return;
+  for (const path of await koffiFiles()) {
+    await mkdir(dirname(join(modules, path)), { recursive: true });
+    await copyFile(join(root, 'node_modules', path), join(modules, path));
+  }
 }
 
 function assertWithout(metafile: Metafile, path: string, message: string): void {
