@@ -52,10 +52,10 @@ export async function restoreVolume(repository: Repository, request: VolumeResto
   return { ...result, claim: volume.claim, target };
 }
 
-/** Makes what does not exist. */
+/** Makes what does not exist, but no more than the last level: in /proc, Node's recursive mkdir never ends. */
 function prepareTarget(path: string, wanted: VolumeMode): VolumeMode {
   try {
-    if (wanted === 'filesystem') mkdirSync(path, { recursive: true });
+    if (wanted === 'filesystem') mkdirSync(path);
     else closeSync(openSync(path, 'a', 0o600));
   } catch (cause) {
     const code = errorCode(cause);
