@@ -143,7 +143,8 @@ class Run {
     const traffic = store.take();
     const after = await store.size(this.#job.place);
     const fault = cost.exitCode === 0 ? check?.() : `it ended with ${cost.exitCode ?? 'a signal'}: ${this.#said()}`;
-    if (fault !== undefined) say(`  ${tool.name}, ${work}: ${fault}`);
+    const seconds = `${cost.wallSeconds.toFixed(1)} s, ${cost.cpuSeconds.toFixed(1)} CPU s, ${(cost.peakBytes / 2 ** 20).toFixed(0)} MiB`;
+    say(`  ${work}: ${seconds}${fault === undefined ? '' : `; ${fault}`}`);
     this.#measured.push({
       ...{ store: store.name, set: data.name, work, tool: tool.name, round, sourceBytes: data.bytes },
       ...cost,

@@ -1,9 +1,9 @@
 /** Runs a program in a memory cgroup and says what it cost: of cgroups v1 or v2, whichever the machine has. */
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, openSync, closeSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { environment, SetupError } from '../support/setup/command.ts';
+import { environment, run, SetupError } from '../support/setup/command.ts';
 
 export interface Command {
   readonly argv: readonly string[];
@@ -36,7 +36,10 @@ export class Cage {
     this.#folders = this.#isV2 ? [join(CGROUPS, name)] : ['memory', 'cpuacct'].map((controller) => join(CGROUPS, controller, name));
     try {
       if (this.#isV2) writeFileSync(join(CGROUPS, 'cgroup.subtree_control'), '+memory +cpu');
-      for (const folder of this.#folders) mkdirSync(folder, { recursive: true });
+      for (const folder of this.#folders) {
+        removeOrphans(dirname(folder));
+        mkdirSync(folder);
+      }
       writeFileSync(join(this.#folders[0]!, this.#isV2 ? 'memory.max' : 'memory.limit_in_bytes'), String(memoryBytes));
     } catch (error) {
       throw new SetupError('no cgroup can be made, and the tools are compared within one', 'run it as root, outside of a container', error);
@@ -124,9 +127,16 @@ export class Cage {
   }
 }
 
+/** Removes the cgroups of benchmarks that were killed. */
+function removeOrphans(parent: string): void {
+  for (const name of readdirSync(parent)) {
+    const pid = /^dmaas-bench-(\d+)$/.exec(name)?.[1];
+    if (pid !== undefined && !existsSync(`/proc/${pid}`)) rmdirSync(join(parent, name));
+  }
+}
+
 /** So that every tool begins with nothing in the page cache. */
 export async function dropCaches(): Promise<void> {
-  const { run } = await import('../support/setup/command.ts');
   await run('sync', []);
   writeFileSync('/proc/sys/vm/drop_caches', '3');
 }

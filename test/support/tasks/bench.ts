@@ -78,8 +78,10 @@ await runTask(async (args) => {
   }
   const stop = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.once(signal, () => {
-      say('stopping after what runs now; the same again to leave at once');
+    process.on(signal, () => {
+      // Leaving kills what runs and removes the temporary files.
+      if (stop.signal.aborted) process.exit(130);
+      say('stopping after the tool that runs now; the same again to leave at once');
       stop.abort();
     });
   }
