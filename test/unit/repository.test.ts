@@ -242,9 +242,9 @@ describe('reading blobs', () => {
   it('learns what others wrote since', async () => {
     const other = await openRepository(store, UNLOCK);
     const backup = await makeBackup(other, 1, [randomBytes(1000)]);
-    assert.ok(!repository.has(backup.manifests));
+    assert.deepEqual(await repository.known([backup.manifests]), [false]);
     assert.equal((await restoreBackup(repository, backup)).length, 1);
-    assert.ok(repository.has(backup.manifests));
+    assert.deepEqual(await repository.known([backup.manifests]), [true]);
   });
 
   it('says which blob is nowhere', async () => {

@@ -15,7 +15,7 @@ import type { Entry } from './tree-format.ts';
 const READ_BYTES = 1 << 20;
 
 export interface ReadTools {
-  readonly repository: Pick<Repository, 'read' | 'has' | 'chunker' | 'parameters' | 'treeSeed'>;
+  readonly repository: Pick<Repository, 'read' | 'known' | 'chunker' | 'parameters' | 'treeSeed'>;
   readonly writer: BlobWriter;
   readonly native: Posix | undefined;
   readonly signal: AbortSignal | undefined;

@@ -114,13 +114,13 @@ class Parent {
     await this.#cursor?.close();
   }
 
-  #present(entry: Entry | undefined): Entry | undefined {
+  #present(entry: Entry | undefined): Entry | undefined | Promise<Entry | undefined> {
     if (entry === undefined) return undefined;
     const { content } = entry;
-    const { repository } = this.#tools;
-    const isThere =
-      'node' in content ? repository.has(content.node) : content.items.every(({ id }) => id === undefined || repository.has(id));
-    return isThere ? entry : undefined;
+    const ids = 'node' in content ? [content.node] : content.items.flatMap(({ id }) => id ?? []);
+    const ifThere = (known: readonly boolean[]) => (known.includes(false) ? undefined : entry);
+    const known = this.#tools.repository.known(ids);
+    return known instanceof Promise ? known.then(ifThere) : ifThere(known);
   }
 
   async #orNothing(read: () => Promise<Entry | undefined>): Promise<Entry | undefined> {

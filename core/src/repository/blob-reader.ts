@@ -1,6 +1,6 @@
 import { DmaasError, throwIfCancelled } from '../errors.ts';
 import type { CallOptions, ObjectStore } from '../store/object-store.ts';
-import type { BlobIndex, Entry } from './blob-index.ts';
+import type { BlobIndex, BlobLookup, Entry } from './blob-index.ts';
 import type { BlobId } from './blob.ts';
 import { damaged } from './damage.ts';
 import type { RepositoryKeys } from './key-set.ts';
@@ -38,11 +38,11 @@ interface PlannedRange {
 export class BlobReader {
   readonly #store: ObjectStore;
   readonly #keys: RepositoryKeys;
-  readonly #index: BlobIndex;
+  readonly #index: BlobLookup;
   readonly #learn: Learn;
   readonly #cache = new FrameCache(CACHE_BYTES);
 
-  constructor(store: ObjectStore, keys: RepositoryKeys, index: BlobIndex, learn: Learn = () => Promise.resolve(undefined)) {
+  constructor(store: ObjectStore, keys: RepositoryKeys, index: BlobLookup, learn: Learn = () => Promise.resolve(undefined)) {
     this.#store = store;
     this.#keys = keys;
     this.#index = index;
@@ -50,62 +50,51 @@ export class BlobReader {
   }
 
   /** Whether its index names all of them. */
-  knows(ids: readonly BlobId[]): boolean {
-    return ids.every((id) => this.#index.has(id));
+  async knows(ids: readonly BlobId[], opts: CallOptions = {}): Promise<boolean> {
+    return !(await this.#index.known(ids, opts)).includes(false);
   }
 
   async read(id: BlobId, opts: CallOptions = {}): Promise<Uint8Array> {
-    const other = this.#index.has(id) ? undefined : await this.#learn([id], opts);
+    const { found, other } = await this.#locate([id], opts);
     // A copy: the caller may write into it, and it does not keep the whole frame alive.
-    return Uint8Array.prototype.slice.call(await this.#readAny(id, opts, other));
+    return Uint8Array.prototype.slice.call(await this.#readAny(id, found, opts, other));
   }
 
   async readMany(ids: readonly BlobId[], deliver: Deliver, opts: ReadManyOptions = {}): Promise<void> {
-    const unknown = ids.filter((id) => !this.#index.has(id));
-    const other = unknown.length === 0 ? undefined : await this.#learn(unknown, opts);
+    const { found, other } = await this.#locate(ids, opts);
     const missing: number[] = [];
     const entries = Uint32Array.from(ids, (id, i) => {
-      const entry = this.#index.find(id);
+      const entry = found.find(id);
       if (entry === undefined) missing.push(i);
       return entry ?? 0;
     });
-    for (const i of missing) await this.#deliverAny(i, ids[i] as BlobId, deliver, opts, other);
+    for (const i of missing) await this.#deliverAny(i, ids[i] as BlobId, found, deliver, opts, other);
     const unplanned = new Set(missing);
     const order = Uint32Array.from(ids.keys()).filter((i) => !unplanned.has(i));
-    order.sort((a, b) => this.#index.compare(entries[a] as Entry, entries[b] as Entry));
+    order.sort((a, b) => found.compare(entries[a] as Entry, entries[b] as Entry));
     const budget = new Slots(MAX_BYTES_IN_FLIGHT);
-    await forEachParallel(this.#plan(order, entries), MAX_REQUESTS, async (range) => {
+    await forEachParallel(plan(found, order, entries), MAX_REQUESTS, async (range) => {
       await budget.acquire(range.length);
       try {
-        await this.#readRange(range, order, entries, ids, deliver, opts);
+        await this.#readRange(range, found, order, entries, ids, deliver, opts);
       } finally {
         budget.release(range.length);
       }
     });
   }
 
-  /** Ranges over `order`, which holds places in `ids` in the order in which their blobs lie in packs. */
-  *#plan(order: Uint32Array, entries: Uint32Array): Generator<PlannedRange> {
-    let range: PlannedRange | undefined;
-    let pack: unknown;
-    for (let at = 0; at < order.length; at++) {
-      const entry = entries[order[at] as number] as Entry;
-      const offset = this.#index.offset(entry);
-      const end = offset + this.#index.length(entry);
-      if (range !== undefined && this.#index.pack(entry) === pack && canJoin(range, offset, end)) {
-        range.length = Math.max(range.length, end - range.offset);
-        range.to = at + 1;
-      } else {
-        if (range !== undefined) yield range;
-        pack = this.#index.pack(entry);
-        range = { offset, length: end - offset, from: at, to: at + 1 };
-      }
-    }
-    if (range !== undefined) yield range;
+  /** Where these lie, as far as the index knows; for the rest, another reader that may know more. */
+  async #locate(ids: readonly BlobId[], opts: CallOptions): Promise<{ readonly found: BlobIndex; readonly other: BlobReader | undefined }> {
+    const found = await this.#index.locate(ids, opts);
+    const unknown = ids.filter((id) => !found.has(id));
+    if (unknown.length === 0) return { found, other: undefined };
+    const other = await this.#learn(unknown, opts);
+    return { found: await this.#index.locate(ids, opts), other };
   }
 
   async #readRange(
     range: PlannedRange,
+    index: BlobIndex,
     order: Uint32Array,
     entries: Uint32Array,
     ids: readonly BlobId[],
@@ -113,7 +102,7 @@ export class BlobReader {
     opts: ReadManyOptions,
   ): Promise<void> {
     const entryAt = (at: number) => entries[order[at] as number] as Entry;
-    const pack = this.#index.pack(entryAt(range.from));
+    const pack = index.pack(entryAt(range.from));
     const bytes = await orDamage(this.#fetch(packKey(pack.id), range, opts));
     let frame: Entry | undefined;
     let payload: Uint8Array | DmaasError = new Uint8Array(0);
@@ -122,49 +111,49 @@ export class BlobReader {
       const i = order[at] as number;
       const id = ids[i] as BlobId;
       const entry = entryAt(at);
-      if (frame === undefined || !this.#index.sameFrame(frame, entry)) {
+      if (frame === undefined || !index.sameFrame(frame, entry)) {
         frame = entry;
-        const start = this.#index.offset(entry) - range.offset;
+        const start = index.offset(entry) - range.offset;
         payload = DmaasError.is(bytes)
           ? bytes
-          : await orDamage(openFramePayload(this.#keys, bytes.subarray(start, start + this.#index.length(entry)), packKey(pack.id)));
+          : await orDamage(openFramePayload(this.#keys, bytes.subarray(start, start + index.length(entry)), packKey(pack.id)));
       }
-      const data = DmaasError.is(payload) ? payload : this.#blobIn(payload, entry, id);
-      if (DmaasError.is(data)) await this.#deliverAny(i, id, deliver, opts);
+      const data = DmaasError.is(payload) ? payload : this.#blobIn(payload, index, entry, id);
+      if (DmaasError.is(data)) await this.#deliverAny(i, id, index, deliver, opts);
       else await deliver(i, data);
     }
   }
 
-  #blobIn(payload: Uint8Array, entry: Entry, id: BlobId): Uint8Array | DmaasError {
+  #blobIn(payload: Uint8Array, index: BlobIndex, entry: Entry, id: BlobId): Uint8Array | DmaasError {
     try {
-      return blobOf(this.#keys, payload, this.#index.inner(entry, id), this.#index.pack(entry));
+      return blobOf(this.#keys, payload, index.inner(entry, id), index.pack(entry));
     } catch (e) {
       if (isDamage(e)) return e;
       throw e;
     }
   }
 
-  async #deliverAny(i: number, id: BlobId, deliver: Deliver, opts: ReadManyOptions, other?: BlobReader): Promise<void> {
-    const data = await orDamage(this.#readAny(id, opts, other));
+  async #deliverAny(i: number, id: BlobId, index: BlobIndex, deliver: Deliver, opts: ReadManyOptions, other?: BlobReader): Promise<void> {
+    const data = await orDamage(this.#readAny(id, index, opts, other));
     if (!DmaasError.is(data)) await deliver(i, data);
     else if (opts.onUnreadable !== undefined) opts.onUnreadable(i, data);
     else throw data;
   }
 
   /** From any of its copies; from each a second time, in case it was the way and not the store that damaged it. */
-  async #readAny(id: BlobId, opts: CallOptions, other?: BlobReader): Promise<Uint8Array> {
-    const entries = [...this.#index.copies(id)];
+  async #readAny(id: BlobId, index: BlobIndex, opts: CallOptions, other?: BlobReader): Promise<Uint8Array> {
+    const entries = [...index.copies(id)];
     if (entries.length === 0) {
       if (other === undefined) throw unknownBlob(id);
-      return other.#readAny(id, opts);
+      return other.#readAny(id, await other.#index.locate([id], opts), opts);
     }
     let damage: unknown;
     for (const entry of [...entries, ...entries]) {
-      const pack = this.#index.pack(entry);
-      const frame = `${pack.id}:${String(this.#index.offset(entry))}`;
+      const pack = index.pack(entry);
+      const frame = `${pack.id}:${String(index.offset(entry))}`;
       try {
-        const payload = await this.#cache.get(frame, () => this.#loadFrame(entry, opts));
-        return blobOf(this.#keys, payload, this.#index.inner(entry, id), pack);
+        const payload = await this.#cache.get(frame, () => this.#loadFrame(index, entry, opts));
+        return blobOf(this.#keys, payload, index.inner(entry, id), pack);
       } catch (e) {
         if (!isDamage(e)) throw e;
         this.#cache.drop(frame);
@@ -174,9 +163,9 @@ export class BlobReader {
     throw damage;
   }
 
-  async #loadFrame(entry: Entry, opts: CallOptions): Promise<Uint8Array> {
-    const key = packKey(this.#index.pack(entry).id);
-    const frame = await this.#fetch(key, { offset: this.#index.offset(entry), length: this.#index.length(entry) }, opts);
+  async #loadFrame(index: BlobIndex, entry: Entry, opts: CallOptions): Promise<Uint8Array> {
+    const key = packKey(index.pack(entry).id);
+    const frame = await this.#fetch(key, { offset: index.offset(entry), length: index.length(entry) }, opts);
     return openFramePayload(this.#keys, frame, key);
   }
 
@@ -187,6 +176,26 @@ export class BlobReader {
     if (bytes.length !== length) throw damaged(key, 'the store returned a part of it that was not asked for');
     return bytes;
   }
+}
+
+/** Ranges over `order`, which holds places in `ids` in the order in which their blobs lie in packs. */
+function* plan(index: BlobIndex, order: Uint32Array, entries: Uint32Array): Generator<PlannedRange> {
+  let range: PlannedRange | undefined;
+  let pack: unknown;
+  for (let at = 0; at < order.length; at++) {
+    const entry = entries[order[at] as number] as Entry;
+    const offset = index.offset(entry);
+    const end = offset + index.length(entry);
+    if (range !== undefined && index.pack(entry) === pack && canJoin(range, offset, end)) {
+      range.length = Math.max(range.length, end - range.offset);
+      range.to = at + 1;
+    } else {
+      if (range !== undefined) yield range;
+      pack = index.pack(entry);
+      range = { offset, length: end - offset, from: at, to: at + 1 };
+    }
+  }
+  if (range !== undefined) yield range;
 }
 
 function canJoin(range: PlannedRange, offset: number, end: number): boolean {

@@ -66,7 +66,7 @@ export async function checkPack(
   keys: RepositoryKeys,
   key: string,
   object: Uint8Array,
-  known: (() => Table) | undefined,
+  known: (() => Table | Promise<Table>) | undefined,
 ): Promise<PackCheck> {
   const faults: Error[] = [];
   const attempt = <T>(check: () => T): T | undefined => {
@@ -81,7 +81,7 @@ export async function checkPack(
     checkCrc(object, key);
   });
   const own = attempt(() => openPackTable(keys, key, object, lastSection(object, key), object.length));
-  const table = own ?? known?.();
+  const table = own ?? (await known?.());
   const unreadable: BlobId[] = [];
   if (table === undefined) return { table: own, faults, unreadable };
   const pack = table.packs[0] as PackInfo;

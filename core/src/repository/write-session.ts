@@ -1,6 +1,5 @@
 import { DmaasError, throwIfCancelled } from '../errors.ts';
 import type { ObjectStore } from '../store/object-store.ts';
-import type { BlobIndex } from './blob-index.ts';
 import { LIMITS, type BlobId, type BlobKind, type BlobWriter, type StoredBlob, type WriteTotals } from './blob.ts';
 import { FRAME_ID_BYTES, sealFrame } from './frame.ts';
 import { discard } from './discard.ts';
@@ -9,6 +8,7 @@ import type { RepositoryKeys } from './key-set.ts';
 import type { Random } from './keys.ts';
 import { PackWriter, type FramedBlob } from './pack-writer.ts';
 import { packPayload } from './payload.ts';
+import type { RepositoryIndex } from './repository-index.ts';
 import { Slots } from './slots.ts';
 
 /** Blobs are sealed in bundles of about this size, a quarter of a pack at most: native calls cost more than their work on small pieces. */
@@ -40,7 +40,7 @@ interface Lane {
 export interface SessionParts {
   readonly store: ObjectStore;
   readonly keys: RepositoryKeys;
-  readonly index: BlobIndex;
+  readonly index: RepositoryIndex;
   readonly journal: Journal;
   readonly random: Random;
   readonly packBytes: Readonly<Record<BlobKind, number>>;
@@ -84,11 +84,8 @@ export class WriteSession {
     this.#throwIfFailed();
     if (data.length > LIMITS.blob) throw new DmaasError('INTERNAL', `a blob of ${data.length} bytes is larger than one may be`);
     const id = this.#parts.keys.blobId(kind, data);
-    const isNew = !this.#parts.index.has(id) && !this.#pending.has(id);
-    if (isNew) {
-      this.#pending.add(id);
-      this.#addToFrame(this.#lanes[kind], id, data);
-    }
+    const known = this.#parts.index.known([id]);
+    const isNew = known instanceof Promise ? await this.#addUnlessKnown(kind, id, Buffer.from(data), known) : this.#add(kind, id, data, known);
     if (this.#parts.journal.isDue) await this.#parts.journal.flush();
     while (this.#frameBytes > MAX_FRAME_BYTES_IN_FLIGHT && this.#failure === undefined) {
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
@@ -116,6 +113,18 @@ export class WriteSession {
     if (DmaasError.is(reason, 'CANCELLED')) this.#abort.abort(reason);
     await Promise.allSettled([...Object.values(this.#lanes).map((lane) => lane.tail), ...this.#uploads]);
     await this.#parts.journal.flush().catch(() => undefined);
+  }
+
+  async #addUnlessKnown(kind: BlobKind, id: BlobId, copy: Uint8Array, known: Promise<readonly boolean[]>): Promise<boolean> {
+    return this.#add(kind, id, copy, await known);
+  }
+
+  /** Whether it is new. */
+  #add(kind: BlobKind, id: BlobId, data: Uint8Array, [isKnown]: readonly boolean[]): boolean {
+    if (isKnown === true || this.#pending.has(id)) return false;
+    this.#pending.add(id);
+    this.#addToFrame(this.#lanes[kind], id, data);
+    return true;
   }
 
   #addToFrame(lane: Lane, id: BlobId, data: Uint8Array): void {
