@@ -26,8 +26,10 @@ export class BlockCache {
   set(segment: number, block: number, rows: Buffer): void {
     this.#blocks.set(segment * STRIDE + block, rows);
     if (this.#blocks.size <= MAX_BLOCKS) return;
-    for (const oldest of this.#blocks.keys()) {
+    for (const [oldest, { buffer, byteLength }] of this.#blocks) {
       this.#blocks.delete(oldest);
+      // Given back at once, for the collector would come late. What was found in it was copied.
+      if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffer.transfer(0);
       break;
     }
   }

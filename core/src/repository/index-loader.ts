@@ -12,12 +12,15 @@ import { openPackTable, packIdOf, packKey, PACKS } from './pack-reader.ts';
 import { RepositoryIndex } from './repository-index.ts';
 import { encodeHeader, HEADER_BYTES, OBJECT_TYPE, readTrailer, TRAILER_BYTES } from './sealed.ts';
 import { SegmentCache } from './segment-cache.ts';
+import { Slots } from './slots.ts';
 import { joinTables, rowCount, type Table } from './table.ts';
 import { twice } from './twice.ts';
 
 const INDEX = 'index/';
 const SEGMENT_KEY = /^index\/(\d{1,3})\/[0-9a-f]{32}$/;
 const MAX_REQUESTS = 8;
+/** Ends of segments in memory at once. */
+const MAX_OPENING_BYTES = 4 << 20;
 /** A segment can vanish between the listing and the read, when it was merged; then there is a new one to list. */
 const MAX_LISTINGS = 5;
 /** Entries of packs that no segment names are held in memory up to so many. */
@@ -157,8 +160,15 @@ export class IndexLoader {
     for (const level of [...new Set(listed.map((s) => s.level))].sort((a, b) => b - a)) {
       const replaced = this.#replacedKeys();
       const needed = listed.filter((s) => s.level === level && !this.index.has(s.key) && !replaced.has(s.key) && !this.#refused.has(s.key));
+      const budget = new Slots(MAX_OPENING_BYTES);
       await forEachParallel(needed, MAX_REQUESTS, async ({ key, size }) => {
-        if (!(await this.#open(key, size, opts))) vanished++;
+        const bytes = OpenSegment.openingBytes(size);
+        await budget.acquire(bytes);
+        try {
+          if (!(await this.#open(key, size, opts))) vanished++;
+        } finally {
+          budget.release(bytes);
+        }
       });
     }
     return vanished === 0;

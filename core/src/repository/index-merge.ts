@@ -1,6 +1,7 @@
 import { DmaasError } from '../errors.ts';
 import type { CallOptions, ObjectStore } from '../store/object-store.ts';
 import { BLOB_ID_BYTES } from './blob.ts';
+import { discard } from './discard.ts';
 import type { IndexLoader, ReplacedSegment } from './index-loader.ts';
 import { newSegmentKey, SegmentWriter } from './index-segment.ts';
 import type { RepositoryKeys } from './key-set.ts';
@@ -88,6 +89,7 @@ async function mergeSegments(inputs: readonly OpenSegment[], { store, keys, load
   const object = writer.finish();
   await store.put(key, object, { ...opts, ifAbsent: true });
   loader.index.addSegment(await loader.open(key, object));
+  discard(object.buffer);
   for (const input of inputs) loader.index.removeSegment(input.key);
 }
 

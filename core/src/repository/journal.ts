@@ -1,4 +1,5 @@
 import type { ObjectStore } from '../store/object-store.ts';
+import { discard } from './discard.ts';
 import type { IndexLoader } from './index-loader.ts';
 import { encodeSegment, newSegmentKey } from './index-segment.ts';
 import type { RepositoryKeys } from './key-set.ts';
@@ -64,7 +65,9 @@ export class Journal {
         const key = newSegmentKey(0, this.#random);
         const segment = encodeSegment(this.#keys, key, { table: joinTables(tables), replaces: [] }, this.#random);
         await this.#store.put(key, segment, { ifAbsent: true });
-        return this.#loader.open(key, segment);
+        const opened = await this.#loader.open(key, segment);
+        discard(segment.buffer);
+        return opened;
       });
     } catch (e) {
       this.#tables = [...tables, ...this.#tables];

@@ -4,6 +4,7 @@ import type { CallOptions, ObjectStore } from '../store/object-store.ts';
 import type { BlockCache } from './block-cache.ts';
 import { BLOB_ID_BYTES, LIMITS } from './blob.ts';
 import { damaged } from './damage.ts';
+import { discardView } from './discard.ts';
 import { segmentHeader, SegmentReader, type SegmentDirectory } from './index-segment.ts';
 import type { RepositoryKeys } from './key-set.ts';
 import { PackList } from './pack-list.ts';
@@ -17,7 +18,7 @@ import { ROW_BYTES } from './table.ts';
 /** Segments up to this size are fetched whole: one request, and its answer comes about as soon as that of two small ones. */
 const WHOLE_BYTES = 8 << 20;
 /** What the directory and the filter of a larger one take, for its size: with some to spare, so that one request is enough. */
-const TAIL_SHARE = 16;
+const TAIL_SHARE = 24;
 const TAIL_BYTES = 64 << 10;
 /** A request costs about as much as this many bytes. */
 const REQUEST_BYTES = 1 << 20;
@@ -27,6 +28,8 @@ const MAX_REQUESTS = 8;
 /** How much of a segment is read at a time when all of it is. */
 const RUN_BYTES = 256 << 10;
 const CHECK_BYTES = 4 << 20;
+/** For what is opened at once: so many small buffers would outrun their collection. */
+const SCRATCH = Buffer.allocUnsafeSlow(RUN_BYTES);
 
 export interface SegmentDeps {
   readonly store: ObjectStore;
@@ -119,16 +122,30 @@ export class OpenSegment {
     }
     if (size <= WHOLE_BYTES) {
       const object = await store.get(key, opts);
-      return object && (await OpenSegment.of(key, object, deps));
+      const segment = object && (await OpenSegment.of(key, object, deps));
+      discardView(object);
+      return segment;
     }
-    const read = (offset: number, length: number) => fetchRange(store, key, offset, length, opts);
+    const fetched: Uint8Array[] = [];
+    const read = async (offset: number, length: number) => {
+      const bytes = await fetchRange(store, key, offset, length, opts);
+      fetched.push(bytes);
+      return bytes;
+    };
     try {
       const end = await readEnd(keys, key, { size, read, tailBytes: tailBytes(size) });
       return new OpenSegment({ key, size, copy: undefined }, end, deps);
     } catch (e) {
       if (e instanceof SegmentVanished) return undefined;
       throw e;
+    } finally {
+      fetched.forEach(discardView);
     }
+  }
+
+  /** Of a segment of this size, what opening it fetches. */
+  static openingBytes(size: number): number {
+    return size <= WHOLE_BYTES ? size : tailBytes(size);
   }
 
   /** Opens a segment of which the whole object is at hand, and keeps a copy of it if there is room. */
@@ -181,6 +198,7 @@ export class OpenSegment {
       if (at === 0) checkHeader(bytes, this.key, OBJECT_TYPE.segment);
       crc = crc32(bytes.subarray(0, Math.max(0, this.size - TRAILER_BYTES - at)), crc);
       held = Buffer.concat([held, bytes]);
+      discardView(bytes);
       for (; block < this.#offsets.length && this.#end(block) <= heldAt + held.length; block++) {
         const rows = this.#open(block, held.subarray((this.#offsets[block] as number) - heldAt, this.#end(block) - heldAt));
         this.#checkOrder(block, rows, last);
@@ -260,7 +278,7 @@ export class OpenSegment {
   /** Rows of these blocks from the local copy; a copy that is not what was sealed is given up. */
   #localRun(first: number, end: number): Buffer | undefined {
     const from = this.#offsets[first] as number;
-    const bytes = this.#copy?.read(from, this.#end(end - 1) - from);
+    const bytes = this.#copy?.read(from, this.#end(end - 1) - from, SCRATCH);
     if (bytes === undefined) return undefined;
     try {
       return this.#openRun(first, end, bytes);
@@ -357,7 +375,13 @@ export class OpenSegment {
   }
 
   async #copyAll(opts: CallOptions): Promise<void> {
-    const copy = await this.#deps.cache.add(this.key, this.size, (offset, length) => this.#fetch(offset, length, opts));
+    let last: Uint8Array | undefined;
+    const copy = await this.#deps.cache.add(this.key, this.size, async (offset, length) => {
+      discardView(last);
+      last = await this.#fetch(offset, length, opts);
+      return last;
+    });
+    discardView(last);
     // Once: when the copy turns out bad, pieces are fetched.
     this.#canCopy = false;
     if (this.#isClosed) copy?.close();

@@ -13,7 +13,7 @@ export interface SegmentCacheOptions {
 
 const LIMIT_BYTES = 1 << 30;
 /** Without a directory, copies are held in memory up to this size together. */
-const MEMORY_BYTES = 16 << 20;
+const MEMORY_BYTES = 8 << 20;
 /** A part that a killed process left is removed after this long. */
 const PART_MAX_AGE_MS = 24 * 3600 * 1000;
 const COPY = /^[0-9a-f]{32}$/;
@@ -21,12 +21,12 @@ const PART = /^[0-9a-f]{32}\.[0-9a-f]{16}\.part$/;
 
 /** The object of a segment, as it lies in the store: sealed, and for the reader to authenticate. */
 export interface LocalCopy {
-  /** At once; undefined when these bytes are not there. */
-  read(offset: number, length: number): Buffer | undefined;
+  /** At once, and perhaps into `scratch`, if it is large enough; undefined when these bytes are not there. */
+  read(offset: number, length: number, scratch?: Buffer): Buffer | undefined;
   close(): void;
 }
 
-/** Gives bytes of the object that is copied. */
+/** Gives bytes of the object that is copied; they are used until the next call. */
 export type ReadRange = (offset: number, length: number) => Promise<Uint8Array>;
 
 /** How much of an object is in memory while it is copied. */
@@ -192,11 +192,11 @@ class FileCopy implements LocalCopy {
     this.#file = file;
   }
 
-  read(offset: number, length: number): Buffer | undefined {
+  read(offset: number, length: number, scratch?: Buffer): Buffer | undefined {
     const file = this.#file;
     if (file === undefined) return undefined;
     return orNothing(() => {
-      const bytes = Buffer.allocUnsafe(length);
+      const bytes = scratch !== undefined && scratch.length >= length ? scratch.subarray(0, length) : Buffer.allocUnsafe(length);
       for (let at = 0; at < length; ) {
         const count = readSync(file, bytes, at, length - at, offset + at);
         if (count === 0) return undefined;
