@@ -56,6 +56,7 @@ export class IndexLoader {
   readonly #damaged = new Map<string, DmaasError>();
   /** Of these, those that can be opened, and are damaged further inside. */
   readonly #refused = new Set<string>();
+  #listed: ReadonlySet<string> = new Set();
   #replaced: readonly ReplacedSegment[] = [];
   #refreshing: Promise<void> = Promise.resolve();
 
@@ -77,6 +78,11 @@ export class IndexLoader {
   /** Segments that could not be read when last tried. What they name is found in the packs' own tables, if need be. */
   get damaged(): ReadonlyMap<string, DmaasError> {
     return this.#damaged;
+  }
+
+  /** Whether the last listing had a segment. */
+  isListed(key: string): boolean {
+    return this.#listed.has(key);
   }
 
   /** Segments in the last listing whose entries are all in others. */
@@ -190,6 +196,7 @@ export class IndexLoader {
   /** `before`: what was open before the listing; what this process wrote since cannot be in it. */
   #letGo(before: ReadonlySet<string>, listed: readonly ListedSegment[]): void {
     const keys = new Set(listed.map(({ key }) => key));
+    this.#listed = keys;
     const replaced = this.#replacedKeys();
     for (const { key } of [...this.index.segments]) {
       if (replaced.has(key) || (before.has(key) && !keys.has(key))) this.index.removeSegment(key);

@@ -78,7 +78,9 @@ async function mergeSegments(inputs: readonly OpenSegment[], { store, keys, load
   const packs = new Packs();
   const cursors = inputs.map((input) => new Cursor(input, packs.add(input.packs), opts));
   const entries = inputs.reduce((sum, input) => sum + input.entries, 0);
-  const writer = new SegmentWriter(keys, key, { entries, packs: packs.all, replaces: inputs.map((input) => input.key) }, random);
+  // With what the inputs replace and nobody has deleted yet: a reader of the result opens none of the inputs, and would not know.
+  const replaces = inputs.flatMap((input) => [input.key, ...input.replaces.filter((replaced) => loader.isListed(replaced))]);
+  const writer = new SegmentWriter(keys, key, { entries, packs: packs.all, replaces: [...new Set(replaces)] }, random);
   try {
     await mergeRows(cursors, writer);
   } catch (e) {
