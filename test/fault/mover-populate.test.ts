@@ -19,7 +19,7 @@ import { captureVolume } from '../../core/src/mover/capture.ts';
 import { ByteWriter } from '../../core/src/mover/bytes.ts';
 import { ROOT } from '../../core/src/mover/paths.ts';
 import { populateVolume, type PopulateOptions } from '../../core/src/mover/populate.ts';
-import { writeEntry, type Entry } from '../../core/src/mover/tree-format.ts';
+import { encodeEntry, writeEntry, type Entry } from '../../core/src/mover/tree-format.ts';
 import { writeVolume, type Volume } from '../../core/src/mover/volume-node.ts';
 import { DmaasError, type ErrorCode } from '../../core/src/errors.ts';
 import type { Finding } from '../../core/src/model.ts';
@@ -366,7 +366,7 @@ async function hostile(repository: Repository, make: (chunk: BlobId) => readonly
     const references: BlobId[] = [];
     const entries = make(chunk.id);
     entries.forEach((entry, i) => {
-      writeEntry(payload, references, entries[i - 1]?.path ?? ROOT, entry);
+      writeEntry(payload, references, entries[i - 1]?.path ?? ROOT, entry.path, encodeEntry(entry));
     });
     const top = (await writer.put('node', encodeNode({ type: NODE_TYPE.leaf, references, payload: payload.bytes }))).id;
     const files = entries.filter(({ type }) => type === 'file');
@@ -451,8 +451,8 @@ describe('a hostile backup', () => {
       const node = await writer.put('node', encodeContentNode(0, [{ length: size }]));
       const payload = new ByteWriter();
       const references: BlobId[] = [];
-      writeEntry(payload, references, ROOT, directory(''));
-      writeEntry(payload, references, ROOT, { ...file('a', node.id), size, content: { node: node.id } });
+      writeEntry(payload, references, ROOT, ROOT, encodeEntry(directory('')));
+      writeEntry(payload, references, ROOT, Buffer.from('a'), encodeEntry({ ...file('a', node.id), size, content: { node: node.id } }));
       const top = (await writer.put('node', encodeNode({ type: NODE_TYPE.leaf, references, payload: payload.bytes }))).id;
       return writeVolume(writer, { mode: 'filesystem', top, files: 1, entries: 2, bytes: size });
     });

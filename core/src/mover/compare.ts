@@ -4,7 +4,7 @@ import type { VolumeFindings } from './findings.ts';
 import { showName } from './paths.ts';
 import { systemCode, type Posix } from './posix.ts';
 import type { Problems } from './problems.ts';
-import { isRestored } from './target.ts';
+import { isRestored } from './restored-xattrs.ts';
 import type { Entry } from './tree-format.ts';
 import type { TreeReader } from './tree-reader.ts';
 import { walk, type Walked } from './walk.ts';

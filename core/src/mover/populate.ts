@@ -15,6 +15,7 @@ import { errorCode, loadPosix, REDUCED, type Fidelity, type Posix } from './posi
 import { Problems } from './problems.ts';
 import { RestoreMarker, type Checkpoint } from './restore-marker.ts';
 import { Target } from './target.ts';
+import { MoverThreads } from './threads.ts';
 import type { Entry } from './tree-format.ts';
 import { TreeReader } from './tree-reader.ts';
 import { readVolume, type Volume, type VolumeMode } from './volume-node.ts';
@@ -64,20 +65,32 @@ export async function populateVolume(options: PopulateOptions, run: RunOptions):
   const findings = new VolumeFindings(run.emit, name);
   const native = options.fidelity === 'reduced' ? undefined : loadPosix();
   const onBytes = progressOf(name, options.part === undefined ? volume.bytes : undefined, run);
+  const threads = new MoverThreads({ repository, fidelity: native === undefined ? 'reduced' : 'full', signal: run.signal });
+  try {
+    return await populate(options, volume, { findings, native, threads, onBytes, signal: run.signal });
+  } finally {
+    await threads.stop();
+  }
+}
+
+async function populate(options: PopulateOptions, volume: Volume, tools: PopulateTools): Promise<PopulateResult> {
+  const { name, mode, path, repository } = options;
+  const { findings, native } = tools;
   if (mode === 'block') {
     if (options.part !== undefined) throw new DmaasError('USAGE', `${name}: a block volume has no files; it is restored as a whole`);
-    await populateDevice({ path: options.path, name, volume, repository, native, onBytes, signal: run.signal });
+    await populateDevice({ ...tools, path, name, volume, repository });
     const result = { files: 0, entries: 0, bytes: volume.bytes, findings: findings.all() };
     await options.record?.(result);
     return result;
   }
   if (native === undefined) findings.add('reduced-fidelity', REDUCED.fact, 'warning', REDUCED.hint);
-  return populateTree(options, volume, { findings, native, onBytes, signal: run.signal });
+  return populateTree(options, volume, tools);
 }
 
-interface TreeTools {
+interface PopulateTools {
   readonly findings: VolumeFindings;
   readonly native: Posix | undefined;
+  readonly threads: MoverThreads;
   readonly onBytes: (bytes: number) => void;
   readonly signal: AbortSignal | undefined;
 }
@@ -85,7 +98,7 @@ interface TreeTools {
 async function populateTree(
   options: PopulateOptions,
   volume: Volume,
-  { findings, native, onBytes, signal }: TreeTools,
+  { findings, native, threads, onBytes, signal }: PopulateTools,
 ): Promise<PopulateResult> {
   const { name, path, repository, root, part, operation, allowDevices = false } = options;
   const whole = new TreeReader(repository, volume.top, signal === undefined ? {} : { signal });
@@ -102,6 +115,7 @@ async function populateTree(
     await populateFiles({
       ...shared,
       repository,
+      threads,
       resumed: marker.resumed,
       onCheckpoint: (checkpoint) => {
         checkpoints.reached(checkpoint);

@@ -1,12 +1,13 @@
 import { DmaasError, throwIfCancelled } from '../errors.ts';
 import type { CallOptions, ObjectStore } from '../store/object-store.ts';
 import type { BlobIndex, BlobLookup, Entry } from './blob-index.ts';
-import type { BlobId } from './blob.ts';
+import type { BlobId, BlobKind } from './blob.ts';
 import { damaged } from './damage.ts';
 import type { RepositoryKeys } from './key-set.ts';
 import { blobOf, openFramePayload, packKey } from './pack-reader.ts';
 import { forEachParallel } from './parallel.ts';
 import { Slots } from './slots.ts';
+import type { PackInfo } from './table.ts';
 
 /** Frames that lie together are fetched together, up to this size and across gaps this wide: bytes read in vain cost less than another round trip. */
 const RANGE_BYTES = 4 << 20;
@@ -22,6 +23,33 @@ export interface ReadManyOptions extends CallOptions {
 }
 
 export type Deliver = (i: number, data: Uint8Array) => Promise<void> | void;
+
+/** Frames of one pack, as they are stored, and what is wanted of them. */
+export interface StoredRange {
+  /** Of the pack. */
+  readonly key: string;
+  readonly kind: BlobKind;
+  readonly bytes: Uint8Array;
+  readonly frames: readonly StoredFrame[];
+}
+
+export interface StoredFrame {
+  /** In the bytes of the range. */
+  readonly offset: number;
+  readonly length: number;
+  readonly blobs: readonly WantedBlob[];
+}
+
+export interface WantedBlob {
+  /** Its place among those asked for. */
+  readonly i: number;
+  readonly id: BlobId;
+  readonly innerOffset: number;
+  readonly innerLength: number;
+}
+
+/** Does what is to be done with the blobs of a range, which it may keep. Resolves with the places of those that it found damaged. */
+export type OpenRange = (range: StoredRange) => Promise<readonly number[]>;
 
 /** Asked when the index does not name these. It may add to the index; what stays unknown is asked of the reader it returns. */
 export type Learn = (unknown: readonly BlobId[], opts: CallOptions) => Promise<BlobReader | undefined>;
@@ -61,6 +89,11 @@ export class BlobReader {
   }
 
   async readMany(ids: readonly BlobId[], deliver: Deliver, opts: ReadManyOptions = {}): Promise<void> {
+    await this.fetchMany(ids, (range) => deliverRange(this.#keys, range, deliver, opts.signal), deliver, opts);
+  }
+
+  /** As `readMany`; but frames are left to `open`, as they are stored, and only what that cannot read there is delivered from elsewhere. */
+  async fetchMany(ids: readonly BlobId[], open: OpenRange, deliver: Deliver, opts: ReadManyOptions = {}): Promise<void> {
     const { found, other } = await this.#locate(ids, opts);
     const missing: number[] = [];
     const entries = Uint32Array.from(ids, (id, i) => {
@@ -76,7 +109,9 @@ export class BlobReader {
     await forEachParallel(plan(found, order, entries), MAX_REQUESTS, async (range) => {
       await budget.acquire(range.length);
       try {
-        await this.#readRange(range, found, order, entries, ids, deliver, opts);
+        const pack = found.pack(entries[order[range.from] as number] as Entry);
+        const unread = await this.#openRange(range, pack, framesOf(range, found, order, entries, ids), open, opts);
+        for (const i of unread) await this.#deliverAny(i, ids[i] as BlobId, found, deliver, opts);
       } finally {
         budget.release(range.length);
       }
@@ -92,45 +127,18 @@ export class BlobReader {
     return { found: await this.#index.locate(ids, opts), other };
   }
 
-  async #readRange(
+  /** The places of what could not be read there. */
+  async #openRange(
     range: PlannedRange,
-    index: BlobIndex,
-    order: Uint32Array,
-    entries: Uint32Array,
-    ids: readonly BlobId[],
-    deliver: Deliver,
-    opts: ReadManyOptions,
-  ): Promise<void> {
-    const entryAt = (at: number) => entries[order[at] as number] as Entry;
-    const pack = index.pack(entryAt(range.from));
-    const bytes = await orDamage(this.#fetch(packKey(pack.id), range, opts));
-    let frame: Entry | undefined;
-    let payload: Uint8Array | DmaasError = new Uint8Array(0);
-    for (let at = range.from; at < range.to; at++) {
-      throwIfCancelled(opts.signal);
-      const i = order[at] as number;
-      const id = ids[i] as BlobId;
-      const entry = entryAt(at);
-      if (frame === undefined || !index.sameFrame(frame, entry)) {
-        frame = entry;
-        const start = index.offset(entry) - range.offset;
-        payload = DmaasError.is(bytes)
-          ? bytes
-          : await orDamage(openFramePayload(this.#keys, bytes.subarray(start, start + index.length(entry)), packKey(pack.id)));
-      }
-      const data = DmaasError.is(payload) ? payload : this.#blobIn(payload, index, entry, id);
-      if (DmaasError.is(data)) await this.#deliverAny(i, id, index, deliver, opts);
-      else await deliver(i, data);
-    }
-  }
-
-  #blobIn(payload: Uint8Array, index: BlobIndex, entry: Entry, id: BlobId): Uint8Array | DmaasError {
-    try {
-      return blobOf(this.#keys, payload, index.inner(entry, id), index.pack(entry));
-    } catch (e) {
-      if (isDamage(e)) return e;
-      throw e;
-    }
+    pack: PackInfo,
+    frames: readonly StoredFrame[],
+    open: OpenRange,
+    opts: CallOptions,
+  ): Promise<readonly number[]> {
+    const key = packKey(pack.id);
+    const bytes = await orDamage(this.#fetch(key, range, opts));
+    if (DmaasError.is(bytes)) return frames.flatMap(({ blobs }) => blobs.map(({ i }) => i));
+    return open({ key, kind: pack.kind, bytes, frames });
   }
 
   async #deliverAny(i: number, id: BlobId, index: BlobIndex, deliver: Deliver, opts: ReadManyOptions, other?: BlobReader): Promise<void> {
@@ -153,7 +161,7 @@ export class BlobReader {
       const frame = `${pack.id}:${String(index.offset(entry))}`;
       try {
         const payload = await this.#cache.get(frame, () => this.#loadFrame(index, entry, opts));
-        return blobOf(this.#keys, payload, index.inner(entry, id), pack);
+        return blobOf(this.#keys, payload, index.inner(entry, id), pack.kind, packKey(pack.id));
       } catch (e) {
         if (!isDamage(e)) throw e;
         this.#cache.drop(frame);
@@ -198,6 +206,47 @@ function* plan(index: BlobIndex, order: Uint32Array, entries: Uint32Array): Gene
   if (range !== undefined) yield range;
 }
 
+/** What is wanted of each frame of a range. */
+function framesOf(
+  range: PlannedRange,
+  index: BlobIndex,
+  order: Uint32Array,
+  entries: Uint32Array,
+  ids: readonly BlobId[],
+): StoredFrame[] {
+  const frames: { offset: number; length: number; blobs: WantedBlob[] }[] = [];
+  let last: Entry | undefined;
+  for (let at = range.from; at < range.to; at++) {
+    const i = order[at] as number;
+    const entry = entries[i] as Entry;
+    if (last === undefined || !index.sameFrame(last, entry)) {
+      frames.push({ offset: index.offset(entry) - range.offset, length: index.length(entry), blobs: [] });
+    }
+    last = entry;
+    frames.at(-1)?.blobs.push({ i, ...index.inner(entry, ids[i] as BlobId) });
+  }
+  return frames;
+}
+
+async function deliverRange(
+  keys: RepositoryKeys,
+  { key, kind, bytes, frames }: StoredRange,
+  deliver: Deliver,
+  signal: AbortSignal | undefined,
+): Promise<number[]> {
+  const damagedOnes: number[] = [];
+  for (const { offset, length, blobs } of frames) {
+    const payload = await orDamage(openFramePayload(keys, bytes.subarray(offset, offset + length), key));
+    for (const blob of blobs) {
+      throwIfCancelled(signal);
+      const data = DmaasError.is(payload) ? payload : orDamageSync(() => blobOf(keys, payload, blob, kind, key));
+      if (DmaasError.is(data)) damagedOnes.push(blob.i);
+      else await deliver(blob.i, data);
+    }
+  }
+  return damagedOnes;
+}
+
 function canJoin(range: PlannedRange, offset: number, end: number): boolean {
   const isInside = end <= range.offset + range.length;
   return isInside || (offset - (range.offset + range.length) <= GAP_BYTES && end - range.offset <= RANGE_BYTES);
@@ -206,6 +255,16 @@ function canJoin(range: PlannedRange, offset: number, end: number): boolean {
 /** Whether the object is at fault, and not the way to it: another copy may do. */
 function isDamage(e: unknown): e is DmaasError {
   return DmaasError.is(e, 'REPOSITORY_CORRUPT') || DmaasError.is(e, 'STORE_RANGE');
+}
+
+/** The same for what is done at once. */
+export function orDamageSync<T>(open: () => T): T | DmaasError {
+  try {
+    return open();
+  } catch (e) {
+    if (isDamage(e)) return e;
+    throw e;
+  }
 }
 
 /** Damage as a value, other errors thrown. */

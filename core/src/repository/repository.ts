@@ -5,14 +5,14 @@ import type { Finding } from '../model.ts';
 import type { CallOptions, ObjectStore } from '../store/object-store.ts';
 import { rootsOf, type Backup, type BackupFilter, type NewBackup } from './backup-record.ts';
 import { BackupRecords, BACKUPS, type BackupListOptions } from './backups.ts';
-import { BlobReader, type Deliver, type ReadManyOptions } from './blob-reader.ts';
+import { BlobReader, type Deliver, type OpenRange, type ReadManyOptions } from './blob-reader.ts';
 import type { BlobId, BlobWriter } from './blob.ts';
-import { Chunker, gearTable } from './chunker.ts';
 import { CONFIG_KEY, DEFAULT_PARAMETERS, loadConfig, makeConfig, type RepositoryConfig, type RepositoryParameters } from './config.ts';
 import { damaged, needsNewer } from './damage.ts';
 import { IndexLoader } from './index-loader.ts';
 import { mergeIndex } from './index-merge.ts';
 import { Journal } from './journal.ts';
+import type { KeyMaterial } from './key-set.ts';
 import { hmac, type Random } from './keys.ts';
 import { PACKS } from './pack-reader.ts';
 import { putOnce } from './put-once.ts';
@@ -40,6 +40,13 @@ export interface CreateOptions extends RepositoryOptions {
   readonly parameters?: RepositoryParameters;
   /** The object `source`, from `sealSource`; absent for a repository that is used without a location. */
   readonly source?: Uint8Array;
+}
+
+/** A repository as other threads know it. */
+export interface RepositoryThread {
+  readonly keys: KeyMaterial;
+  readonly parameters: RepositoryParameters;
+  readonly seed: Uint8Array;
 }
 
 export interface RepositoryStats {
@@ -122,7 +129,6 @@ export class Repository {
   readonly #records: BackupRecords;
   readonly #journal: Journal;
   readonly #random: Random;
-  readonly #gear: Uint32Array;
   #merging: Promise<void> = Promise.resolve();
   #session: { readonly writes: WriteSession; users: number } | undefined;
   /** Over packs that no segment names. */
@@ -142,7 +148,6 @@ export class Repository {
     this.#reader = new BlobReader(store, config.keys, this.#loader.index, (unknown, call) => this.#learn(unknown, call));
     this.#records = new BackupRecords(store, config.keys, { random, now });
     this.#journal = new Journal(store, config.keys, this.#loader, { random, now });
-    this.#gear = gearTable(config.keys.chunker);
     this.treeSeed = hmac(config.keys.chunker, 'tree').readUInt32LE(0);
   }
 
@@ -171,6 +176,11 @@ export class Repository {
    */
   readMany(ids: readonly BlobId[], deliver: Deliver, opts: ReadManyOptions = {}): Promise<void> {
     return this.#reader.readMany(ids, deliver, opts);
+  }
+
+  /** As `readMany`, for callers that have other threads open the frames: see `BlobReader.fetchMany`. */
+  fetchMany(ids: readonly BlobId[], open: OpenRange, deliver: Deliver, opts: ReadManyOptions = {}): Promise<void> {
+    return this.#reader.fetchMany(ids, open, deliver, opts);
   }
 
   /** Runs `fn` with a writer. When this resolves, everything put is durable and in the index. When it fails, what is complete stays for the next try. */
@@ -267,9 +277,9 @@ export class Repository {
     });
   }
 
-  /** Finds where to cut files, with this repository's secret table. */
-  chunker(): Chunker {
-    return new Chunker(this.#gear, this.parameters.chunker);
+  /** What another thread needs to pack and open blobs of this repository. Holds keys; and a seed for its random bytes, new with each call. */
+  forThread(): RepositoryThread {
+    return { keys: this.#config.keys.material, parameters: this.parameters, seed: this.#random(32) };
   }
 
   stats(): RepositoryStats {
