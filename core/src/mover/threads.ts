@@ -49,6 +49,8 @@ export class MoverThreads {
   readonly #pending = new Map<number, Pending>();
   readonly #onAbort: () => void;
   #tasks = 0;
+  /** Tasks that have a place, or wait for one. */
+  #wanted = 0;
   #failure: { readonly error: unknown } | undefined;
   #stopped: Promise<void> | undefined;
 
@@ -68,18 +70,20 @@ export class MoverThreads {
   /** Waits for a place among the tasks under way, and for the result. What is in `transfer` belongs to the thread from then on. */
   async run<K extends WorkKind>(kind: K, task: ThreadWork[K]['task'], transfer: readonly ArrayBuffer[] = []): Promise<ThreadWork[K]['result']> {
     this.#throwIfFailed();
+    this.#wanted += 1;
     await this.#places.acquire();
     try {
       this.#throwIfFailed();
       return await this.#send(this.#thread(), kind, task, transfer);
     } finally {
+      this.#wanted -= 1;
       this.#places.release();
     }
   }
 
   /** Whether a further task would have to wait for a place. */
   get isBusy(): boolean {
-    return this.#pending.size >= this.count * TASKS_PER_THREAD;
+    return this.#wanted >= this.count * TASKS_PER_THREAD;
   }
 
   /** Waits until a further task need not wait. */
