@@ -37,6 +37,8 @@ export interface Posix {
   removeXattrOf(fd: number, name: Buffer): void;
   /** Makes a range read as zeros, without writing them if that is possible. */
   punchHole(fd: number, offset: number, length: number): void;
+  /** Has freed memory of up to 32 MiB used again, by all threads. Otherwise libc gives it back and takes new, which costs more than what is done in it. */
+  keepFreedMemory(): void;
   /** Makes everything written to the file system of this file durable. */
   syncFileSystem(fd: number): void;
 }
@@ -91,6 +93,12 @@ const POSIX_FADV_WILLNEED = 3;
 const FS_IOC_GETFLAGS = 0x8008_6601;
 const FALLOC_FL_KEEP_SIZE_PUNCH_HOLE = 0x01 | 0x02;
 const MAX_XATTR_BYTES = 64 << 10;
+/** glibc's M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_ARENA_MAX. */
+const MALLOPT = [
+  [-3, 32 << 20],
+  [-1, 32 << 20],
+  [-8, 2],
+] as const;
 const NS = 1_000_000_000n;
 
 function bind(koffi: Koffi): Posix {
@@ -111,6 +119,8 @@ function bind(koffi: Koffi): Posix {
   const fsetxattr = libc.func('fsetxattr', 'int', ['int', bytes, bytes, 'uint64', 'int']);
   const fremovexattr = libc.func('fremovexattr', 'int', ['int', bytes]);
   const syncfs = libc.func('syncfs', 'int', ['int']);
+
+  const mallopt = optional(() => libc.func('mallopt', 'int', ['int', 'int']));
 
   const names = Buffer.alloc(MAX_XATTR_BYTES);
   const value = Buffer.alloc(MAX_XATTR_BYTES);
@@ -195,10 +205,23 @@ function bind(koffi: Koffi): Posix {
     punchHole(fd, offset, length) {
       check(fallocate(fd, FALLOC_FL_KEEP_SIZE_PUNCH_HOLE, offset, length), 'fallocate');
     },
+    keepFreedMemory() {
+      // musl has none, and does not need it.
+      if (mallopt === undefined) return;
+      for (const [parameter, value] of MALLOPT) mallopt(parameter, value);
+    },
     syncFileSystem(fd) {
       check(syncfs(fd), 'syncfs');
     },
   };
+}
+
+function optional<T>(bindIt: () => T): T | undefined {
+  try {
+    return bindIt();
+  } catch {
+    return undefined;
+  }
 }
 
 function cString(bytes: Buffer): Buffer {

@@ -53,56 +53,77 @@ export interface FilesResult {
   readonly files: readonly ReadFile[];
 }
 
+/** What is fetched of a file before its turn. */
+const AHEAD_BYTES = 1 << 20;
+
 /** Stores the content of files, and gives their entries as they stand in a leaf. Files that change under way are read once more. */
 export async function readFiles({ files, racyNs }: FilesTask, tools: ReadTools): Promise<FilesResult> {
   const parts: Uint8Array[] = [];
   const results: ReadFile[] = [];
   let end = 0;
-  for (const file of files) {
-    const findings: FileFinding[] = [];
-    const told = (): Pick<ReadFile, 'findings'> => (findings.length === 0 ? {} : { findings });
-    try {
-      const { bytes, references, size } = await readFile(file, racyNs, tools, findings);
-      parts.push(bytes);
-      end += bytes.length;
-      results.push({ end, references, size, ...told() });
-    } catch (error) {
-      results.push({ end, references: [], size: 0, error: systemCode(error), ...told() });
+  const opened = files.map((file) => open(file, tools.native));
+  try {
+    for (const file of opened) {
+      const findings: FileFinding[] = [];
+      const told = (): Pick<ReadFile, 'findings'> => (findings.length === 0 ? {} : { findings });
+      try {
+        const { bytes, references, size } = await readFile(file, racyNs, tools, findings);
+        parts.push(bytes);
+        end += bytes.length;
+        results.push({ end, references, size, ...told() });
+      } catch (error) {
+        results.push({ end, references: [], size: 0, error: systemCode(error), ...told() });
+      }
     }
+  } finally {
+    for (const { fd } of opened) if (fd !== undefined) closeSync(fd);
   }
   return { bytes: Buffer.concat(parts), files: results };
 }
 
-async function readFile(file: FileToRead, racyNs: bigint, tools: ReadTools, findings: FileFinding[]) {
+interface OpenedFile extends FileToRead {
+  readonly fd: number | undefined;
+  /** Why it could not be opened. */
+  readonly failure?: unknown;
+}
+
+/** Opens a file and has the system fetch what will be read first: the disk then serves many files at once. */
+function open(file: FileToRead, native: Posix | undefined): OpenedFile {
+  try {
+    const fd = openToRead(Buffer.from(file.at, 'latin1'));
+    native?.willRead(fd, 0, AHEAD_BYTES);
+    return { ...file, fd };
+  } catch (failure) {
+    return { ...file, fd: undefined, failure };
+  }
+}
+
+async function readFile({ fd, failure, ...file }: OpenedFile, racyNs: bigint, tools: ReadTools, findings: FileFinding[]) {
+  if (fd === undefined) throw failure;
   const at = Buffer.from(file.at, 'latin1');
   const told = {
     addFor: (code: FileFinding['code'], _path: Buffer, fact: string, level?: FileFinding['level']) => {
       findings.push({ code, fact, level });
     },
   };
-  const fd = openToRead(at);
-  try {
-    const start = fstatSync(fd, { bigint: true });
-    if (!start.isFile()) throw Object.assign(new Error('replaced'), { code: 'ESTALE' });
-    const entry = entryOf({ path: ROOT, stat: start, at }, tools.native, told);
-    const flags = userFlags(fd, tools.native);
-    const read = await readUnchanged(fd, start, (stat) => storeContent(fd, at, stat, file.before, tools));
-    if (read.changed) told.addFor('file-changed', ROOT, 'changed while it was read: the backup may hold a mix of its states');
-    const { linkGroup: _, ...rest } = entry; // what the walk has seen counts
-    const mayChangeUnseen = read.changed || entry.ctimeNs === 0n || read.stat.ctimeNs > racyNs;
-    const { bytes, references } = encodeEntry({
-      ...rest,
-      ...(file.linkGroup === undefined ? {} : { linkGroup: file.linkGroup }),
-      ...statAttributes(read.stat),
-      ...(mayChangeUnseen ? { ctimeNs: 0n } : {}),
-      size: read.size,
-      content: read.content,
-      ...(flags === undefined ? {} : { inodeFlags: flags }),
-    });
-    return { bytes, references, size: read.size };
-  } finally {
-    closeSync(fd);
-  }
+  const start = fstatSync(fd, { bigint: true });
+  if (!start.isFile()) throw Object.assign(new Error('replaced'), { code: 'ESTALE' });
+  const entry = entryOf({ path: ROOT, stat: start, at }, tools.native, told);
+  const flags = userFlags(fd, tools.native);
+  const read = await readUnchanged(fd, start, (stat) => storeContent(fd, at, stat, file.before, tools));
+  if (read.changed) told.addFor('file-changed', ROOT, 'changed while it was read: the backup may hold a mix of its states');
+  const { linkGroup: _, ...rest } = entry; // what the walk has seen counts
+  const mayChangeUnseen = read.changed || entry.ctimeNs === 0n || read.stat.ctimeNs > racyNs;
+  const { bytes, references } = encodeEntry({
+    ...rest,
+    ...(file.linkGroup === undefined ? {} : { linkGroup: file.linkGroup }),
+    ...statAttributes(read.stat),
+    ...(mayChangeUnseen ? { ctimeNs: 0n } : {}),
+    size: read.size,
+    content: read.content,
+    ...(flags === undefined ? {} : { inodeFlags: flags }),
+  });
+  return { bytes, references, size: read.size };
 }
 
 export interface StoredContent {

@@ -4,7 +4,7 @@ import { DmaasError, throwIfCancelled } from '../errors.ts';
 import type { BlobWriter } from '../repository/blob.ts';
 import type { Repository } from '../repository/repository.ts';
 import { Slots } from '../repository/slots.ts';
-import type { Fidelity } from './posix.ts';
+import { loadPosix, type Fidelity } from './posix.ts';
 import { carry, uncarry, type AskKind, type FromThread, type ThreadAsk, type ThreadSetup, type ThreadWork, type WorkKind } from './thread-messages.ts';
 
 /** More would cost memory, and the main thread is busy by then. */
@@ -56,6 +56,7 @@ export class MoverThreads {
 
   constructor(options: ThreadsOptions) {
     const { count = Math.min(Math.max(availableParallelism(), 2), MAX_THREADS), signal } = options;
+    if (options.fidelity === 'full') loadPosix()?.keepFreedMemory();
     this.count = count;
     this.#options = options;
     this.#host = options.writer?.packingHost(count);

@@ -41,7 +41,7 @@ export interface PackerParts {
 }
 
 /** The most that `reserve` gives at once, beside a blob that is not complete. */
-const READ_BYTES = 4 << 20;
+const READ_BYTES = 1 << 20;
 
 /** Bytes that are being filled, or wait until the host has said which of their blobs are new. */
 interface Arena {
@@ -83,7 +83,7 @@ export class BlobPacker {
     this.#rest = Buffer.allocUnsafeSlow(this.#frameBytes);
   }
 
-  /** Space behind the bytes that no blob has taken yet, up to 4 MiB. What was given before may be given away by this. */
+  /** Space behind the bytes that no blob has taken yet, up to 1 MiB, or a whole blob when there is no such byte. What was given before may be given away by this. */
   reserve(bytes: number): Buffer | Promise<Buffer> {
     const { memory } = this.#arena;
     return this.#end + bytes <= memory.length ? memory.subarray(this.#end, this.#end + bytes) : this.#turnOver(bytes);

@@ -24,13 +24,22 @@ const common: BuildOptions = {
   external: ['koffi'],
 };
 
-/** One file: the mover image holds Node, this and koffi. */
+/** Two files: the mover image holds Node, these and koffi. */
 export async function buildMover(): Promise<string> {
-  const outfile = join(root, 'core/dist/mover.mjs');
+  const outdir = join(root, 'core/dist');
+  const outfile = join(outdir, 'mover.mjs');
   const { metafile } = await build({ ...common, entryPoints: ['core/src/mover/entry.ts'], outfile });
   if (metafile === undefined) throw new Error('esbuild gave no metafile');
   assertWithout(metafile, 'node_modules/@kubernetes/client-node', 'the mover must not contain a Kubernetes client');
+  await buildThread(outdir);
   return outfile;
+}
+
+/** What the threads of a mover run: they look for it beside the bundle that starts them. */
+async function buildThread(outdir: string): Promise<void> {
+  const { metafile } = await build({ ...common, entryPoints: ['core/src/mover/thread.ts'], outfile: join(outdir, 'mover-thread.mjs') });
+  if (metafile === undefined) throw new Error('esbuild gave no metafile');
+  assertWithout(metafile, 'core/src/store/', 'a thread of the mover must not talk to a store');
 }
 
 /** Split into chunks, so that `--help` does not load the SDKs. */
@@ -45,6 +54,7 @@ export async function buildPlugin(): Promise<string> {
     outExtension: { '.js': '.mjs' },
   });
   await copyKoffi(join(outdir, 'lib/node_modules'));
+  await buildThread(join(outdir, 'lib'));
   const launcher = join(outdir, 'kubectl-dmaas');
   await mkdir(outdir, { recursive: true });
   // kubectl may call it through a symlink, and `node` on PATH may be too old: the workspace's own is used.
