@@ -37,7 +37,7 @@ export interface Posix {
   removeXattrOf(fd: number, name: Buffer): void;
   /** Makes a range read as zeros, without writing them if that is possible. */
   punchHole(fd: number, offset: number, length: number): void;
-  /** Has freed memory of up to 32 MiB used again, by all threads. Otherwise libc gives it back and takes new, which costs more than what is done in it. */
+  /** Has freed memory of up to 8 MiB used again, by all threads. Otherwise libc gives it back and takes new, which costs more than what is done in it. */
   keepFreedMemory(): void;
   /** Makes everything written to the file system of this file durable. */
   syncFileSystem(fd: number): void;
@@ -95,8 +95,8 @@ const FALLOC_FL_KEEP_SIZE_PUNCH_HOLE = 0x01 | 0x02;
 const MAX_XATTR_BYTES = 64 << 10;
 /** glibc's M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_ARENA_MAX. */
 const MALLOPT = [
-  [-3, 32 << 20],
-  [-1, 32 << 20],
+  [-3, 8 << 20],
+  [-1, 16 << 20],
   [-8, 2],
 ] as const;
 const NS = 1_000_000_000n;

@@ -12,7 +12,7 @@ const MAX_THREADS = 8;
 /** What each thread has at hand: one task that it does, one that it goes on with at once. */
 const TASKS_PER_THREAD = 2;
 /** In megabytes, so that values that live for a moment only do not take hundreds. */
-const THREAD_HEAP = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 256 } as const;
+const THREAD_HEAP = { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 96 } as const;
 
 export interface ThreadsOptions {
   readonly repository: Pick<Repository, 'forThread'>;
