@@ -63,7 +63,7 @@ export class MoverThreads {
     this.#setup = { name: 'dmaas-mover-thread', fidelity: options.fidelity };
     this.#places = new Slots(count * TASKS_PER_THREAD);
     this.#onAbort = () => {
-      this.#fail(signal?.reason);
+      this.#fail(new DmaasError('CANCELLED', 'stopped', { cause: signal?.reason }));
     };
     signal?.addEventListener('abort', this.#onAbort);
   }
