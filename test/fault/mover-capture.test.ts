@@ -27,7 +27,6 @@ import { extentsOf } from '../../core/src/mover/content.ts';
 import { parsePath, showPath } from '../../core/src/mover/paths.ts';
 import type { ToThread } from '../../core/src/mover/thread-messages.ts';
 import { DmaasError } from '../../core/src/errors.ts';
-import type { DmaasEvent } from '../../core/src/events.ts';
 import type { BlobId } from '../../core/src/repository/blob.ts';
 import type { Repository } from '../../core/src/repository/repository.ts';
 import { memoryRepository, recorder, scratch, settled, watchClaims } from '../support/volume.ts';
@@ -275,7 +274,8 @@ describe('capturing a volume', () => {
       const names: string[] = [];
       const post = Object.getOwnPropertyDescriptor(Worker.prototype, 'postMessage') as PropertyDescriptor;
       Worker.prototype.postMessage = function (this: Worker, message: ToThread, ...rest: []) {
-        if (message.type === 'work' && 'files' in message.task) names.push(...message.task.files.map((file) => file.at.split('/').at(-1) ?? ''));
+        if (message.type === 'work' && 'files' in message.task)
+          names.push(...message.task.files.map((file) => file.at.split('/').at(-1) ?? ''));
         Reflect.apply(post.value as typeof this.postMessage, this, [message, ...rest]);
       };
       try {

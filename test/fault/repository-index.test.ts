@@ -119,7 +119,10 @@ describe('merging the index (A4)', function () {
     for (let n = 5; n < 9; n++) await makeBackup(await openRepository(store, UNLOCK), n, contents[n]!);
     const repository = await openRepository(store, UNLOCK);
     const findings = await repository.verify('data', QUIET);
-    assert.deepEqual(findings.filter((f) => f.level === 'blocker'), []);
+    assert.deepEqual(
+      findings.filter((f) => f.level === 'blocker'),
+      [],
+    );
     assert.deepEqual(await restoreBackup(repository, await repository.backup('backup-0')), contents[0]);
   });
 

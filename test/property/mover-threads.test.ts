@@ -78,7 +78,8 @@ describe('what threads make of files', function () {
     const files = new Map<string, ContentItem[]>();
     for await (const entry of new TreeReader(repository, (await readVolume(repository, result.root)).top).entries()) {
       const items: ContentItem[] = [];
-      for await (const { length, id } of extentsOf(repository, entry.content, entry.size)) items.push(id === undefined ? { length } : { length, id });
+      for await (const { length, id } of extentsOf(repository, entry.content, entry.size))
+        items.push(id === undefined ? { length } : { length, id });
       if (entry.type === 'file') files.set(showPath(entry.path), items);
     }
     return { root: result.root, files };
@@ -88,7 +89,11 @@ describe('what threads make of files', function () {
     const gear = gearTable(keys.chunker);
     const seen = new Set<ContentItem[]>();
     let run = 0;
-    const file = fc.record({ bytes: fc.oneof(fc.integer({ min: 1, max: 6000 }), fc.integer({ min: 1, max: 100_000 })), seed: fc.nat(4), shift: fc.nat(40) });
+    const file = fc.record({
+      bytes: fc.oneof(fc.integer({ min: 1, max: 6000 }), fc.integer({ min: 1, max: 100_000 })),
+      seed: fc.nat(4),
+      shift: fc.nat(40),
+    });
     await fc.assert(
       fc.asyncProperty(fc.array(file, { minLength: 1, maxLength: 20 }), async (made) => {
         const source = join(dir.path, String(run++));

@@ -63,7 +63,7 @@ function idOf(part: Part, i: number): BlobId {
 
 function packsOf(part: Part): PackInfo[] {
   const count = Math.ceil(part.entries / BLOBS_OF_PACK) + 1;
-  const bytes = noise(1 << 20 | part.number, 0, count);
+  const bytes = noise((1 << 20) | part.number, 0, count);
   // The last holds the nodes.
   return Array.from({ length: count }, (_, i) => ({
     id: bytes.toString('hex', i * 32, i * 32 + 16),
@@ -137,7 +137,8 @@ async function lookUp(repository: Repository, store: FaultyStore, parts: readonl
 
 async function work(verb: string, repository: Repository, parts: readonly Part[]): Promise<object> {
   const started = performance.now();
-  const result = verb === 'backup' ? await backup(repository, parts) : verb === 'verify' ? await verify(repository, parts) : await merge(repository);
+  const result =
+    verb === 'backup' ? await backup(repository, parts) : verb === 'verify' ? await verify(repository, parts) : await merge(repository);
   return { ...result, workMs: Math.round(performance.now() - started) };
 }
 
@@ -147,7 +148,9 @@ const BATCH = 500;
 /** Asks for blobs, half of which are there, and writes 512 MiB. */
 async function backup(repository: Repository, parts: readonly Part[]): Promise<object> {
   const random = seededRandom(9);
-  const absent = (await repository.known(Array.from({ length: 1000 }, () => Buffer.from(random(24)).toString('hex') as BlobId))).filter(Boolean);
+  const absent = (await repository.known(Array.from({ length: 1000 }, () => Buffer.from(random(24)).toString('hex') as BlobId))).filter(
+    Boolean,
+  );
   if (absent.length > 0) throw new Error('found what is not there');
   const lookupPeaks = [memory().peakMiB];
   let lookupMs = 0;

@@ -138,7 +138,8 @@ describe('a tree of 40301 entries', () => {
       const tree = new TreeWriter(counted, repository.treeSeed);
       for (const one of manyEntries()) {
         await tree.add(one.path, encodeEntry(one));
-        if (showPath(one.path) === 'd050/sub 50/file-1') await tree.add(parsePath('d050/sub 50/file-1a'), encodeEntry(entry('d050/sub 50/file-1a')));
+        if (showPath(one.path) === 'd050/sub 50/file-1')
+          await tree.add(parsePath('d050/sub 50/file-1a'), encodeEntry(entry('d050/sub 50/file-1a')));
       }
       await tree.finish();
     });

@@ -124,7 +124,11 @@ export class FileReads {
       for (const { code, fact, level } of findings) this.#findings.addFor(code, slot.path, fact, level);
       slot.reading = undefined;
       if (error === undefined) {
-        slot.kept = { entry: { bytes: result.bytes.subarray(start, end), references: references as readonly BlobId[] }, isFile: true, size };
+        slot.kept = {
+          entry: { bytes: result.bytes.subarray(start, end), references: references as readonly BlobId[] },
+          isFile: true,
+          size,
+        };
         this.#tools.onBytes(size);
       } else this.skip(slot.path, error);
       start = end;

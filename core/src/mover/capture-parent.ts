@@ -56,7 +56,8 @@ export class Parent {
 
   async #firstPiece(entry: Entry): Promise<ContentItem | undefined> {
     try {
-      for await (const { id, length } of extentsOf(this.#repository, entry.content, entry.size)) if (id !== undefined) return { id, length };
+      for await (const { id, length } of extentsOf(this.#repository, entry.content, entry.size))
+        if (id !== undefined) return { id, length };
     } catch (error) {
       // The file is read in any case; only a hint of how to cut it is lost.
       if (!DmaasError.is(error, 'REPOSITORY_CORRUPT')) throw error;

@@ -92,7 +92,11 @@ export function writeFullySync(fd: number, data: Uint8Array, position: number): 
 }
 
 /** Gives an open file its attributes, in the order in which none undoes another. Tries all; returns the code of the first error. */
-export function setFileAttributes(fd: number, { mode, uid, gid, mtimeNs, xattrs }: FileAttributes, native: Posix | undefined): string | undefined {
+export function setFileAttributes(
+  fd: number,
+  { mode, uid, gid, mtimeNs, xattrs }: FileAttributes,
+  native: Posix | undefined,
+): string | undefined {
   let first: string | undefined;
   const attempt = (set: () => void): boolean => {
     try {

@@ -129,7 +129,8 @@ class FileWriter implements PieceSink<OutFile> {
       hasFailed: false,
     };
     const opts = signal === undefined ? {} : { signal };
-    const extents = 'items' in content ? inlineExtents(content.items) : extentsOf(repository, content, size, { offset: 0, length: size }, opts);
+    const extents =
+      'items' in content ? inlineExtents(content.items) : extentsOf(repository, content, size, { offset: 0, length: size }, opts);
     for await (const { offset, length, id } of extents) {
       if (id === undefined || offset + length <= done) {
         onBytes(length);

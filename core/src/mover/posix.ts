@@ -68,9 +68,13 @@ export function loadPosix(): Posix | undefined {
 
 type NativeFunction = (...args: readonly (number | bigint | Buffer | null)[]) => number;
 
+interface Library {
+  func(name: string, result: string, parameters: readonly string[]): NativeFunction;
+}
+
 /** The two of koffi's functions that are used. */
 interface Koffi {
-  load(library: null): { func(name: string, result: string, parameters: readonly string[]): NativeFunction };
+  load(library: null): Library;
   errno(): number;
 }
 
@@ -119,9 +123,6 @@ function bind(koffi: Koffi): Posix {
   const fsetxattr = libc.func('fsetxattr', 'int', ['int', bytes, bytes, 'uint64', 'int']);
   const fremovexattr = libc.func('fremovexattr', 'int', ['int', bytes]);
   const syncfs = libc.func('syncfs', 'int', ['int']);
-
-  const mallopt = optional(() => libc.func('mallopt', 'int', ['int', 'int']));
-
   const names = Buffer.alloc(MAX_XATTR_BYTES);
   const value = Buffer.alloc(MAX_XATTR_BYTES);
   const failed = (call: string): string => errorName(koffi.errno(), call);
@@ -150,14 +151,6 @@ function bind(koffi: Koffi): Posix {
       list.push(Buffer.from(names.subarray(start, end)));
     }
     return list;
-  };
-  const timesOf = (mtimeNs: bigint): Buffer => {
-    const times = Buffer.alloc(32);
-    times.writeBigInt64LE(UTIME_OMIT, 8);
-    const ns = ((mtimeNs % NS) + NS) % NS;
-    times.writeBigInt64LE((mtimeNs - ns) / NS, 16);
-    times.writeBigInt64LE(ns, 24);
-    return times;
   };
 
   return {
@@ -205,10 +198,8 @@ function bind(koffi: Koffi): Posix {
     punchHole(fd, offset, length) {
       check(fallocate(fd, FALLOC_FL_KEEP_SIZE_PUNCH_HOLE, offset, length), 'fallocate');
     },
-    keepFreedMemory() {
-      // musl has none, and does not need it.
-      if (mallopt === undefined) return;
-      for (const [parameter, value] of MALLOPT) mallopt(parameter, value);
+    keepFreedMemory: () => {
+      setMallopt(libc);
     },
     syncFileSystem(fd) {
       check(syncfs(fd), 'syncfs');
@@ -216,12 +207,24 @@ function bind(koffi: Koffi): Posix {
   };
 }
 
-function optional<T>(bindIt: () => T): T | undefined {
+/** Two timespecs: the time of access is left as it is. */
+function timesOf(mtimeNs: bigint): Buffer {
+  const times = Buffer.alloc(32);
+  times.writeBigInt64LE(UTIME_OMIT, 8);
+  const ns = ((mtimeNs % NS) + NS) % NS;
+  times.writeBigInt64LE((mtimeNs - ns) / NS, 16);
+  times.writeBigInt64LE(ns, 24);
+  return times;
+}
+
+function setMallopt(libc: Library): void {
+  let mallopt: NativeFunction;
   try {
-    return bindIt();
+    mallopt = libc.func('mallopt', 'int', ['int', 'int']);
   } catch {
-    return undefined;
+    return; // musl has none, and does not need it
   }
+  for (const [parameter, value] of MALLOPT) mallopt(parameter, value);
 }
 
 function cString(bytes: Buffer): Buffer {

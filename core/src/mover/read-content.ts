@@ -56,7 +56,13 @@ export async function readRange(fd: number, start: number, end: number, chunking
 }
 
 /** Where stretch `n` of a stream begins, and the one before ends: see `stretchStart`. */
-export function startOfStretch(fd: number, start: number, n: number, end: number, { gear, chunker }: Pick<ReadTools, 'gear' | 'chunker'>): number {
+export function startOfStretch(
+  fd: number,
+  start: number,
+  n: number,
+  end: number,
+  { gear, chunker }: Pick<ReadTools, 'gear' | 'chunker'>,
+): number {
   const multiple = n * STRETCH_BYTES;
   if (n === 0) return start;
   if (start + multiple >= end) return end;

@@ -151,7 +151,13 @@ export async function readUnchanged(
   }
 }
 
-async function storeContent(fd: number, at: Buffer, stat: BigIntStats, before: CutBefore | undefined, tools: ReadTools): Promise<StoredContent> {
+async function storeContent(
+  fd: number,
+  at: Buffer,
+  stat: BigIntStats,
+  before: CutBefore | undefined,
+  tools: ReadTools,
+): Promise<StoredContent> {
   const size = Number(stat.size);
   const content = new ContentWriter({ put: async (_kind, bytes) => ({ id: await tools.putNode(bytes) }) });
   const add = (item: ContentItem): void | Promise<void> => content.addSoon(item);
@@ -179,7 +185,13 @@ export function chooseChunking(
   if (size < MIN_FIXED_BYTES) return 'by-content';
   const head = Buffer.alloc(HEAD_BYTES);
   const headBytes = readFullySync(fd, head, 0);
-  return chunkingOf({ name, size, head: head.subarray(0, headBytes), blockBytes: chunker.block, ...(before === undefined ? {} : { before }) });
+  return chunkingOf({
+    name,
+    size,
+    head: head.subarray(0, headBytes),
+    blockBytes: chunker.block,
+    ...(before === undefined ? {} : { before }),
+  });
 }
 
 /** The ranges of a sparse file that are no holes. The last one ends at its end, also when that is a hole. */

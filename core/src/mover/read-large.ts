@@ -28,16 +28,17 @@ export async function readLarge(read: LargeRead): Promise<ContentWriter> {
   const { threads, onBytes } = read;
   const content = new ContentWriter(read.writer);
   const running: Promise<SpansResult>[] = [];
-  let isShort = false;
+  /** Where what was read so far should end; before it when the file has shrunk. */
+  let due = 0;
   const takeNext = async (): Promise<void> => {
     const { spans, error } = await (running.shift() as Promise<SpansResult>);
     for (const { start, end, items } of spans) {
-      if (isShort) break;
+      if (content.bytes < due) break;
       const before = content.bytes;
       await content.add({ length: start - content.bytes });
       for (const item of items) await content.addSoon(item);
       onBytes(content.bytes - before);
-      isShort = content.bytes < end;
+      due = end;
     }
     if (error !== undefined) throw Object.assign(new Error(error), { code: error });
   };
@@ -49,7 +50,7 @@ export async function readLarge(read: LargeRead): Promise<ContentWriter> {
       while (running.length > threads.count * 2) await takeNext();
     }
     while (running.length > 0) await takeNext();
-    if (!isShort) await content.add({ length: read.size - content.bytes }); // the hole at its end
+    if (content.bytes >= due) await content.add({ length: read.size - content.bytes }); // the hole at its end
   } finally {
     await Promise.allSettled(running);
   }

@@ -6,7 +6,16 @@ import { loadPosix } from './posix.ts';
 import { readFiles } from './read-files.ts';
 import { readSpans } from './read-spans.ts';
 import type { ReadTools } from './read-content.ts';
-import { carry, uncarry, type AskKind, type ThreadAsk, type ThreadSetup, type ThreadWork, type ToThread, type WorkKind } from './thread-messages.ts';
+import {
+  carry,
+  uncarry,
+  type AskKind,
+  type ThreadAsk,
+  type ThreadSetup,
+  type ThreadWork,
+  type ToThread,
+  type WorkKind,
+} from './thread-messages.ts';
 import { writeFrames } from './write-frames.ts';
 
 /** One of a mover's threads: does the tasks that `MoverThreads` sends it, one after the other. */

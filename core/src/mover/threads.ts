@@ -5,7 +5,16 @@ import type { BlobWriter } from '../repository/blob.ts';
 import type { Repository } from '../repository/repository.ts';
 import { Slots } from '../repository/slots.ts';
 import { loadPosix, type Fidelity } from './posix.ts';
-import { carry, uncarry, type AskKind, type FromThread, type ThreadAsk, type ThreadSetup, type ThreadWork, type WorkKind } from './thread-messages.ts';
+import {
+  carry,
+  uncarry,
+  type AskKind,
+  type FromThread,
+  type ThreadAsk,
+  type ThreadSetup,
+  type ThreadWork,
+  type WorkKind,
+} from './thread-messages.ts';
 
 /** More would cost memory, and the main thread is busy by then. */
 const MAX_THREADS = 8;
@@ -69,7 +78,11 @@ export class MoverThreads {
   }
 
   /** Waits for a place among the tasks under way, and for the result. What is in `transfer` belongs to the thread from then on. */
-  async run<K extends WorkKind>(kind: K, task: ThreadWork[K]['task'], transfer: readonly ArrayBuffer[] = []): Promise<ThreadWork[K]['result']> {
+  async run<K extends WorkKind>(
+    kind: K,
+    task: ThreadWork[K]['task'],
+    transfer: readonly ArrayBuffer[] = [],
+  ): Promise<ThreadWork[K]['result']> {
     this.#throwIfFailed();
     this.#wanted += 1;
     await this.#places.acquire();
@@ -107,7 +120,10 @@ export class MoverThreads {
   }
 
   #thread(): Thread {
-    const idle = this.#threads.reduce<Thread | undefined>((best, thread) => (best && best.tasks <= thread.tasks ? best : thread), undefined);
+    const idle = this.#threads.reduce<Thread | undefined>(
+      (best, thread) => (best && best.tasks <= thread.tasks ? best : thread),
+      undefined,
+    );
     if (idle !== undefined && (idle.tasks === 0 || this.#threads.length === this.count)) return idle;
     const worker = new Worker(threadFile(), {
       workerData: { ...this.#setup, repository: this.#options.repository.forThread() } satisfies ThreadSetup,
@@ -159,7 +175,8 @@ export class MoverThreads {
   async #answer<K extends AskKind>(thread: Thread, n: number, kind: K, ask: ThreadAsk[K]['ask']): Promise<void> {
     try {
       const answer = await this.#ask(kind, ask);
-      if (this.#stopped === undefined) thread.worker.postMessage({ type: 'answer', n, answer }, answer instanceof ArrayBuffer ? [answer] : []);
+      if (this.#stopped === undefined)
+        thread.worker.postMessage({ type: 'answer', n, answer }, answer instanceof ArrayBuffer ? [answer] : []);
     } catch (error) {
       // As it is, and not as the thread would carry it back.
       this.#failure ??= { error };
@@ -170,7 +187,8 @@ export class MoverThreads {
   async #ask(kind: AskKind, ask: ThreadAsk[AskKind]['ask']): Promise<ThreadAsk[AskKind]['answer']> {
     const { writer } = this.#options;
     const host = this.#host;
-    if (writer === undefined || host === undefined) throw new DmaasError('INTERNAL', 'a thread wants to store, but nothing is being captured');
+    if (writer === undefined || host === undefined)
+      throw new DmaasError('INTERNAL', 'a thread wants to store, but nothing is being captured');
     if (kind === 'claim') return host.claim((ask as ThreadAsk['claim']['ask']).blobs);
     if (kind === 'packMemory') return host.packMemory((ask as ThreadAsk['packMemory']['ask']).bytes);
     if (kind === 'node') return (await writer.put('node', (ask as ThreadAsk['node']['ask']).bytes)).id;

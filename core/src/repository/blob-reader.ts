@@ -207,13 +207,7 @@ function* plan(index: BlobIndex, order: Uint32Array, entries: Uint32Array): Gene
 }
 
 /** What is wanted of each frame of a range. */
-function framesOf(
-  range: PlannedRange,
-  index: BlobIndex,
-  order: Uint32Array,
-  entries: Uint32Array,
-  ids: readonly BlobId[],
-): StoredFrame[] {
+function framesOf(range: PlannedRange, index: BlobIndex, order: Uint32Array, entries: Uint32Array, ids: readonly BlobId[]): StoredFrame[] {
   const frames: { offset: number; length: number; blobs: WantedBlob[] }[] = [];
   let last: Entry | undefined;
   for (let at = range.from; at < range.to; at++) {

@@ -8,7 +8,7 @@ import { encodeSegment, newSegmentKey } from './index-segment.ts';
 import type { RepositoryKeys } from './key-set.ts';
 import type { Random } from './keys.ts';
 import { OpenSegment, SegmentVanished, type SegmentDeps } from './open-segment.ts';
-import { openPackTable, packIdOf, packKey, PACKS } from './pack-reader.ts';
+import { openPackTable, packIdOf, PACKS } from './pack-reader.ts';
 import { RepositoryIndex } from './repository-index.ts';
 import { encodeHeader, HEADER_BYTES, OBJECT_TYPE, readTrailer, TRAILER_BYTES } from './sealed.ts';
 import { SegmentCache } from './segment-cache.ts';

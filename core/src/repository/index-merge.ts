@@ -72,7 +72,11 @@ export async function mergeIndex(parts: MergeParts, opts: CallOptions): Promise<
 }
 
 /** Writes one segment with all entries of `inputs`, which it replaces. */
-async function mergeSegments(inputs: readonly OpenSegment[], { store, keys, loader, random }: MergeParts, opts: CallOptions): Promise<void> {
+async function mergeSegments(
+  inputs: readonly OpenSegment[],
+  { store, keys, loader, random }: MergeParts,
+  opts: CallOptions,
+): Promise<void> {
   const level = Math.min(Math.max(...inputs.map((input) => input.level)) + 1, MAX_LEVEL);
   const key = newSegmentKey(level, random);
   const packs = new Packs();

@@ -152,7 +152,12 @@ export class OpenSegment {
   static async of(key: string, object: Uint8Array, deps: SegmentDeps): Promise<OpenSegment> {
     const read = (offset: number, length: number) => object.subarray(offset, offset + length);
     checkHeader(object, key, OBJECT_TYPE.segment);
-    const end = await readEnd(deps.keys, key, { size: object.length, read, tailBytes: object.length, header: object.subarray(0, HEADER_BYTES) });
+    const end = await readEnd(deps.keys, key, {
+      size: object.length,
+      read,
+      tailBytes: object.length,
+      header: object.subarray(0, HEADER_BYTES),
+    });
     const copy = await deps.cache.add(key, object.length, (offset, length) => Promise.resolve(read(offset, length)));
     return new OpenSegment({ key, size: object.length, copy }, end, deps);
   }
@@ -174,7 +179,7 @@ export class OpenSegment {
 
   /** All rows in order, in pieces: from the local copy when it is good, otherwise from the store. */
   async *rows(opts: CallOptions = {}): AsyncGenerator<Buffer> {
-    for (let block = 0; block < this.#offsets.length; ) {
+    for (let block = 0; block < this.#offsets.length;) {
       throwIfCancelled(opts.signal);
       const first = block;
       const offset = this.#offsets[first] as number;
@@ -210,7 +215,8 @@ export class OpenSegment {
       heldAt += done;
     }
     if (block < this.#offsets.length) throw damaged(this.key, 'it has not as many blocks as it says');
-    if (readTrailer(held.subarray(held.length - TRAILER_BYTES), this.size, this.key).crc !== crc) throw damaged(this.key, 'its checksum does not match');
+    if (readTrailer(held.subarray(held.length - TRAILER_BYTES), this.size, this.key).crc !== crc)
+      throw damaged(this.key, 'its checksum does not match');
   }
 
   #checkOrder(block: number, rows: Buffer, last: Buffer | undefined): void {

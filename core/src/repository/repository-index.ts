@@ -127,7 +127,12 @@ export class RepositoryIndex implements BlobLookup {
   }
 
   /** Undefined when nothing had to be waited for. */
-  #search(batch: IdBatch, isWanted: (i: number) => boolean, onRow: (segment: OpenSegment) => OnRow, opts: CallOptions): Promise<void> | undefined {
+  #search(
+    batch: IdBatch,
+    isWanted: (i: number) => boolean,
+    onRow: (segment: OpenSegment) => OnRow,
+    opts: CallOptions,
+  ): Promise<void> | undefined {
     const segments = [...this.#segments.values()];
     for (const [n, segment] of segments.entries()) {
       const waiting = attempt(() => segment.find(batch, isWanted, onRow(segment), opts));
@@ -178,6 +183,6 @@ function attempt(find: () => Promise<void> | undefined): Promise<void> | undefin
   try {
     return find();
   } catch (e) {
-    return Promise.reject(e as Error);
+    return Promise.reject(e instanceof Error ? e : new Error('no error was thrown', { cause: e }));
   }
 }

@@ -92,7 +92,10 @@ export class SegmentCache {
 
   /** Forgets a copy that is not what it should be. */
   remove(key: string): void {
-    if (!this.#isTemporary) orNothing(() => { rmSync(this.#path(key), { force: true }); });
+    if (!this.#isTemporary)
+      orNothing(() => {
+        rmSync(this.#path(key), { force: true });
+      });
   }
 
   /** Removes the copies of all other segments, and parts that nobody completes any more. */
@@ -114,7 +117,10 @@ export class SegmentCache {
 
   close(): void {
     const directory = this.#directory;
-    if (this.#isTemporary && directory !== undefined) orNothing(() => { rmSync(directory, { recursive: true, force: true }); });
+    if (this.#isTemporary && directory !== undefined)
+      orNothing(() => {
+        rmSync(directory, { recursive: true, force: true });
+      });
   }
 
   /** Under another name until it is complete. */
@@ -136,7 +142,9 @@ export class SegmentCache {
       });
     } finally {
       await file.close().catch(() => undefined);
-      orNothing(() => { rmSync(part, { force: true }); });
+      orNothing(() => {
+        rmSync(part, { force: true });
+      });
     }
   }
 
@@ -151,7 +159,7 @@ function nameOf(key: string): string {
 
 async function isWritten(file: FileHandle, bytes: Uint8Array, position: number): Promise<boolean> {
   try {
-    for (let at = 0; at < bytes.length; ) at += (await file.write(bytes, at, bytes.length - at, position + at)).bytesWritten;
+    for (let at = 0; at < bytes.length;) at += (await file.write(bytes, at, bytes.length - at, position + at)).bytesWritten;
     return true;
   } catch {
     return false;
@@ -197,7 +205,7 @@ class FileCopy implements LocalCopy {
     if (file === undefined) return undefined;
     return orNothing(() => {
       const bytes = scratch !== undefined && scratch.length >= length ? scratch.subarray(0, length) : Buffer.allocUnsafe(length);
-      for (let at = 0; at < length; ) {
+      for (let at = 0; at < length;) {
         const count = readSync(file, bytes, at, length - at, offset + at);
         if (count === 0) return undefined;
         at += count;
@@ -209,6 +217,9 @@ class FileCopy implements LocalCopy {
   close(): void {
     const file = this.#file;
     this.#file = undefined;
-    if (file !== undefined) orNothing(() => { closeSync(file); });
+    if (file !== undefined)
+      orNothing(() => {
+        closeSync(file);
+      });
   }
 }

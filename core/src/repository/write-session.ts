@@ -90,7 +90,8 @@ export class WriteSession {
     if (data.length > LIMITS.blob) throw new DmaasError('INTERNAL', `a blob of ${data.length} bytes is larger than one may be`);
     const id = this.#parts.keys.blobId(kind, data);
     const known = this.#parts.index.known([id]);
-    const isNew = known instanceof Promise ? await this.#addUnlessKnown(kind, id, Buffer.from(data), known) : this.#add(kind, id, data, known);
+    const isNew =
+      known instanceof Promise ? await this.#addUnlessKnown(kind, id, Buffer.from(data), known) : this.#add(kind, id, data, known);
     if (this.#parts.journal.isDue) await this.#parts.journal.flush();
     while (this.#frameBytes > MAX_FRAME_BYTES_IN_FLIGHT && this.#failure === undefined) {
       await new Promise<void>((resolve) => this.#waiting.push(resolve));

@@ -25,7 +25,10 @@ export const SMALL_MEMORY = { MALLOC_ARENA_MAX: '2', NODE_OPTIONS: '--max-semi-s
 export async function buildMoverImage(bundle = moverBundle): Promise<Image> {
   const release = await version();
   const thread = join(dirname(bundle), 'mover-thread.mjs');
-  const files = [['/app/mover.mjs', copyOf(bundle)], ['/app/mover-thread.mjs', copyOf(thread)]] as const;
+  const files = [
+    ['/app/mover.mjs', copyOf(bundle)],
+    ['/app/mover-thread.mjs', copyOf(thread)],
+  ] as const;
   const layers = [await nodeLayer(), await makeLayer('mover', new Map(files))];
   return makeImage((digest) => imageName(`mover:${release}-${digest.slice('sha256:'.length).slice(0, 12)}`), layers, {
     entrypoint: [nodeInImage, '/app/mover.mjs'],
