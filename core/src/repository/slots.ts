@@ -25,6 +25,7 @@ export class Slots {
     this.#admit();
   }
 
+  /** By a negative amount, to shrink: what is taken meanwhile stays taken. */
   grow(amount: number): void {
     this.#size += amount;
     this.#free += amount;

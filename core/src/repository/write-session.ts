@@ -124,6 +124,12 @@ export class WriteSession {
     this.#packSlots.grow(count);
   }
 
+  /** These threads will fill no more packs; so many that they were given come back no more. */
+  removeThreads(count: number, lostPacks: number): void {
+    this.#packSlots.release(lostPacks);
+    this.#packSlots.grow(-count);
+  }
+
   /** Memory for a pack that another thread makes. Comes back with `store`. */
   async packMemory(bytes: number): Promise<ArrayBuffer> {
     await this.#packSlots.acquire();
@@ -292,6 +298,9 @@ export class SessionWriter implements BlobWriter {
   readonly #signal: AbortSignal | undefined;
   readonly #totals = { blobs: 0, bytes: 0, newBlobs: 0, newBytes: 0 };
   #isOpen = true;
+  #threads = 0;
+  /** Whose memory threads have. */
+  #packs = 0;
 
   constructor(session: WriteSession, signal: AbortSignal | undefined) {
     this.#session = session;
@@ -318,6 +327,7 @@ export class SessionWriter implements BlobWriter {
 
   packingHost(threads: number): PackingHost {
     this.#session.addThreads(threads);
+    this.#threads += threads;
     const claims = new Set<BlobId>();
     return {
       claim: async (blobs) => {
@@ -335,8 +345,14 @@ export class SessionWriter implements BlobWriter {
         }
         return known;
       },
-      packMemory: (bytes) => this.#session.packMemory(bytes),
+      packMemory: async (bytes) => {
+        const memory = await this.#session.packMemory(bytes);
+        if (this.#isOpen) this.#packs += 1;
+        else this.#session.removeThreads(0, 1); // whoever asked for it has gone
+        return memory;
+      },
       store: (pack) => {
+        this.#packs -= 1;
         this.#session.store(pack, claims);
       },
     };
@@ -344,6 +360,7 @@ export class SessionWriter implements BlobWriter {
 
   close(): void {
     this.#isOpen = false;
+    this.#session.removeThreads(this.#threads, this.#packs);
   }
 
   #throwIfOver(): void {
