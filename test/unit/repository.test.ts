@@ -418,6 +418,28 @@ describe('backups', () => {
     assert.equal((await repository.backup('latest')).createdAt, '2026-11-22T13:00:00.000Z');
   });
 
+  it('of one second are in the order of their milliseconds', async () => {
+    const latest = await repository.backup('latest');
+    const { manifests, volumes } = latest;
+    for (const [operation, ms] of [
+      ['zz', 100],
+      ['mm', 300],
+      ['aa', 200],
+    ] as const) {
+      const roots = { manifests, volume: volumes[0]!.root };
+      await repository.commit({ ...newBackup(9, roots), operation, startedAt: `2026-11-22T12:09:11.${String(ms)}Z` });
+    }
+    assert.equal((await repository.backup('latest')).operation, 'mm');
+    assert.deepEqual(
+      (await all(repository.backups())).slice(3).map((b) => b.operation),
+      ['zz', 'aa', 'mm'],
+    );
+    // One before it that cannot be read is not asked for.
+    await store.delete(`backups/${latest.id}`);
+    await store.put(`backups/${latest.id}`, Buffer.alloc(100));
+    assert.equal((await repository.backup('latest')).operation, 'mm');
+  });
+
   it('that are none or several are named with candidates', async () => {
     await assert.rejects(repository.backup('20261122'), {
       code: 'BACKUP_NOT_FOUND',
