@@ -85,7 +85,7 @@ export class FileReads {
   async #beginKnown(slot: Slot, found: Walked, before: Entry): Promise<Slot> {
     found.directory.retain();
     try {
-      await this.#add(slot, found, await this.#parent.cutOf(before));
+      await this.#add(slot, found, await this.#parent.cutOf(before, found.stat));
       return slot;
     } finally {
       found.directory.release();
@@ -146,7 +146,7 @@ export class FileReads {
   async #readLarge(slot: Slot, found: Walked, before: Entry | undefined): Promise<void> {
     let fd: number | undefined;
     try {
-      const cut = before?.type === 'file' ? await this.#parent.cutOf(before) : undefined;
+      const cut = before?.type === 'file' ? await this.#parent.cutOf(before, found.stat) : undefined;
       fd = openToRead(found.at);
       await this.#readOpen(slot, found, fd, cut);
     } catch (error) {

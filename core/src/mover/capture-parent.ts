@@ -1,3 +1,4 @@
+import type { BigIntStats } from 'node:fs';
 import { DmaasError } from '../errors.ts';
 import type { BlobId } from '../repository/blob.ts';
 import type { Repository } from '../repository/repository.ts';
@@ -45,9 +46,10 @@ export class Parent {
     }
   }
 
-  /** How a file was cut. */
-  async cutOf(entry: Entry): Promise<CutBefore> {
-    return { size: entry.size, first: await this.#firstPiece(entry) };
+  /** How a file was cut that is now like `stat`. */
+  async cutOf(entry: Entry, { mtimeNs }: BigIntStats): Promise<CutBefore> {
+    const hasChanged = entry.mtimeNs !== mtimeNs; // otherwise it is read again only in case it has
+    return { first: await this.#firstPiece(entry), ...(hasChanged ? { size: entry.size } : {}) };
   }
 
   async close(): Promise<void> {

@@ -12,7 +12,8 @@ import { encodeEntry } from './tree-format.ts';
 
 /** What the backup before says of how a file was cut. */
 export interface CutBefore {
-  readonly size: number;
+  /** When its content is known to have changed since. */
+  readonly size?: number;
   readonly first: ContentItem | undefined;
 }
 
