@@ -23,6 +23,8 @@ const IDS = Array.from({ length: 1500 }, (_, i) => {
   return id.toString('hex') as BlobId;
 });
 const STRANGERS = Array.from({ length: 200 }, () => Buffer.from(random(24)).toString('hex') as BlobId);
+/** No id is of both kinds, since each has a key of its own for them. */
+const IDS_OF = { data: IDS.slice(0, 1200), node: IDS.slice(1200) } as const;
 const PROCESSES = 3;
 
 /** Places of ids, as text. */
@@ -54,11 +56,12 @@ class Process {
   }
 
   add(first: number, count: number, kind: 'data' | 'node'): Model {
+    const ids = IDS_OF[kind];
     const rows = Buffer.alloc(count * ROW_BYTES);
     const pack = { id: Buffer.from(random(16)).toString('hex'), kind, size: 5000 };
     const added: Model = new Map();
     for (let n = 0; n < count; n++) {
-      const id = IDS[(first + n * 7) % IDS.length]!;
+      const id = ids[(first + n * 7) % ids.length]!;
       writeRow(rows, n, { id, pack: 0, offset: 16 + n, length: 100, innerOffset: n % 5, innerLength: 9 });
       added.set(id, (added.get(id) ?? new Set()).add(`${pack.id}:${16 + n}:${n % 5}`));
     }

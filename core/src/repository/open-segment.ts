@@ -245,6 +245,7 @@ export class OpenSegment {
     for (const i of places) {
       const at = i * BLOB_ID_BYTES;
       if (!isWanted(i) || (this.#filter !== undefined && !mayHave(this.#filter, batch.bytes, at))) continue;
+      // Whose id is a node's has no other rows: each kind has a key of its own for its ids.
       if (this.#nodes !== undefined && searchRows(this.#nodes, batch.bytes, i, onRow)) continue;
       const prefix = batch.prefixes[i] as number;
       // More than one only where blocks begin with the same six bytes.
