@@ -1,3 +1,4 @@
+import { isAbsolute, join } from 'node:path';
 import { confirm, password } from '@inquirer/prompts';
 import {
   accessFromDocument,
@@ -83,12 +84,19 @@ export class Session {
 
   /** How stores are opened; core asks for it where it needs one. */
   get stores(): OpenDeps {
-    return { openStore: (config) => openStore(config, { proxyEnv: this.streams.env }) };
+    return { ...this.cache, openStore: (config) => openStore(config, { proxyEnv: this.streams.env }) };
   }
 
   /** For transfers that nobody watches: they outlast a restart of the store. */
   get patientStores(): OpenDeps {
-    return { openStore: (config) => openStore(config, { proxyEnv: this.streams.env, retry: PATIENT }) };
+    return { ...this.cache, openStore: (config) => openStore(config, { proxyEnv: this.streams.env, retry: PATIENT }) };
+  }
+
+  /** The user's own; without one, nothing outlives the call. A relative XDG_CACHE_HOME is to be ignored, says its specification. */
+  private get cache(): Pick<OpenDeps, 'cache'> {
+    const { XDG_CACHE_HOME: chosen = '', HOME: home = '' } = this.streams.env;
+    const base = isAbsolute(chosen) ? chosen : isAbsolute(home) ? join(home, '.cache') : undefined;
+    return base === undefined ? {} : { cache: { directory: join(base, 'dmaas') } };
   }
 
   /** The repository of `--repository` and `--key-file`, which needs no cluster. */

@@ -82,7 +82,10 @@ function dmaas(version: string): Tool {
     const { place } = job;
     const url = place.kind === 'local' ? `file://${place.dir}` : `s3://${place.bucket}/${place.prefix}`;
     const flags = ['--repository', url, '--key-file', join(job.state, 'key')];
-    const env = place.kind === 'local' ? {} : { ...place.env, AWS_ENDPOINT_URL: place.endpoint.origin };
+    const env = {
+      XDG_CACHE_HOME: cacheOf(job),
+      ...(place.kind === 'local' ? {} : { ...place.env, AWS_ENDPOINT_URL: place.endpoint.origin }),
+    };
     return { argv: [PLUGIN, ...words, ...flags], env };
   };
   return {

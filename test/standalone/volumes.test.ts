@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createCipheriv } from 'node:crypto';
-import { appendFileSync, existsSync, mkdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Backup } from '@dmaas/core';
@@ -139,6 +139,32 @@ describe('kubectl dmaas volume, without a cluster', function () {
     assert.ok(readFileSync(at('copy')).equals(readFileSync(at('image'))));
     assert.ok(statSync(at('copy')).blocks * 512 < 8 * MiB, 'zeros were written');
     assert.equal((await call('volume restore latest part --path x')).code, 2);
+  });
+
+  it('keeps copies of the index in the user’s cache, needs none and believes none', async () => {
+    writeFileSync(at('source/file'), noise(MiB, 1));
+    const { id } = JSON.parse(await ok('repository stats -o json')) as { id: string };
+    await backup('source');
+    const folder = at(`.cache/dmaas/${id}`);
+    assert.ok(readdirSync(folder).length > 0);
+    assert.equal(statSync(folder).mode & 0o777, 0o700);
+
+    const chosen = { XDG_CACHE_HOME: at('elsewhere/cache') };
+    await ok('volume restore latest target', where(), chosen);
+    assert.deepEqual(readdirSync(at(`elsewhere/cache/dmaas/${id}`)), readdirSync(folder));
+    for (const name of readdirSync(folder)) writeFileSync(join(folder, name), noise(statSync(join(folder, name)).size, 2));
+    assert.equal((await backup('source')).volumes[0]?.addedBytes, 0, 'a poisoned copy hides nothing');
+
+    // Where nothing can be kept: below /proc, in a file's place, without a home.
+    for (const env of [
+      { XDG_CACHE_HOME: '/proc/nowhere' },
+      { XDG_CACHE_HOME: at('repository.key') },
+      { HOME: '', XDG_CACHE_HOME: 'not/absolute' },
+    ])
+      await ok('volume list', where(), env);
+    await ok('volume restore latest again', where(), { XDG_CACHE_HOME: '/proc/nowhere' });
+    assert.deepEqual(readFileSync(at('again/file')), noise(MiB, 1));
+    assert.equal(existsSync(at('not')), false);
   });
 
   it('says what it did not restore, and exits with 3', async () => {

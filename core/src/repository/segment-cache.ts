@@ -1,7 +1,7 @@
 import { closeSync, fstatSync, mkdirSync, mkdtempSync, openSync, readdirSync, readSync, renameSync, rmSync, statSync } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Random } from './keys.ts';
 
 export interface SegmentCacheOptions {
@@ -53,7 +53,6 @@ export class SegmentCache {
     this.#isTemporary = opts.directory === undefined;
     if (opts.directory !== undefined) {
       this.#directory = join(opts.directory, scope);
-      orNothing(() => mkdirSync(join(opts.directory as string, scope), { recursive: true, mode: 0o700 }));
     }
   }
 
@@ -126,7 +125,8 @@ export class SegmentCache {
   /** Under another name until it is complete. */
   async #toFile(key: string, size: number, read: ReadRange): Promise<LocalCopy | undefined> {
     const part = orNothing(() => {
-      this.#directory ??= mkdtempSync(join(tmpdir(), 'dmaas-index-'));
+      if (this.#directory === undefined) this.#directory = mkdtempSync(join(tmpdir(), 'dmaas-index-'));
+      else makeDirectory(this.#directory);
       return `${this.#path(key)}.${Buffer.from(this.#random(8)).toString('hex')}.part`;
     });
     const file = part === undefined ? undefined : await open(part, 'wx', 0o600).catch(() => undefined);
@@ -150,6 +150,23 @@ export class SegmentCache {
 
   #path(key: string): string {
     return join(this.#directory as string, nameOf(key));
+  }
+}
+
+/** With those it lies in. Node's own way to do this never ends below /proc. */
+function makeDirectory(path: string): void {
+  const make = (): unknown => codeOf(() => mkdirSync(path, { mode: 0o700 }));
+  if (make() !== 'ENOENT' || dirname(path) === path) return;
+  makeDirectory(dirname(path));
+  make();
+}
+
+function codeOf(act: () => unknown): unknown {
+  try {
+    act();
+    return undefined;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code;
   }
 }
 

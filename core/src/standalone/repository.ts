@@ -25,7 +25,7 @@ export async function openWithKeyFile(target: RepositoryTarget, deps: OpenDeps, 
   if (key === undefined) {
     throw new DmaasError('USAGE', `the key file ${target.keyFile} does not exist`, { hint: 'it was written by "repository init"' });
   }
-  return withStore(target.store, deps, (objects) => openRepository(objects, key, opts));
+  return withStore(target.store, deps, (objects) => openRepository(objects, key, { ...opts, ...(deps.cache && { cache: deps.cache }) }));
 }
 
 /**
@@ -44,7 +44,7 @@ export async function initRepository(
     if ((await objects.stat(CONFIG_KEY, opts)) !== undefined) {
       throw new DmaasError('STORE_EXISTS', `a repository exists at ${objects.location}`, { hint: 'use it with its own key file' });
     }
-    return createRepository(objects, present ?? createKeyFile(target.keyFile), opts);
+    return createRepository(objects, present ?? createKeyFile(target.keyFile), { ...opts, ...(deps.cache && { cache: deps.cache }) });
   });
   return { ...opened, isNewKey: present === undefined };
 }
