@@ -37,7 +37,7 @@ export interface BatchTools<File> {
 }
 
 /** What is planned together, so that what lies in one pack is fetched with one request, whichever file it belongs to. */
-const BATCH = { pieces: 8192, bytes: 48 << 20 } as const;
+const BATCH = { pieces: 4096, bytes: 48 << 20 } as const;
 /** While one is being written, the next is on its way. */
 const IN_FLIGHT = 2;
 

@@ -16,8 +16,8 @@ import {
   type WorkKind,
 } from './thread-messages.ts';
 
-/** More would cost memory, and the main thread is busy by then. */
-const MAX_THREADS = 8;
+/** Each costs about 65 MiB, with the pack that it fills: more would not fit into what a mover's pod is given, whatever processors its node has. */
+const MAX_THREADS = 4;
 /** What each thread has at hand: one task that it does, one that it goes on with at once. */
 const TASKS_PER_THREAD = 2;
 /** In megabytes, so that values that live for a moment only do not take hundreds. */

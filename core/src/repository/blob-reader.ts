@@ -3,17 +3,16 @@ import type { CallOptions, ObjectStore } from '../store/object-store.ts';
 import type { BlobIndex, BlobLookup, Entry } from './blob-index.ts';
 import type { BlobId, BlobKind } from './blob.ts';
 import { damaged } from './damage.ts';
+import { Flow } from './flow.ts';
 import type { RepositoryKeys } from './key-set.ts';
 import { blobOf, openFramePayload, packKey } from './pack-reader.ts';
 import { forEachParallel } from './parallel.ts';
-import { Slots } from './slots.ts';
 import type { PackInfo } from './table.ts';
 
 /** Frames that lie together are fetched together, up to this size and across gaps this wide: bytes read in vain cost less than another round trip. */
 const RANGE_BYTES = 4 << 20;
 const GAP_BYTES = 1 << 20;
-/** Requests in flight, and bytes of them. */
-const MAX_REQUESTS = 8;
+/** Of ranges that are being fetched or opened. */
 const MAX_BYTES_IN_FLIGHT = 48 << 20;
 const CACHE_BYTES = 32 << 20;
 
@@ -69,6 +68,7 @@ export class BlobReader {
   readonly #index: BlobLookup;
   readonly #learn: Learn;
   readonly #cache = new FrameCache(CACHE_BYTES);
+  readonly #flow = new Flow(MAX_BYTES_IN_FLIGHT);
 
   constructor(store: ObjectStore, keys: RepositoryKeys, index: BlobLookup, learn: Learn = () => Promise.resolve(undefined)) {
     this.#store = store;
@@ -105,16 +105,14 @@ export class BlobReader {
     const unplanned = new Set(missing);
     const order = Uint32Array.from(ids.keys()).filter((i) => !unplanned.has(i));
     order.sort((a, b) => found.compare(entries[a] as Entry, entries[b] as Entry));
-    const budget = new Slots(MAX_BYTES_IN_FLIGHT);
-    await forEachParallel(plan(found, order, entries), MAX_REQUESTS, async (range) => {
-      await budget.acquire(range.length);
-      try {
-        const pack = found.pack(entries[order[range.from] as number] as Entry);
-        const unread = await this.#openRange(range, pack, framesOf(range, found, order, entries, ids), open, opts);
-        for (const i of unread) await this.#deliverAny(i, ids[i] as BlobId, found, deliver, opts);
-      } finally {
-        budget.release(range.length);
-      }
+    await forEachParallel(plan(found, order, entries), Flow.most, async (range) => {
+      const pack = found.pack(entries[order[range.from] as number] as Entry);
+      const unread = await this.#flow.run(
+        range.length,
+        () => orDamage(this.#fetch(packKey(pack.id), range, opts)),
+        (bytes) => openRange(bytes, pack, framesOf(range, found, order, entries, ids), open),
+      );
+      for (const i of unread) await this.#deliverAny(i, ids[i] as BlobId, found, deliver, opts);
     });
   }
 
@@ -125,20 +123,6 @@ export class BlobReader {
     if (unknown.length === 0) return { found, other: undefined };
     const other = await this.#learn(unknown, opts);
     return { found: await this.#index.locate(ids, opts), other };
-  }
-
-  /** The places of what could not be read there. */
-  async #openRange(
-    range: PlannedRange,
-    pack: PackInfo,
-    frames: readonly StoredFrame[],
-    open: OpenRange,
-    opts: CallOptions,
-  ): Promise<readonly number[]> {
-    const key = packKey(pack.id);
-    const bytes = await orDamage(this.#fetch(key, range, opts));
-    if (DmaasError.is(bytes)) return frames.flatMap(({ blobs }) => blobs.map(({ i }) => i));
-    return open({ key, kind: pack.kind, bytes, frames });
   }
 
   async #deliverAny(i: number, id: BlobId, index: BlobIndex, deliver: Deliver, opts: ReadManyOptions, other?: BlobReader): Promise<void> {
@@ -184,6 +168,17 @@ export class BlobReader {
     if (bytes.length !== length) throw damaged(key, 'the store returned a part of it that was not asked for');
     return bytes;
   }
+}
+
+/** The places of what could not be read there. */
+async function openRange(
+  bytes: Uint8Array | DmaasError,
+  { id, kind }: PackInfo,
+  frames: readonly StoredFrame[],
+  open: OpenRange,
+): Promise<readonly number[]> {
+  if (DmaasError.is(bytes)) return frames.flatMap(({ blobs }) => blobs.map(({ i }) => i));
+  return open({ key: packKey(id), kind, bytes, frames });
 }
 
 /** Ranges over `order`, which holds places in `ids` in the order in which their blobs lie in packs. */

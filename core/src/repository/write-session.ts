@@ -18,7 +18,7 @@ const MAX_FRAME_BYTES_IN_FLIGHT = 4 << 20;
 /** With the pack that is being filled, three packs of each kind are in memory. */
 const MAX_UPLOADS = 2;
 /** Packs that are on their way while every other thread fills one. When the store is what is slow, all of them are. */
-const SPARE_PACKS = 2;
+const SPARE_PACKS = 1;
 
 interface Frame {
   readonly id: Uint8Array;

@@ -62,7 +62,7 @@ export async function buildPlugin(): Promise<string> {
     launcher,
     `#!/bin/sh
 here=$(dirname "$(readlink -f "$0")")
-exec "$here/../../node_modules/node/bin/node" --disable-warning=ExperimentalWarning "$here/lib/main.mjs" "$@"
+exec "$here/../../node_modules/node/bin/node" --disable-warning=ExperimentalWarning --max-semi-space-size=4 "$here/lib/main.mjs" "$@"
 `,
   );
   await chmod(launcher, 0o755);
