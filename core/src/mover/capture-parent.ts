@@ -16,6 +16,8 @@ export class Parent {
   readonly #repository: Pick<Repository, 'read' | 'known'>;
   readonly #signal: AbortSignal | undefined;
   #cursor: TreeCursor | undefined;
+  /** Of what the leaf at hand refers to, what is not there any more. Asked once for all of it. */
+  #missing: ReadonlySet<BlobId> = new Set();
 
   constructor(repository: Pick<Repository, 'read' | 'known'>, findings: VolumeFindings, signal: AbortSignal | undefined) {
     this.#repository = repository;
@@ -28,7 +30,11 @@ export class Parent {
     const opts = this.#signal === undefined ? {} : { signal: this.#signal };
     await this.#orNothing(async () => {
       const { mode, top } = await readVolume(this.#repository, root, opts);
-      if (mode === 'filesystem') this.#cursor = new TreeCursor(new TreeReader(this.#repository, top, opts));
+      if (mode === 'filesystem')
+        this.#cursor = new TreeCursor(new TreeReader(this.#repository, top, opts), async (references) => {
+          const known = await this.#repository.known(references);
+          this.#missing = new Set(references.filter((_, i) => known[i] !== true));
+        });
       return undefined;
     });
   }
@@ -67,13 +73,11 @@ export class Parent {
     return undefined;
   }
 
-  #present(entry: Entry | undefined): Entry | undefined | Promise<Entry | undefined> {
-    if (entry === undefined) return undefined;
+  #present(entry: Entry | undefined): Entry | undefined {
+    if (entry === undefined || this.#missing.size === 0) return entry;
     const { content } = entry;
     const ids = 'node' in content ? [content.node] : content.items.flatMap(({ id }) => id ?? []);
-    const ifThere = (known: readonly boolean[]) => (known.includes(false) ? undefined : entry);
-    const known = this.#repository.known(ids);
-    return known instanceof Promise ? known.then(ifThere) : ifThere(known);
+    return ids.some((id) => this.#missing.has(id)) ? undefined : entry;
   }
 
   async #orNothing(read: () => Promise<Entry | undefined>): Promise<Entry | undefined> {

@@ -189,17 +189,20 @@ export function readPath(body: ByteReader, before: Buffer | undefined): Buffer {
   return path;
 }
 
+/** More than there are tags. */
+const MAX_FIELDS = 64;
+
 type Fields = Pick<Entry, 'content' | 'target' | 'device' | 'linkGroup' | 'xattrs' | 'inodeFlags'>;
 
 function readFields(body: ByteReader, references: References): Fields {
-  let fields: Fields = { content: NO_CONTENT, xattrs: [] };
-  const seen = new Set<number>();
+  const fields: Fields = { content: NO_CONTENT, xattrs: [] };
+  const seen: number[] = []; // few
   while (!body.done) {
     const tag = body.varint();
     const value = body.section(body.varint());
-    if (seen.has(tag)) body.fail('an entry has a field twice');
-    seen.add(tag);
-    fields = { ...fields, ...readField(tag, value, references) };
+    if (seen.includes(tag)) body.fail('an entry has a field twice');
+    if (seen.push(tag) > MAX_FIELDS) body.fail('an entry has too many fields');
+    Object.assign(fields, readField(tag, value, references));
     if (!value.done) body.fail('a field is longer than its value');
   }
   return fields;

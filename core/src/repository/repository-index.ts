@@ -81,7 +81,8 @@ export class RepositoryIndex implements BlobLookup {
 
   /** For each id, whether it is stored and named by a listed segment or by this process: at once when memory and local copies can tell, which is nearly always in a backup. */
   known(ids: readonly BlobId[], opts: CallOptions = {}): readonly boolean[] | Promise<readonly boolean[]> {
-    const isKnown = ids.map((id) => this.#fresh.some((index) => index.has(id)));
+    const fresh = this.#fresh.filter((index) => index.size > 0);
+    const isKnown = ids.map((id) => fresh.some((index) => index.has(id)));
     if (this.#segments.size === 0 || !isKnown.includes(false)) return isKnown;
     const done = this.#search(
       new IdBatch(ids),
