@@ -31,7 +31,7 @@ export interface TreeSource {
 }
 
 /** Entries that wait for one before them to be read. */
-const MAX_WAITING = 4096;
+const MAX_WAITING = 2048;
 /** A change within this time after another may not show in a time stamp. */
 const RACY_NS = 2_000_000_000n;
 
