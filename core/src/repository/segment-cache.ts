@@ -155,7 +155,10 @@ export class SegmentCache {
 
 /** With those it lies in. Node's own way to do this never ends below /proc. */
 function makeDirectory(path: string): void {
-  const make = (): unknown => codeOf(() => { mkdirSync(path, { mode: 0o700 }); });
+  const make = (): unknown =>
+    codeOf(() => {
+      mkdirSync(path, { mode: 0o700 });
+    });
   if (make() !== 'ENOENT' || dirname(path) === path) return;
   makeDirectory(dirname(path));
   make();
