@@ -14,7 +14,8 @@ export { connectCluster } from './cluster/connect.ts';
 export { listNamespaces } from './cluster/namespaces.ts';
 
 export { openStore } from './store/open.ts';
-export { parseStoreUrl, type StoreConfig } from './store/config.ts';
+export { parseStoreUrl, type StoreConfig, type StoreFlags } from './store/config.ts';
+export { PATIENT } from './store/retry.ts';
 export type { CheckResult } from './store/checks.ts';
 
 export type { Backup, BackupFilter, VolumeRecord } from './repository/backup-record.ts';
@@ -69,6 +70,10 @@ export { comparable, liveComparable } from './browse/compare.ts';
 export { manifestText, toYaml } from './browse/manifest-text.ts';
 export { OpenBackup, type FileInfo } from './browse/open-backup.ts';
 
+export { initRepository, openWithKeyFile, type OpenedRepository, type RepositoryTarget } from './standalone/repository.ts';
+export { backupVolume, type VolumeBackupRequest } from './standalone/volume-backup.ts';
+export { listVolumeEntries, readVolumeFile, type VolumeEntry } from './standalone/volume-browse.ts';
+export { restoreVolume, type RestoredVolume, type VolumeRestoreRequest } from './standalone/volume-restore.ts';
 export type { MoverOptions } from './mover/job.ts';
 export { cleanupOperation, listOperations, type CleanupReport, type OperationLeftovers } from './transfer/cleanup.ts';
 export type { BackupOptions, BackupPlan } from './transfer/model.ts';

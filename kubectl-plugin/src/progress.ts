@@ -35,10 +35,12 @@ function jsonProgress({ stderr, now }: ProgressOptions): Progress {
   };
 }
 
-/** One line for each phase and step, and for each tenth of a volume. */
+const GIB = 2 ** 30;
+
+/** One line for each phase and step, and for each tenth of a volume, or each GiB where nobody knows how many there are. */
 function lineProgress({ stderr, now }: ProgressOptions): Progress {
   const started = new Map<Phase, number>();
-  const tenths = new Map<string, number>();
+  const parts = new Map<string, number>();
   const say = (text: string) => stderr.write(`${now().toISOString().slice(11, 19)} ${text}\n`);
   return {
     emit: (event) => {
@@ -53,9 +55,9 @@ function lineProgress({ stderr, now }: ProgressOptions): Progress {
       } else if (event.type === 'step' && event.state !== 'start') {
         say(`  ${stepText(event)}`);
       } else if (event.type === 'bytes') {
-        const tenth = event.total === undefined || event.total === 0 ? 0 : Math.floor((10 * event.done) / event.total);
-        if (tenth > (tenths.get(event.volume) ?? -1)) {
-          tenths.set(event.volume, tenth);
+        const part = event.total === undefined ? event.done / GIB : event.total === 0 ? 0 : (10 * event.done) / event.total;
+        if (Math.floor(part) > (parts.get(event.volume) ?? -1)) {
+          parts.set(event.volume, Math.floor(part));
           say(`  ${volumeText(event)}`);
         }
       } else if (event.type === 'finding') {

@@ -1,3 +1,4 @@
+import { isAbsolute, join } from 'node:path';
 import { confirm, password } from '@inquirer/prompts';
 import {
   accessFromDocument,
@@ -7,12 +8,15 @@ import {
   openStore,
   parseLocationDocument,
   shellWord,
+  parseStoreUrl,
+  PATIENT,
   type Cluster,
   type ClusterOptions,
   type LocationAccess,
   type MoverOptions,
   type OpenDeps,
   type Places,
+  type RepositoryTarget,
   type RunOptions,
 } from '@dmaas/core';
 import type { Args } from './args.ts';
@@ -81,7 +85,33 @@ export class Session {
 
   /** How stores are opened; core asks for it where it needs one. */
   get stores(): OpenDeps {
-    return { openStore: (config) => openStore(config, { proxyEnv: this.streams.env }) };
+    return { ...this.cache, openStore: (config) => openStore(config, { proxyEnv: this.streams.env }) };
+  }
+
+  /** For transfers that nobody watches: they outlast a restart of the store. */
+  get patientStores(): OpenDeps {
+    return { ...this.cache, openStore: (config) => openStore(config, { proxyEnv: this.streams.env, retry: PATIENT }) };
+  }
+
+  /** The user's own; without one, nothing outlives the call. A relative XDG_CACHE_HOME is to be ignored, says its specification. */
+  private get cache(): Pick<OpenDeps, 'cache'> {
+    const { XDG_CACHE_HOME: chosen = '', HOME: home = '' } = this.streams.env;
+    const base = isAbsolute(chosen) ? chosen : isAbsolute(home) ? join(home, '.cache') : undefined;
+    return base === undefined ? {} : { cache: { directory: join(base, 'dmaas') } };
+  }
+
+  /** The repository of `--repository` and `--key-file`, which needs no cluster. */
+  async repositoryTarget(): Promise<RepositoryTarget> {
+    const url = this.args.need('repository', '--repository s3://BUCKET[/PREFIX], gs://BUCKET[/PREFIX] or file:///DIRECTORY');
+    const keyFile = this.args.need('key-file', '--key-file FILE; "repository init" writes it');
+    const caFile = this.args.string('ca-file');
+    const flags = defined({
+      endpoint: this.args.string('endpoint'),
+      region: this.args.string('region'),
+      pathStyle: this.args.bool('path-style') ? true : undefined,
+      caPem: caFile === undefined ? undefined : await readTextFile(caFile),
+    });
+    return { store: parseStoreUrl(url, this.streams.env, flags), keyFile };
   }
 
   /** The location of `--location-file`, which needs no cluster, or of `--location`, else the default one of the namespace. */

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import fs, {
+import {
   appendFileSync,
   chmodSync,
   closeSync,
   existsSync,
+  linkSync,
   lutimesSync,
   mkdirSync,
   openSync,
@@ -18,17 +19,19 @@ import fs, {
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
 import { VolumeBrowser } from '../../core/src/mover/browse.ts';
 import { captureVolume, type CaptureResult } from '../../core/src/mover/capture.ts';
 import { extentsOf } from '../../core/src/mover/content.ts';
 import { parsePath, showPath } from '../../core/src/mover/paths.ts';
+import type { ToThread } from '../../core/src/mover/thread-messages.ts';
 import { DmaasError } from '../../core/src/errors.ts';
-import type { DmaasEvent } from '../../core/src/events.ts';
 import type { BlobId } from '../../core/src/repository/blob.ts';
 import type { Repository } from '../../core/src/repository/repository.ts';
-import { memoryRepository, recorder, scratch, settled } from '../support/volume.ts';
+import { memoryRepository, recorder, scratch, settled, watchClaims } from '../support/volume.ts';
+
+const BIG = 24 << 20;
 
 describe('capturing a volume', () => {
   let dir: ReturnType<typeof scratch>;
@@ -42,16 +45,15 @@ describe('capturing a volume', () => {
   });
 
   const at = (path: string): string => join(dir.path, path);
-  /** `onProgress` is called once, while the first file larger than a mebibyte is being read. */
-  const capture = async (parent?: BlobId, onProgress?: () => void, now: () => number = settled): Promise<CaptureResult> => {
+  /** `onReading` is called once, while the first file larger than 16 MiB is being read. */
+  const capture = async (parent?: BlobId, onReading?: () => void, now: () => number = settled): Promise<CaptureResult> => {
     let isFirst = true;
-    const emit = (event: DmaasEvent): void => {
-      if (event.type !== 'bytes' || !isFirst) return;
+    const watched = watchClaims(repository, () => {
+      if (isFirst) onReading?.();
       isFirst = false;
-      onProgress?.();
-    };
-    const options = { name: 'data', path: dir.path, mode: 'filesystem', repository, now } as const;
-    return captureVolume(parent === undefined ? options : { ...options, parent }, { ...recorder(), emit });
+    });
+    const options = { name: 'data', path: dir.path, mode: 'filesystem', repository: watched, now } as const;
+    return captureVolume(parent === undefined ? options : { ...options, parent }, recorder());
   };
   const read = async (root: BlobId, path: string): Promise<Buffer> => {
     const parts: Uint8Array[] = [];
@@ -71,16 +73,16 @@ describe('capturing a volume', () => {
 
   describe('while it changes', () => {
     it('reads a file again that grew, and has it as it then was', async () => {
-      writeFileSync(at('log'), data(8_000_000, 'first '));
+      writeFileSync(at('log'), data(BIG, 'first '));
       const result = await capture(undefined, () => {
         appendFileSync(at('log'), 'and more');
       });
       assert.deepEqual(result.findings, []);
-      assert.ok((await read(result.root, 'log')).equals(Buffer.concat([data(8_000_000, 'first '), Buffer.from('and more')])));
+      assert.ok((await read(result.root, 'log')).equals(Buffer.concat([data(BIG, 'first '), Buffer.from('and more')])));
     });
 
     it('reads a file again that shrank', async () => {
-      writeFileSync(at('log'), data(8_000_000, 'first '));
+      writeFileSync(at('log'), data(BIG, 'first '));
       const result = await capture(undefined, () => {
         truncateSync(at('log'), 100);
       });
@@ -89,7 +91,7 @@ describe('capturing a volume', () => {
     });
 
     it('reads a file again that was overwritten in place', async () => {
-      writeFileSync(at('log'), data(8_000_000, 'first '));
+      writeFileSync(at('log'), data(BIG, 'first '));
       const result = await capture(undefined, () => {
         const fd = openSync(at('log'), 'r+');
         writeSync(fd, 'SECOND', 0);
@@ -100,30 +102,23 @@ describe('capturing a volume', () => {
     });
 
     it('says of a file that does not stop changing that it is a mix, and reads it again next time', async () => {
-      writeFileSync(at('busy'), data(3_000_000, 'first '));
+      writeFileSync(at('busy'), data(BIG, 'first '));
       let writes = 0;
-      const options = { name: 'data', path: dir.path, mode: 'filesystem', repository, now: settled } as const;
-      const chunker = repository.chunker.bind(repository);
-      // Each attempt to read asks for a chunker.
-      const restless = Object.assign(Object.create(repository) as Repository, {
-        write: repository.write.bind(repository),
-        parameters: repository.parameters,
-        treeSeed: repository.treeSeed,
-        chunker: () => {
-          writes++;
-          appendFileSync(at('busy'), `write ${String(writes)}`);
-          return chunker();
-        },
+      const options = { name: 'data', path: dir.path, mode: 'filesystem', now: settled } as const;
+      const restless = watchClaims(repository, () => {
+        writes++;
+        appendFileSync(at('busy'), `write ${String(writes)}`);
       });
       const result = await captureVolume({ ...options, repository: restless }, recorder());
-      assert.equal(writes, 2);
+      assert.ok(writes >= 4, `${writes} writes`);
       assert.deepEqual(codes(result), [['file-changed', 'data: busy changed while it was read: the backup may hold a mix of its states']]);
       const entry = await (await VolumeBrowser.open(repository, result.root)).stat(parsePath('busy'));
       assert.equal(entry?.ctimeNs, 0n);
       assert.equal((await read(result.root, 'busy')).length, entry.size);
       const next = await capture(result.root);
       assert.deepEqual(next.findings, []);
-      assert.ok((await read(next.root, 'busy')).subarray(3_000_000).equals(Buffer.from('write 1write 2')));
+      const added = Array.from({ length: writes }, (_, i) => `write ${String(i + 1)}`).join('');
+      assert.equal((await read(next.root, 'busy')).subarray(BIG).toString(), added);
     });
 
     it('tells of files that vanish, and goes on', async () => {
@@ -150,8 +145,8 @@ describe('capturing a volume', () => {
         writeFileSync(join(outside.path, 'secret'), 'secret');
         mkdirSync(join(outside.path, 'secrets'));
         writeFileSync(join(outside.path, 'secrets/inner'), 'secret');
-        // More than are read at the same time, so that the last are opened after the swap.
-        for (let i = 0; i < 30; i++) writeFileSync(at(`a${String(i).padStart(2, '0')}`), data(1_200_000, 'x'));
+        // More than are read at the same time, so that the last are looked at after the swap.
+        for (let i = 0; i < 30; i++) writeFileSync(at(`a${String(i).padStart(2, '0')}`), data(5_000_000, `x${String(i)}`));
         mkdirSync(at('b'));
         writeFileSync(at('b/inner'), 'ours');
         writeFileSync(at('c'), data(1_200_000, 'y'));
@@ -193,7 +188,7 @@ describe('capturing a volume', () => {
       chmodSync(dir.path, 0o755);
       writeFileSync(at('open'), 'open');
       writeFileSync(at('closed'), 'closed', { mode: 0o600 });
-      fs.linkSync(at('closed'), at('closed too'));
+      linkSync(at('closed'), at('closed too'));
       mkdirSync(at('locked'), { mode: 0o700 });
       writeFileSync(at('locked/inner'), '');
       const result = await asNobody(() => capture());
@@ -274,21 +269,19 @@ describe('capturing a volume', () => {
   });
 
   describe('for the second time', () => {
-    /** Paths of files that are opened meanwhile, by their last name. */
+    /** Files that threads are told to read meanwhile, by their last name. */
     async function opened<T>(work: () => Promise<T>): Promise<{ names: string[]; result: T }> {
       const names: string[] = [];
-      const original = fs.openSync;
-      fs.openSync = (path, flags, mode) => {
-        const fd = original(path, flags, mode);
-        if (fs.fstatSync(fd).isFile()) names.push(path.toString().split('/').at(-1) ?? '');
-        return fd;
+      const post = Object.getOwnPropertyDescriptor(Worker.prototype, 'postMessage') as PropertyDescriptor;
+      Worker.prototype.postMessage = function (this: Worker, message: ToThread, ...rest: []) {
+        if (message.type === 'work' && 'files' in message.task)
+          names.push(...message.task.files.map((file) => file.at.split('/').at(-1) ?? ''));
+        Reflect.apply(post.value as typeof this.postMessage, this, [message, ...rest]);
       };
-      syncBuiltinESMExports();
       try {
         return { result: await work(), names };
       } finally {
-        fs.openSync = original;
-        syncBuiltinESMExports();
+        Object.defineProperty(Worker.prototype, 'postMessage', post);
       }
     }
 

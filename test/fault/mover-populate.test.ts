@@ -19,7 +19,8 @@ import { captureVolume } from '../../core/src/mover/capture.ts';
 import { ByteWriter } from '../../core/src/mover/bytes.ts';
 import { ROOT } from '../../core/src/mover/paths.ts';
 import { populateVolume, type PopulateOptions } from '../../core/src/mover/populate.ts';
-import { writeEntry, type Entry } from '../../core/src/mover/tree-format.ts';
+import type { WantedBlob } from '../../core/src/repository/blob-reader.ts';
+import { encodeEntry, writeEntry, type Entry } from '../../core/src/mover/tree-format.ts';
 import { writeVolume, type Volume } from '../../core/src/mover/volume-node.ts';
 import { DmaasError, type ErrorCode } from '../../core/src/errors.ts';
 import type { Finding } from '../../core/src/model.ts';
@@ -285,22 +286,24 @@ describe('a repository that lost something', () => {
       const lost: BlobId[] = [];
       const missing = new Proxy(repository, {
         get: (target, name): unknown => {
-          if (name !== 'readMany') {
+          if (name !== 'fetchMany') {
             const value: unknown = Reflect.get(target, name, target);
             return typeof value === 'function' ? (value as (...args: unknown[]) => unknown).bind(target) : value;
           }
-          const readMany: Repository['readMany'] = (ids, deliver, opts) => {
-            const deliverBut: typeof deliver = (i, data) => {
-              if (data.length === 5) {
-                lost.push(ids[i]!);
-                opts?.onUnreadable?.(i, new DmaasError('REPOSITORY_CORRUPT', 'the pack p is damaged'));
-                return;
-              }
-              return deliver(i, data);
+          const fetchMany: Repository['fetchMany'] = (ids, open, deliver, opts) => {
+            const isLost = ({ i, id, innerLength }: WantedBlob): boolean => {
+              if (innerLength !== 5) return false;
+              lost.push(id);
+              opts?.onUnreadable?.(i, new DmaasError('REPOSITORY_CORRUPT', 'the pack p is damaged'));
+              return true;
             };
-            return target.readMany(ids, deliverBut, opts);
+            const openBut: typeof open = (range) => {
+              const frames = range.frames.map((frame) => ({ ...frame, blobs: frame.blobs.filter((blob) => !isLost(blob)) }));
+              return open({ ...range, frames });
+            };
+            return target.fetchMany(ids, openBut, deliver, opts);
           };
-          return readMany;
+          return fetchMany;
         },
       });
       const { findings } = await populateVolume({ ...optionsOf(broken, root), repository: missing }, recorder());
@@ -366,7 +369,7 @@ async function hostile(repository: Repository, make: (chunk: BlobId) => readonly
     const references: BlobId[] = [];
     const entries = make(chunk.id);
     entries.forEach((entry, i) => {
-      writeEntry(payload, references, entries[i - 1]?.path ?? ROOT, entry);
+      writeEntry(payload, references, entries[i - 1]?.path ?? ROOT, entry.path, encodeEntry(entry));
     });
     const top = (await writer.put('node', encodeNode({ type: NODE_TYPE.leaf, references, payload: payload.bytes }))).id;
     const files = entries.filter(({ type }) => type === 'file');
@@ -451,8 +454,8 @@ describe('a hostile backup', () => {
       const node = await writer.put('node', encodeContentNode(0, [{ length: size }]));
       const payload = new ByteWriter();
       const references: BlobId[] = [];
-      writeEntry(payload, references, ROOT, directory(''));
-      writeEntry(payload, references, ROOT, { ...file('a', node.id), size, content: { node: node.id } });
+      writeEntry(payload, references, ROOT, ROOT, encodeEntry(directory('')));
+      writeEntry(payload, references, ROOT, Buffer.from('a'), encodeEntry({ ...file('a', node.id), size, content: { node: node.id } }));
       const top = (await writer.put('node', encodeNode({ type: NODE_TYPE.leaf, references, payload: payload.bytes }))).id;
       return writeVolume(writer, { mode: 'filesystem', top, files: 1, entries: 2, bytes: size });
     });

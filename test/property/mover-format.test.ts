@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { ByteWriter } from '../../core/src/mover/bytes.ts';
 import { decodeContentNode, encodeContentNode } from '../../core/src/mover/content.ts';
 import { pathFault } from '../../core/src/mover/paths.ts';
-import { readLeaf, writeEntry, type Entry } from '../../core/src/mover/tree-format.ts';
+import { encodeEntry, readLeaf, writeEntry, type Entry } from '../../core/src/mover/tree-format.ts';
 import { TreeReader } from '../../core/src/mover/tree-reader.ts';
 import { DmaasError } from '../../core/src/errors.ts';
 import type { BlobId } from '../../core/src/repository/blob.ts';
@@ -91,7 +91,7 @@ function leafOf(entries: readonly Entry[]): { type: number; references: BlobId[]
   const payload = new ByteWriter();
   const references: BlobId[] = [];
   entries.forEach((one, i) => {
-    writeEntry(payload, references, entries[i - 1]?.path ?? Buffer.alloc(0), one);
+    writeEntry(payload, references, entries[i - 1]?.path ?? Buffer.alloc(0), one.path, encodeEntry(one));
   });
   return { type: NODE_TYPE.leaf, references, payload: Buffer.from(payload.bytes) };
 }

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
@@ -39,14 +39,29 @@ export async function pluginFor(clusters: readonly TestCluster[], moverImage: st
   return {
     home,
     run: (args, env = {}) => attempt(kubectl, ['dmaas', ...args], { env: { ...base, ...env } }),
-    start: (args, env = {}) => start(kubectl, args, { ...process.env, ...base, ...env }),
+    // kubectl replaces itself by the plugin, so signals reach that.
+    start: (args, env = {}) => start(kubectl, ['dmaas', ...args], { ...process.env, ...base, ...env }),
     remove: () => rm(home, { recursive: true }),
   };
 }
 
-function start(kubectl: string, args: readonly string[], env: NodeJS.ProcessEnv): RunningPlugin {
-  // kubectl replaces itself by the plugin, so signals reach that.
-  const child = spawn(kubectl, ['dmaas', ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+/** The built plugin where there is no cluster: its kubeconfig is a pipe that nobody writes to, so that a call that reads it never ends. */
+export async function pluginWithoutCluster(): Promise<Plugin> {
+  const home = await mkdtemp(join(tmpdir(), 'dmaas-standalone-'));
+  const kubeconfig = join(home, 'kubeconfig');
+  execFileSync('mkfifo', [kubeconfig]);
+  const program = join(dist, 'kubectl-dmaas');
+  const base = { HOME: home, KUBECONFIG: kubeconfig, NO_COLOR: '1' };
+  return {
+    home,
+    run: (args, env = {}) => attempt(program, args, { cwd: home, env: { ...base, ...env } }),
+    start: (args, env = {}) => start(program, args, { ...process.env, ...base, ...env }, home),
+    remove: () => rm(home, { recursive: true }),
+  };
+}
+
+function start(program: string, args: readonly string[], env: NodeJS.ProcessEnv, cwd?: string): RunningPlugin {
+  const child = spawn(program, args, { env, stdio: ['ignore', 'pipe', 'pipe'], ...(cwd === undefined ? {} : { cwd }) });
   let stdout = '';
   let stderr = '';
   const watchers = new Set<() => void>();

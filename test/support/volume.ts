@@ -75,6 +75,31 @@ export function memoryRepository(store: ObjectStore = new MemoryStore()): Promis
   return createRepository(store, UNLOCK);
 }
 
+/**
+ * The same repository, with `onClaim` called whenever a thread asks about what it has read. A thread reads 8 MiB before it asks, and 8 MiB more before
+ * it must have an answer; so a file of 24 MiB is being read when it is called first.
+ */
+export function watchClaims(repository: Repository, onClaim: () => void): Repository {
+  const write: Repository['write'] = (fn, opts) =>
+    repository.write((writer) => {
+      const packingHost: typeof writer.packingHost = (threads) => {
+        const host = writer.packingHost(threads);
+        const claim: typeof host.claim = (blobs) => {
+          onClaim();
+          return host.claim(blobs);
+        };
+        return { ...host, claim };
+      };
+      return fn({ put: (...args) => writer.put(...args), totals: () => writer.totals(), packingHost });
+    }, opts);
+  return new Proxy(repository, {
+    get: (target, name): unknown => {
+      const value: unknown = name === 'write' ? write : Reflect.get(target, name, target);
+      return typeof value === 'function' ? (value as (...args: unknown[]) => unknown).bind(target) : value;
+    },
+  });
+}
+
 /** Run options that remember what they are told. */
 export function recorder(signal?: AbortSignal): RunOptions & { readonly events: DmaasEvent[]; readonly findings: Finding[] } {
   const events: DmaasEvent[] = [];

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { ByteReader, ByteWriter } from '../../core/src/mover/bytes.ts';
 import { decodeContentNode, encodeContentNode } from '../../core/src/mover/content.ts';
-import { readLeaf, TreeOrder, writeEntry, type Entry } from '../../core/src/mover/tree-format.ts';
+import { encodeEntry, readLeaf, TreeOrder, writeEntry, type Entry } from '../../core/src/mover/tree-format.ts';
 import { encodeIndexNode, pathHash } from '../../core/src/mover/tree-writer.ts';
 import { DmaasError, type ErrorCode } from '../../core/src/errors.ts';
 import type { BlobId } from '../../core/src/repository/blob.ts';
@@ -148,7 +148,7 @@ describe('a tree entry', () => {
     it(`of ${what} has the bytes of the design`, () => {
       const written = new ByteWriter();
       const ids: BlobId[] = [];
-      writeEntry(written, ids, Buffer.alloc(0), entry);
+      writeEntry(written, ids, Buffer.alloc(0), entry.path, encodeEntry(entry));
       const leaf = leafOf(body);
       assert.equal(written.bytes.toString('hex'), leaf.payload.toString('hex'));
       assert.deepEqual(ids, references);
@@ -158,7 +158,7 @@ describe('a tree entry', () => {
 
   it('shares the beginning of its path with the one before', () => {
     const written = new ByteWriter();
-    writeEntry(written, [], Buffer.from('some\0path'), { ...ROOT_ENTRY, path: Buffer.from('some\0pit') });
+    writeEntry(written, [], Buffer.from('some\0path'), Buffer.from('some\0pit'), encodeEntry(ROOT_ENTRY));
     assert.equal(written.bytes.subarray(1, 5).toString('hex'), '06026974');
   });
 

@@ -29,6 +29,10 @@ describe('files are cut', () => {
     assert.equal(chunkingOf({ ...base, before: { size: LARGE, first: { length: 1 << 20 } } }), 'fixed-blocks');
   });
 
+  it('by content when they may not have changed at all', () => {
+    assert.equal(chunkingOf({ ...base, before: { first: { length: 1 << 20 } } }), 'by-content');
+  });
+
   it('in blocks when they were before', () => {
     assert.equal(chunkingOf({ ...base, before: { size: LARGE - 1, first: { length: BLOCK } } }), 'fixed-blocks');
   });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { encodeContentNode, bytesOf, ContentWriter, extentsOf } from '../../core/src/mover/content.ts';
 import type { Content, ContentItem } from '../../core/src/mover/content-format.ts';
 import { parsePath, ROOT, showPath } from '../../core/src/mover/paths.ts';
-import type { Entry } from '../../core/src/mover/tree-format.ts';
+import { encodeEntry, type Entry } from '../../core/src/mover/tree-format.ts';
 import { TreeCursor, TreeReader } from '../../core/src/mover/tree-reader.ts';
 import { encodeIndexNode, TreeWriter } from '../../core/src/mover/tree-writer.ts';
 import { DmaasError } from '../../core/src/errors.ts';
@@ -43,7 +43,7 @@ function* manyEntries(): Generator<Entry> {
 async function writeTree(repository: Repository, entries: Iterable<Entry>): Promise<BlobId> {
   return repository.write(async (writer) => {
     const tree = new TreeWriter(writer, repository.treeSeed);
-    for (const one of entries) await tree.add(one);
+    for (const one of entries) await tree.add(one.path, encodeEntry(one));
     return (await tree.finish()).top;
   });
 }
@@ -133,11 +133,13 @@ describe('a tree of 40301 entries', () => {
           return stored;
         },
         totals: () => writer.totals(),
+        packingHost: (threads) => writer.packingHost(threads),
       };
       const tree = new TreeWriter(counted, repository.treeSeed);
       for (const one of manyEntries()) {
-        await tree.add(one);
-        if (showPath(one.path) === 'd050/sub 50/file-1') await tree.add(entry('d050/sub 50/file-1a'));
+        await tree.add(one.path, encodeEntry(one));
+        if (showPath(one.path) === 'd050/sub 50/file-1')
+          await tree.add(parsePath('d050/sub 50/file-1a'), encodeEntry(entry('d050/sub 50/file-1a')));
       }
       await tree.finish();
     });

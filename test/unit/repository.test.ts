@@ -242,9 +242,9 @@ describe('reading blobs', () => {
   it('learns what others wrote since', async () => {
     const other = await openRepository(store, UNLOCK);
     const backup = await makeBackup(other, 1, [randomBytes(1000)]);
-    assert.ok(!repository.has(backup.manifests));
+    assert.deepEqual(await repository.known([backup.manifests]), [false]);
     assert.equal((await restoreBackup(repository, backup)).length, 1);
-    assert.ok(repository.has(backup.manifests));
+    assert.deepEqual(await repository.known([backup.manifests]), [true]);
   });
 
   it('says which blob is nowhere', async () => {
@@ -416,6 +416,28 @@ describe('backups', () => {
       assert.equal((await repository.backup(which)).id, ids[1], which);
     assert.equal((await repository.backup('latest')).id, ids[2]);
     assert.equal((await repository.backup('latest')).createdAt, '2026-11-22T13:00:00.000Z');
+  });
+
+  it('of one second are in the order of their milliseconds', async () => {
+    const latest = await repository.backup('latest');
+    const { manifests, volumes } = latest;
+    for (const [operation, ms] of [
+      ['zz', 100],
+      ['mm', 300],
+      ['aa', 200],
+    ] as const) {
+      const roots = { manifests, volume: volumes[0]!.root };
+      await repository.commit({ ...newBackup(9, roots), operation, startedAt: `2026-11-22T12:09:11.${String(ms)}Z` });
+    }
+    assert.equal((await repository.backup('latest')).operation, 'mm');
+    assert.deepEqual(
+      (await all(repository.backups())).slice(3).map((b) => b.operation),
+      ['zz', 'aa', 'mm'],
+    );
+    // One before it that cannot be read is not asked for.
+    await store.delete(`backups/${latest.id}`);
+    await store.put(`backups/${latest.id}`, Buffer.alloc(100));
+    assert.equal((await repository.backup('latest')).operation, 'mm');
   });
 
   it('that are none or several are named with candidates', async () => {

@@ -4,10 +4,11 @@ import { plural } from '../format.ts';
 import type { Finding } from '../model.ts';
 import type { Backup, BackupFilter } from '../repository/backup-record.ts';
 import { matchesFilter } from '../repository/backup-record.ts';
+import { compareTimes } from '../repository/backups.ts';
 import { deriveScope, formatKey, openSource, parseKey, sealSource } from '../repository/keys.ts';
 import type { RepositorySource } from '../repository/keys.ts';
 import { openOrCreateRepository, openRepository } from '../repository/repository.ts';
-import type { Repository } from '../repository/repository.ts';
+import type { Repository, SegmentCacheOptions } from '../repository/repository.ts';
 import { runStoreChecks } from '../store/checks.ts';
 import type { CheckResult } from '../store/checks.ts';
 import type { StoreConfig } from '../store/config.ts';
@@ -17,6 +18,8 @@ import { toStoreConfig } from './location.ts';
 
 export interface OpenDeps {
   readonly openStore: (config: StoreConfig) => ObjectStore | Promise<ObjectStore>;
+  /** Where repositories keep copies of their index, so that the next call need not fetch it again. */
+  readonly cache?: SegmentCacheOptions;
 }
 
 /** One repository of a location, open. */
@@ -60,7 +63,7 @@ export async function openLocationRepository(
   const store = toStoreConfig(access, directory);
   const objects = await deps.openStore(store);
   try {
-    const call = opts.signal === undefined ? {} : { signal: opts.signal };
+    const call = { ...(opts.signal && { signal: opts.signal }), ...(deps.cache && { cache: deps.cache }) };
     const repository =
       opts.create === true
         ? await openOrCreateRepository(objects, unlock, { ...call, source: sealSource(locationKey, source) })
@@ -143,7 +146,7 @@ export async function listBackups(
       unreadable(`backups of namespace ${source.namespace}`, e);
     }
   }
-  backups.sort((a, b) => (a.backup.id < b.backup.id ? -1 : 1));
+  backups.sort((a, b) => compareTimes(a.backup, b.backup));
   return { backups, findings };
 }
 

@@ -25,7 +25,11 @@ export function typeOf(stat: BigIntStats): EntryType {
  * Everything of an entry but the content of a file. What is not complete gets no time of change, so that the next backup does not take
  * it for unchanged. Throws the system's error when a symlink cannot be read.
  */
-export function entryOf({ path, stat, at }: Walked, native: Posix | undefined, findings: VolumeFindings): Entry {
+export function entryOf(
+  { path, stat, at }: Pick<Walked, 'path' | 'stat' | 'at'>,
+  native: Posix | undefined,
+  findings: Pick<VolumeFindings, 'addFor'>,
+): Entry {
   const type = typeOf(stat);
   const xattrs = native === undefined ? undefined : readXattrs({ path, at }, native, findings);
   return {
@@ -58,7 +62,7 @@ interface ReadXattrs {
   readonly isComplete: boolean;
 }
 
-function readXattrs({ path, at }: Pick<Walked, 'path' | 'at'>, native: Posix, findings: VolumeFindings): ReadXattrs {
+function readXattrs({ path, at }: Pick<Walked, 'path' | 'at'>, native: Posix, findings: Pick<VolumeFindings, 'addFor'>): ReadXattrs {
   const list: ExtendedAttribute[] = [];
   try {
     const names = native.listXattrs(at).filter((name) => !NEVER_KEPT.has(name.toString('latin1')));

@@ -74,6 +74,13 @@ export class ByteWriter {
   }
 }
 
+/** How long a number is as a varint. */
+export function varintBytes(value: number): number {
+  let bytes = 1;
+  for (let rest = value; rest >= 0x80; rest = Math.floor(rest / 0x80)) bytes++;
+  return bytes;
+}
+
 /** Reads what `ByteWriter` wrote. Whatever does not fit is REPOSITORY_CORRUPT: what is read here has been authenticated, but not written by a friend for sure. */
 export class ByteReader {
   readonly #buffer: Buffer;

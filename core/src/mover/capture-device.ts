@@ -1,32 +1,39 @@
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
-import { DmaasError, throwIfCancelled } from '../errors.ts';
-import { fixedBlocks, type ReadTools } from './capture-file.ts';
-import { ContentWriter } from './content.ts';
+import { DmaasError } from '../errors.ts';
+import type { CaptureTools } from './capture-tree.ts';
 import { errorCode, splitDeviceNumber, type Posix } from './posix.ts';
+import { readLarge } from './read-large.ts';
 import type { Volume } from './volume-node.ts';
 
 /** Stores a block device (or the image of one, a file) in fixed blocks; blocks of zeros are left out. */
-export async function captureDevice(path: string, name: string, tools: ReadTools): Promise<Omit<Volume, 'mode'>> {
-  const { block } = tools.repository.parameters.chunker;
-  const zeros = Buffer.alloc(block);
-  const content = new ContentWriter(tools.writer);
+export async function captureDevice(path: string, name: string, tools: CaptureTools): Promise<Omit<Volume, 'mode'>> {
+  const { threads, writer, native } = tools;
+  let done = 0;
   let fd: number | undefined;
   try {
     fd = openSync(path, 'r');
-    const bytes = deviceBytes(fd, tools.native);
-    for await (const data of fixedBlocks(fd, 0, bytes, block)) {
-      throwIfCancelled(tools.signal);
-      if (zeros.subarray(0, data.length).equals(data)) await content.add({ length: data.length });
-      else await content.add({ length: data.length, id: (await tools.writer.put('data', data)).id });
-      tools.onBytes(data.length);
-    }
+    const bytes = deviceBytes(fd, native);
+    const content = await readLarge({
+      fd,
+      size: bytes,
+      chunking: 'fixed-blocks',
+      ranges: [{ start: 0, end: bytes }],
+      dropZeros: true,
+      blockBytes: tools.repository.parameters.chunker.block,
+      threads,
+      writer,
+      onBytes: (count) => {
+        done += count;
+        tools.onBytes(count);
+      },
+    });
     if (content.bytes < bytes) throw new DmaasError('MOVER_FAILED', `${name}: the device ended at ${content.bytes} of ${bytes} bytes`);
     return { top: await content.finishAsNode(), bytes, files: 0, entries: 0 };
   } catch (error) {
     const code = errorCode(error);
     if (code === undefined) throw error;
     // A hole in a device is a corrupt file system: nothing is better than that.
-    throw new DmaasError('MOVER_FAILED', `${name}: the device cannot be read beyond byte ${content.bytes} (${code})`, { cause: error });
+    throw new DmaasError('MOVER_FAILED', `${name}: the device cannot be read beyond byte ${done} (${code})`, { cause: error });
   } finally {
     if (fd !== undefined) closeSync(fd);
   }

@@ -1,17 +1,27 @@
-import { closeSync, type BigIntStats } from 'node:fs';
-import { DmaasError, throwIfCancelled } from '../errors.ts';
-import type { BlobId } from '../repository/blob.ts';
-import { Slots } from '../repository/slots.ts';
-import { entryOf, statAttributes, typeOf, userFlags } from './attributes.ts';
-import { readFile, type ReadTools } from './capture-file.ts';
+import type { BigIntStats } from 'node:fs';
+import { throwIfCancelled } from '../errors.ts';
+import type { BlobId, BlobWriter } from '../repository/blob.ts';
+import type { Repository } from '../repository/repository.ts';
+import { entryOf, typeOf } from './attributes.ts';
+import { Parent } from './capture-parent.ts';
+import { FileReads, type Reading } from './capture-files.ts';
 import type { VolumeFindings } from './findings.ts';
-import { openToRead } from './io.ts';
-import { systemCode } from './posix.ts';
-import type { Entry } from './tree-format.ts';
-import { TreeCursor, TreeReader } from './tree-reader.ts';
+import { systemCode, type Posix } from './posix.ts';
+import type { MoverThreads } from './threads.ts';
+import { encodeEntry, type EncodedEntry, type Entry } from './tree-format.ts';
 import { TreeWriter } from './tree-writer.ts';
-import { readVolume, type Volume } from './volume-node.ts';
+import type { Volume } from './volume-node.ts';
 import { walk, type Walked } from './walk.ts';
+
+export interface CaptureTools {
+  readonly repository: Pick<Repository, 'read' | 'known' | 'parameters' | 'treeSeed'>;
+  readonly writer: BlobWriter;
+  readonly threads: MoverThreads;
+  readonly native: Posix | undefined;
+  readonly signal: AbortSignal | undefined;
+  /** Told of every piece of the source that has been dealt with. */
+  readonly onBytes: (bytes: number) => void;
+}
 
 export interface TreeSource {
   readonly path: string;
@@ -20,124 +30,75 @@ export interface TreeSource {
   readonly now: () => number;
 }
 
-/** Files that are read at the same time. Large ones hold buffers, so that one counts for several. */
-const FILES_IN_FLIGHT = 12;
-const LARGE_FILE = { bytes: 4 << 20, counts: 4 } as const;
 /** Entries that wait for one before them to be read. */
-const MAX_WAITING = 4096;
+const MAX_WAITING = 2048;
 /** A change within this time after another may not show in a time stamp. */
 const RACY_NS = 2_000_000_000n;
 
-/** An entry of the tree to be. While `reading`, its file is being read; without an entry then, nothing of it can be kept. */
-interface Slot {
-  entry: Entry | undefined;
-  reading: Promise<void> | undefined;
+/** What is known of an entry once nothing is left to read of it. */
+export interface Kept {
+  readonly entry: EncodedEntry;
+  readonly isFile: boolean;
+  /** Bytes of a file's content. */
+  readonly size: number;
+}
+
+/** An entry of the tree to be. While `reading`, its file is being read; if then there is no `kept`, nothing of it can be kept. */
+export interface Slot {
+  readonly path: Buffer;
+  kept: Kept | undefined;
+  reading: Reading | undefined;
   /** Another name of an inode that came before. */
   readonly isLink: boolean;
 }
 
 /**
- * Stores a directory tree. Walks it beside the tree of the backup before, so that an unchanged file costs one lstat; reads several changed files at
- * a time, and writes the entries in the order of the walk.
+ * Stores a directory tree. Walks it beside the tree of the backup before, so that an unchanged file costs one lstat; has threads read what
+ * changed, and writes the entries in the order of the walk.
  */
-export async function captureTree(source: TreeSource, findings: VolumeFindings, tools: ReadTools): Promise<Omit<Volume, 'mode'>> {
-  const parent = new Parent(findings, tools);
+export async function captureTree(source: TreeSource, findings: VolumeFindings, tools: CaptureTools): Promise<Omit<Volume, 'mode'>> {
+  const { repository, writer, signal } = tools;
+  const parent = new Parent(repository, findings, signal);
   await parent.open(source.parent);
-  const tree = new TreeWriter(tools.writer, tools.repository.treeSeed);
+  const tree = new TreeWriter(writer, repository.treeSeed);
   const counts = { files: 0, entries: 0, bytes: 0 };
-  const files = new FilesInFlight(source.now, findings, tools);
+  const racyNs = (): bigint => BigInt(Math.floor(source.now())) * 1_000_000n - RACY_NS;
+  const reads = new FileReads(parent, racyNs, findings, tools);
+  const entries = new Entries(reads, racyNs, findings, tools);
   const waiting: Slot[] = [];
   const write = async (most: number): Promise<void> => {
     let next = 0;
-    for (; waiting.length - next > most || waiting[next]?.reading === undefined; next++) {
-      const slot = waiting[next];
-      if (slot === undefined) break;
-      await slot.reading;
-      if (slot.entry === undefined) continue;
+    for (let slot = waiting[0]; slot !== undefined; slot = waiting[++next]) {
+      if (slot.reading !== undefined) {
+        if (waiting.length - next <= most) break;
+        reads.send(); // it may be waiting for others to be read with
+        await slot.reading.done;
+      }
+      if (slot.kept === undefined) continue;
+      const { entry, isFile, size } = slot.kept;
       counts.entries += 1;
-      if (slot.entry.type === 'file') counts.files += 1;
-      if (!slot.isLink) counts.bytes += slot.entry.size;
-      await tree.add(slot.entry);
+      if (isFile) counts.files += 1;
+      if (!slot.isLink) counts.bytes += size;
+      await tree.add(slot.path, entry);
     }
     waiting.splice(0, next);
   };
   try {
     for (const found of walkSource(source, findings)) {
-      throwIfCancelled(tools.signal);
+      throwIfCancelled(signal);
       const known = parent.at(found.path);
-      waiting.push(await files.begin(found, known instanceof Promise ? await known : known));
-      await write(MAX_WAITING);
+      const slot = entries.of(found, known instanceof Promise ? await known : known);
+      waiting.push(slot instanceof Promise ? await slot : slot);
+      if (waiting.length >= MAX_WAITING || waiting.length % WRITE_EVERY === 0) await write(MAX_WAITING - 1);
     }
     await write(0);
   } finally {
-    await Promise.allSettled([files.end(), parent.close()]);
+    await Promise.allSettled([reads.end(), parent.close()]);
   }
   return { ...counts, top: (await tree.finish()).top };
 }
 
-/** The tree of the backup before. One that cannot be read must not stop all backups to come: then everything is read from the volume. */
-class Parent {
-  readonly #findings: VolumeFindings;
-  readonly #tools: ReadTools;
-  #cursor: TreeCursor | undefined;
-
-  constructor(findings: VolumeFindings, tools: ReadTools) {
-    this.#findings = findings;
-    this.#tools = tools;
-  }
-
-  async open(root: BlobId | undefined): Promise<void> {
-    if (root === undefined) return;
-    const { repository, signal } = this.#tools;
-    const opts = signal === undefined ? {} : { signal };
-    await this.#orNothing(async () => {
-      const { mode, top } = await readVolume(repository, root, opts);
-      if (mode === 'filesystem') this.#cursor = new TreeCursor(new TreeReader(repository, top, opts));
-      return undefined;
-    });
-  }
-
-  /** The entry of a path, if what it refers to is still there. Paths must ascend. */
-  at(path: Buffer): Entry | undefined | Promise<Entry | undefined> {
-    const cursor = this.#cursor;
-    if (cursor === undefined) return undefined;
-    try {
-      const entry = cursor.at(path);
-      return entry instanceof Promise ? this.#orNothing(async () => this.#present(await entry)) : this.#present(entry);
-    } catch (error) {
-      this.#giveUp(error);
-      return undefined;
-    }
-  }
-
-  async close(): Promise<void> {
-    await this.#cursor?.close();
-  }
-
-  #present(entry: Entry | undefined): Entry | undefined {
-    if (entry === undefined) return undefined;
-    const { content } = entry;
-    const { repository } = this.#tools;
-    const isThere =
-      'node' in content ? repository.has(content.node) : content.items.every(({ id }) => id === undefined || repository.has(id));
-    return isThere ? entry : undefined;
-  }
-
-  async #orNothing(read: () => Promise<Entry | undefined>): Promise<Entry | undefined> {
-    try {
-      return await read();
-    } catch (error) {
-      this.#giveUp(error);
-      return undefined;
-    }
-  }
-
-  #giveUp(error: unknown): void {
-    if (!DmaasError.is(error, 'REPOSITORY_CORRUPT') && !DmaasError.is(error, 'REPOSITORY_VERSION')) throw error;
-    this.#cursor = undefined;
-    this.#findings.add('parent-unreadable', `the backup before cannot be compared with, so every file is read: ${error.message}`);
-  }
-}
+const WRITE_EVERY = 64;
 
 function walkSource({ path, skip }: TreeSource, findings: VolumeFindings): Generator<Walked> {
   return walk(path, {
@@ -154,121 +115,79 @@ function walkSource({ path, skip }: TreeSource, findings: VolumeFindings): Gener
 }
 
 /** Turns what the walk finds into entries. */
-class FilesInFlight {
-  readonly #now: () => number;
+class Entries {
+  readonly #reads: FileReads;
+  readonly #racyNs: () => bigint;
   readonly #findings: VolumeFindings;
-  readonly #tools: ReadTools;
-  readonly #slots = new Slots(FILES_IN_FLIGHT);
-  readonly #reading = new Set<Promise<void>>();
+  readonly #tools: CaptureTools;
   /** Inodes with several names, and how many of these are still to come. A number is given again when its file is gone; then it was born later. */
   readonly #links = new Map<bigint, { left: bigint; readonly first: Slot; readonly bornNs: bigint }>();
 
-  constructor(now: () => number, findings: VolumeFindings, tools: ReadTools) {
-    this.#now = now;
+  constructor(reads: FileReads, racyNs: () => bigint, findings: VolumeFindings, tools: CaptureTools) {
+    this.#reads = reads;
+    this.#racyNs = racyNs;
     this.#findings = findings;
     this.#tools = tools;
   }
 
-  /** Opens what must be read before it returns, because `found` is reachable only until then; waits for a place among the files in flight. */
-  async begin(found: Walked, before: Entry | undefined): Promise<Slot> {
+  /** A promise only when what is being read must get less first. */
+  of(found: Walked, before: Entry | undefined): Slot | Promise<Slot> {
+    const { nlink } = found.stat;
+    return nlink < 2n || found.stat.isDirectory() ? this.#of(found, before) : this.#ofSeveral(found, before);
+  }
+
+  /** One name of an inode that has several. */
+  async #ofSeveral(found: Walked, before: Entry | undefined): Promise<Slot> {
     const { ino, nlink, birthtimeNs: bornNs } = found.stat;
-    if (nlink < 2n || found.stat.isDirectory()) return this.#begin(found, before);
     const known = this.#links.get(ino);
     if (known === undefined) {
-      const first = await this.#begin(found, before);
+      const first = await this.#of(found, before);
       this.#links.set(ino, { left: nlink - 1n, first, bornNs });
       return first;
     }
     // Another file by now: on its own, for its number stands for the one before.
-    if (known.bornNs !== bornNs) return this.#begin({ ...found, stat: withOneName(found.stat) }, undefined);
+    if (known.bornNs !== bornNs) return this.#of({ ...found, stat: withOneName(found.stat) }, undefined);
     known.left -= 1n;
     if (known.left === 0n) this.#links.delete(ino);
     return this.#linkTo(known.first, found.path);
   }
 
-  /** Waits until nothing is being read any more. */
-  async end(): Promise<void> {
-    await Promise.allSettled(this.#reading);
-  }
-
   #linkTo(first: Slot, path: Buffer): Slot {
-    const slot: Slot = { entry: undefined, reading: undefined, isLink: true };
+    const slot: Slot = { path, kept: undefined, reading: undefined, isLink: true };
     const take = (): void => {
-      if (first.entry === undefined) this.#findings.addFor('file-unreadable', path, 'is a hard link to a file that cannot be read');
-      else slot.entry = { ...first.entry, path };
+      slot.reading = undefined;
+      slot.kept = first.kept;
+      if (first.kept === undefined) this.#findings.addFor('file-unreadable', path, 'is a hard link to a file that cannot be read');
     };
     if (first.reading === undefined) take();
-    else this.#track(slot, first.reading.then(take));
+    else {
+      const done = first.reading.done.then(take);
+      done.catch(() => undefined); // whoever writes the entry gets the error
+      slot.reading = { done };
+    }
     return slot;
   }
 
-  async #begin(found: Walked, before: Entry | undefined): Promise<Slot> {
-    const { path, stat, at } = found;
+  #of(found: Walked, before: Entry | undefined): Slot | Promise<Slot> {
+    const { path, stat } = found;
+    const slot: Slot = { path, kept: undefined, reading: undefined, isLink: false };
+    const isFile = stat.isFile();
     if (before !== undefined && isUnchanged(before, found)) {
       this.#tools.onBytes(before.size);
-      return { entry: before, reading: undefined, isLink: false };
+      slot.kept = { entry: encodeEntry(before), isFile, size: before.size };
+      return slot;
     }
-    const slot: Slot = { entry: undefined, reading: undefined, isLink: false };
+    if (isFile && stat.size > 0n) return this.#reads.begin(slot, found, before) ?? slot;
     try {
       const entry = entryOf(found, this.#tools.native, this.#findings);
-      if (!stat.isFile() || stat.size === 0n) return { ...slot, entry: this.#dated(entry) };
-      await this.#slots.acquire(weightOf(entry));
-      let fd: number;
-      try {
-        fd = openToRead(at);
-      } catch (error) {
-        this.#slots.release(weightOf(entry));
-        throw error;
-      }
-      this.#track(slot, this.#read(slot, fd, entry, before));
+      // What may yet change without a sign in its times is given none, so that the next backup looks again.
+      const isRacy = entry.ctimeNs > this.#racyNs();
+      slot.kept = { entry: encodeEntry(isRacy ? { ...entry, ctimeNs: 0n } : entry), isFile, size: 0 };
     } catch (error) {
-      this.#skip(path, error);
+      this.#reads.skip(path, systemCode(error));
     }
     return slot;
   }
-
-  async #read(slot: Slot, fd: number, entry: Entry, before: Entry | undefined): Promise<void> {
-    const { path } = entry;
-    try {
-      const flags = userFlags(fd, this.#tools.native);
-      const { content, size, stat, changed } = await readFile(fd, path, before, this.#tools);
-      if (changed) this.#findings.addFor('file-changed', path, 'changed while it was read: the backup may hold a mix of its states');
-      const read = { ...entry, ...statAttributes(stat), size, content, ...(flags === undefined ? {} : { inodeFlags: flags }) };
-      slot.entry = changed || entry.ctimeNs === 0n ? { ...read, ctimeNs: 0n } : this.#dated(read);
-    } catch (error) {
-      this.#skip(path, error);
-    } finally {
-      closeSync(fd);
-      this.#slots.release(weightOf(entry));
-    }
-  }
-
-  #track(slot: Slot, work: Promise<void>): void {
-    const reading = work.finally(() => {
-      slot.reading = undefined;
-      this.#reading.delete(reading);
-    });
-    // Whoever writes the entry gets the error; until then nobody waits for it.
-    reading.catch(() => undefined);
-    slot.reading = reading;
-    this.#reading.add(reading);
-  }
-
-  #skip(path: Buffer, error: unknown): void {
-    const code = systemCode(error);
-    if (code === 'ENOENT') this.#findings.addFor('file-vanished', path, 'vanished before it was read', 'info');
-    else this.#findings.addFor('file-unreadable', path, `cannot be read (${code})`);
-  }
-
-  /** An entry that may yet change without a sign in its times is given none, so that the next backup looks again. */
-  #dated(entry: Entry): Entry {
-    const now = BigInt(Math.floor(this.#now())) * 1_000_000n;
-    return entry.ctimeNs > now - RACY_NS ? { ...entry, ctimeNs: 0n } : entry;
-  }
-}
-
-function weightOf({ size }: Entry): number {
-  return size > LARGE_FILE.bytes ? LARGE_FILE.counts : 1;
 }
 
 function withOneName(stat: BigIntStats): BigIntStats {

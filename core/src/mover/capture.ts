@@ -6,6 +6,7 @@ import { captureDevice } from './capture-device.ts';
 import { captureTree } from './capture-tree.ts';
 import { VolumeFindings } from './findings.ts';
 import { loadPosix, REDUCED, type Fidelity } from './posix.ts';
+import { MoverThreads } from './threads.ts';
 import { writeVolume, type VolumeMode } from './volume-node.ts';
 
 export interface CaptureOptions {
@@ -53,12 +54,19 @@ export async function captureVolume(options: CaptureOptions, run: RunOptions): P
   const store = async (writer: BlobWriter): Promise<Omit<CaptureResult, 'addedBytes' | 'findings'>> => {
     totals = () => writer.totals();
     const progress = progressOf(name, run, writer);
-    const tools = { repository, writer, native, signal, onBytes: progress.add };
-    const volume =
-      mode === 'block' ? await captureDevice(path, name, tools) : await captureTree({ path, parent, skip, now }, findings, tools);
-    progress.finish();
-    const { files, entries, bytes } = volume;
-    return { root: await writeVolume(writer, { mode, ...volume }), files, entries, bytes };
+    const fidelity = native === undefined ? 'reduced' : 'full';
+    const threads = new MoverThreads({ repository, writer, fidelity, signal });
+    const tools = { repository, writer, threads, native, signal, onBytes: progress.add };
+    try {
+      const volume =
+        mode === 'block' ? await captureDevice(path, name, tools) : await captureTree({ path, parent, skip, now }, findings, tools);
+      await threads.flush();
+      progress.finish();
+      const { files, entries, bytes } = volume;
+      return { root: await writeVolume(writer, { mode, ...volume }), files, entries, bytes };
+    } finally {
+      await threads.stop();
+    }
   };
   const volume = await repository.write(store, signal === undefined ? {} : { signal });
   return { ...volume, addedBytes: totals().newBytes, findings: findings.all() };

@@ -17,8 +17,8 @@ export interface ChunkingFacts {
   readonly size: number;
   /** The first `HEAD_BYTES` of the file. */
   readonly head: Uint8Array;
-  /** The same path in the backup before, when the file is known to have changed since. */
-  readonly before?: { readonly size: number; readonly first: ContentItem | undefined };
+  /** The same path in the backup before; its size when the file is known to have changed since. */
+  readonly before?: { readonly size?: number; readonly first: ContentItem | undefined };
   /** Size of a fixed block. */
   readonly blockBytes: number;
 }

@@ -4,14 +4,14 @@ import type { VolumeFindings } from './findings.ts';
 import { showName } from './paths.ts';
 import { systemCode, type Posix } from './posix.ts';
 import type { Problems } from './problems.ts';
-import { isRestored } from './target.ts';
+import { isRestored } from './restored-xattrs.ts';
 import type { Entry } from './tree-format.ts';
 import type { TreeReader } from './tree-reader.ts';
 import { walk, type Walked } from './walk.ts';
 
 export interface CompareTask {
   readonly path: string;
-  readonly tree: TreeReader;
+  readonly tree: Pick<TreeReader, 'leaves'>;
   readonly native: Posix | undefined;
   readonly findings: VolumeFindings;
   /** Why entries are known not to be as they should. */

@@ -1,5 +1,5 @@
 import { DmaasError } from '../errors.ts';
-import { LIMITS, type BlobId, type BlobWriter } from '../repository/blob.ts';
+import { LIMITS, type BlobId } from '../repository/blob.ts';
 import { decodeNode, encodeNode, NODE_TYPE } from '../repository/node.ts';
 import type { Repository } from '../repository/repository.ts';
 import type { CallOptions } from '../store/object-store.ts';
@@ -20,14 +20,19 @@ export const NODE_CUT = { bits: 9, minItems: 128, maxItems: 4096 } as const;
 
 const MAX_HEIGHT = 8;
 
+/** The part of a `BlobWriter` that stores nodes. */
+export interface NodeWriter {
+  put(kind: 'node', data: Uint8Array): Promise<{ readonly id: BlobId }>;
+}
+
 /** Builds the list of a file's pieces as they come, and moves it out into content nodes when it gets long. */
 export class ContentWriter {
-  readonly #writer: BlobWriter;
+  readonly #writer: NodeWriter;
   /** Lists that are not yet a node, by level. */
   readonly #levels: ContentItem[][] = [[]];
   #bytes = 0;
 
-  constructor(writer: BlobWriter) {
+  constructor(writer: NodeWriter) {
     this.#writer = writer;
   }
 
@@ -37,17 +42,23 @@ export class ContentWriter {
   }
 
   async add(item: ContentItem): Promise<void> {
-    if (item.length === 0) return;
+    await this.addSoon(item);
+  }
+
+  /** As `add`; a promise only when a node must be stored. */
+  addSoon(item: ContentItem): void | Promise<void> {
+    if (item.length === 0) return undefined;
     this.#bytes += item.length;
     const list = this.#levels[0] as ContentItem[];
     const last = list.at(-1);
     if (item.id === undefined && last?.id === undefined && last !== undefined) {
       list[list.length - 1] = { length: last.length + item.length };
-      return;
+      return undefined;
     }
     // A list is only cut when more follows: a hole that goes on is one item, and a short list may yet stand in the leaf.
-    if (isFull(list)) await this.#flush(0);
-    (this.#levels[0] as ContentItem[]).push(item);
+    if (isFull(list)) return this.#flush(0).then(() => void (this.#levels[0] as ContentItem[]).push(item));
+    list.push(item);
+    return undefined;
   }
 
   async finish(): Promise<Content> {

@@ -32,38 +32,3 @@ export function openToRead(path: Buffer | string): number {
     return openSync(path, flags);
   }
 }
-
-/**
- * The bytes from `start` to `end` (or to the end of the file, if that comes first), in pieces that end at multiples of `pieceBytes`. Each is valid until
- * the next one is asked for; that one is being read meanwhile.
- */
-export async function* piecesOf(fd: number, start: number, end: number, pieceBytes: number): AsyncGenerator<Uint8Array> {
-  const lengthAt = (offset: number): number => Math.min(end - offset, pieceBytes - (offset % pieceBytes));
-  const buffers: Buffer[] = [];
-  const readAt = (offset: number, slot: number): Promise<number> => {
-    const reading = readFully(
-      fd,
-      (buffers[slot] ??= Buffer.allocUnsafeSlow(Math.min(pieceBytes, end - start))).subarray(0, lengthAt(offset)),
-      offset,
-    );
-    // Reported when its turn comes; unless the reader has stopped by then.
-    reading.catch(() => undefined);
-    return reading;
-  };
-  let slot = 0;
-  let reading = start < end ? readAt(start, slot) : undefined;
-  try {
-    for (let offset = start; reading !== undefined;) {
-      const bytes = await reading;
-      const piece = (buffers[slot] as Buffer).subarray(0, bytes);
-      const ended = bytes < lengthAt(offset);
-      offset += bytes;
-      slot = 1 - slot;
-      reading = ended || offset >= end ? undefined : readAt(offset, slot);
-      if (bytes > 0) yield piece;
-    }
-  } finally {
-    // The descriptor must not be closed, and given to another file, while a read is under way.
-    await reading?.catch(() => undefined);
-  }
-}

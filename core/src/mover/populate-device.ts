@@ -2,18 +2,20 @@ import { closeSync, constants, fstatSync, fsyncSync, ftruncateSync, openSync } f
 import { DmaasError, throwIfCancelled } from '../errors.ts';
 import { LIMITS } from '../repository/blob.ts';
 import type { Repository } from '../repository/repository.ts';
-import { PieceBatches, type Piece } from './batches.ts';
+import { PieceBatches, type PieceSink } from './batches.ts';
 import { deviceBytes } from './capture-device.ts';
 import { bytesOf, extentsOf } from './content.ts';
 import { readFully, writeFully } from './io.ts';
 import { errorCode, isUnsupported, type Posix } from './posix.ts';
+import type { MoverThreads } from './threads.ts';
 import type { Volume } from './volume-node.ts';
 
 export interface DeviceTask {
   readonly path: string;
   readonly name: string;
   readonly volume: Volume;
-  readonly repository: Pick<Repository, 'read' | 'readMany'>;
+  readonly repository: Pick<Repository, 'read' | 'readMany' | 'fetchMany'>;
+  readonly threads: MoverThreads;
   readonly native: Posix | undefined;
   readonly onBytes: (bytes: number) => void;
   readonly signal: AbortSignal | undefined;
@@ -68,20 +70,20 @@ async function checkEmpty(fd: number, { name, repository, volume }: DeviceTask):
   }
 }
 
-async function writeDevice(fd: number, { repository, volume, native, onBytes, signal }: DeviceTask): Promise<void> {
-  const batches = new PieceBatches<undefined>(
-    repository,
-    {
-      write: async ({ offset, length }: Piece<undefined>, data) => {
-        await writeFully(fd, data, offset);
-        onBytes(length);
-      },
-      onUnreadable: (_piece, error) => {
-        throw error;
-      },
+async function writeDevice(fd: number, { repository, threads, volume, native, onBytes, signal }: DeviceTask): Promise<void> {
+  const sink: PieceSink<undefined> = {
+    destination: ({ offset, length }) => ({ fd, offset, length }),
+    withdraw: () => undefined,
+    settle: ({ length }, fault) => {
+      if (fault?.what === 'content') throw Object.assign(new Error(fault.reason), { code: fault.reason });
+      if (fault !== undefined) throw new DmaasError('REPOSITORY_CORRUPT', fault.reason);
+      onBytes(length);
     },
-    signal,
-  );
+    giveUp: (_piece, error) => {
+      throw error ?? new DmaasError('INTERNAL', 'a part of a device was not wanted');
+    },
+  };
+  const batches = new PieceBatches<undefined>({ repository, threads, native, sink, signal });
   try {
     for await (const { offset, length, id } of extentsOf(repository, { node: volume.top }, volume.bytes)) {
       throwIfCancelled(signal);

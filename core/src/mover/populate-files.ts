@@ -1,22 +1,27 @@
-import { closeSync, constants, fstatSync, ftruncateSync, fsyncSync, lstatSync, mkdirSync, openSync, unlinkSync } from 'node:fs';
+import { closeSync, ftruncateSync, fsyncSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
 import type { DmaasError } from '../errors.ts';
 import { throwIfCancelled } from '../errors.ts';
 import type { Repository } from '../repository/repository.ts';
-import { PieceBatches, type Piece, type PieceSink } from './batches.ts';
-import { extentsOf } from './content.ts';
-import { writeFully } from './io.ts';
+import { PieceBatches, type Piece, type PieceFault, type PieceSink } from './batches.ts';
+import type { ContentItem } from './content-format.ts';
+import { extentsOf, type Extent } from './content.ts';
+import { attributesOf, createFile, setFileAttributes, type NewFile } from './new-file.ts';
 import { ROOT } from './paths.ts';
 import { errorCode, systemCode, type Posix } from './posix.ts';
 import type { Problems } from './problems.ts';
 import type { Checkpoint } from './restore-marker.ts';
 import type { Target } from './target.ts';
 import type { Entry } from './tree-format.ts';
+import type { MoverThreads } from './threads.ts';
 import type { TreeReader } from './tree-reader.ts';
+import type { OpenDirectory } from './walk.ts';
+import type { Destination } from './write-frames.ts';
 
 export interface FilesTask {
   readonly target: Target;
-  readonly tree: TreeReader;
-  readonly repository: Pick<Repository, 'read' | 'readMany'>;
+  readonly tree: Pick<TreeReader, 'leaves'>;
+  readonly repository: Pick<Repository, 'read' | 'fetchMany'>;
+  readonly threads: MoverThreads;
   readonly native: Posix | undefined;
   readonly problems: Problems;
   /** Where an earlier run stopped; undefined in an empty target. */
@@ -31,7 +36,13 @@ export interface FilesTask {
 /** A file that is being written. */
 interface OutFile {
   readonly entry: Entry;
+  /** Its bytes that an earlier run has written. */
+  readonly done: number;
+  /** It is one piece, and so made at once by the thread that has it. */
+  readonly isWhole: boolean;
   fd: number | undefined;
+  /** Of a file that is being made at once. */
+  directory: OpenDirectory | undefined;
   /** Pieces that have been planned but not written. */
   pending: number;
   /** Pieces that are being written at this moment. */
@@ -40,8 +51,6 @@ interface OutFile {
   isPlanned: boolean;
   hasFailed: boolean;
 }
-
-const CREATE = constants.O_WRONLY | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
 /** First part of filling a directory: makes the directories, with access for nobody else, and the files with their content. */
 export async function populateFiles(task: FilesTask): Promise<void> {
@@ -86,6 +95,7 @@ function makeDirectory({ path }: Entry, { target, problems, resumed }: FilesTask
   }
 }
 
+/** Makes the files, each with its content and attributes. */
 class FileWriter implements PieceSink<OutFile> {
   readonly #task: FilesTask;
   readonly #batches: PieceBatches<OutFile>;
@@ -95,7 +105,7 @@ class FileWriter implements PieceSink<OutFile> {
 
   constructor(task: FilesTask) {
     this.#task = task;
-    this.#batches = new PieceBatches(task.repository, this, task.signal);
+    this.#batches = new PieceBatches({ ...task, sink: this });
   }
 
   async add(entry: Entry): Promise<void> {
@@ -105,9 +115,23 @@ class FileWriter implements PieceSink<OutFile> {
       onBytes(done);
       return;
     }
-    const file: OutFile = { entry, fd: undefined, pending: 0, writing: 0, isPlanned: false, hasFailed: false };
+    const { content, size } = entry;
+    const isWhole = done === 0 && 'items' in content && content.items.length === 1 && content.items[0]?.id !== undefined;
+    const file: OutFile = {
+      entry,
+      done,
+      isWhole,
+      fd: undefined,
+      directory: undefined,
+      pending: 0,
+      writing: 0,
+      isPlanned: false,
+      hasFailed: false,
+    };
     const opts = signal === undefined ? {} : { signal };
-    for await (const { offset, length, id } of extentsOf(repository, entry.content, entry.size, { offset: 0, length: entry.size }, opts)) {
+    const extents =
+      'items' in content ? inlineExtents(content.items) : extentsOf(repository, content, size, { offset: 0, length: size }, opts);
+    for await (const { offset, length, id } of extents) {
       if (id === undefined || offset + length <= done) {
         onBytes(length);
         continue;
@@ -118,8 +142,8 @@ class FileWriter implements PieceSink<OutFile> {
       if (isFull) await this.#send();
     }
     file.isPlanned = true;
-    this.#planned = { path: entry.path, bytes: entry.size };
-    if (file.pending === 0 && !file.hasFailed) this.#finishFile(file);
+    this.#planned = { path: entry.path, bytes: size };
+    if (file.pending === 0 && !isWhole) this.#finishFile(file);
   }
 
   async finish(): Promise<void> {
@@ -129,27 +153,41 @@ class FileWriter implements PieceSink<OutFile> {
 
   async end(): Promise<void> {
     await this.#batches.abandon();
-    for (const { fd } of this.#open) if (fd !== undefined) closeSync(fd);
+    for (const { fd, directory } of this.#open) {
+      if (fd !== undefined) closeSync(fd);
+      directory?.release();
+    }
     this.#open.clear();
   }
 
-  async write({ file, offset, length }: Piece<OutFile>, data: Uint8Array): Promise<void> {
-    if (!file.hasFailed) {
+  destination({ file, offset, length }: Piece<OutFile>): Destination | undefined {
+    if (file.hasFailed) return undefined;
+    try {
+      const to = file.isWhole ? { file: this.#newFile(file) } : { fd: this.#descriptor(file), offset };
       file.writing += 1;
-      try {
-        await writeFully(this.#descriptor(file), data, offset);
-      } catch (error) {
-        this.#fail(file, systemCode(error));
-      } finally {
-        file.writing -= 1;
-      }
+      return { length, ...to };
+    } catch (error) {
+      this.#fail(file, systemCode(error));
+      return undefined;
     }
-    this.#settle(file, length);
   }
 
-  onUnreadable({ file, length }: Piece<OutFile>, error: DmaasError): void {
-    this.#fail(file, error.message);
-    this.#settle(file, length);
+  withdraw({ file }: Piece<OutFile>): void {
+    file.writing -= 1;
+    if (file.isWhole) this.#releaseDirectory(file);
+  }
+
+  settle(piece: Piece<OutFile>, fault: PieceFault | undefined): void {
+    const { file, length } = piece;
+    this.withdraw(piece);
+    if (fault?.what === 'attribute') this.#task.problems.add(file.entry.path, fault.reason);
+    else if (fault !== undefined) this.#fail(file, fault.reason);
+    this.#count(file, length);
+  }
+
+  giveUp({ file, length }: Piece<OutFile>, error: DmaasError | undefined): void {
+    if (error !== undefined) this.#fail(file, error.message);
+    this.#count(file, length);
   }
 
   async #send(): Promise<void> {
@@ -173,15 +211,25 @@ class FileWriter implements PieceSink<OutFile> {
     return 0;
   }
 
+  #newFile(file: OutFile): NewFile {
+    const { target, resumed } = this.#task;
+    const { at, directory } = target.retain(file.entry.path);
+    file.directory = directory;
+    this.#open.add(file);
+    return { ...attributesOf(file.entry), at: at.toString('latin1'), mayExist: resumed !== undefined };
+  }
+
+  #releaseDirectory(file: OutFile): void {
+    file.directory?.release();
+    file.directory = undefined;
+    this.#open.delete(file);
+  }
+
   #descriptor(file: OutFile): number {
     if (file.fd !== undefined) return file.fd;
     const { target, resumed } = this.#task;
     const { path, size } = file.entry;
-    const fd = openSync(target.at(path), resumed === undefined ? CREATE | constants.O_EXCL : CREATE, 0o600);
-    if (!fstatSync(fd).isFile()) {
-      closeSync(fd);
-      throw Object.assign(new Error('in the way'), { code: 'EEXIST' });
-    }
+    const fd = createFile(target.at(path), resumed !== undefined);
     file.fd = fd;
     this.#open.add(file);
     // Holes are what is never written.
@@ -189,18 +237,22 @@ class FileWriter implements PieceSink<OutFile> {
     return fd;
   }
 
-  #settle(file: OutFile, length: number): void {
+  #count(file: OutFile, length: number): void {
     this.#task.onBytes(length);
     file.pending -= 1;
+    if (file.isWhole) return;
     if (file.hasFailed) this.#discard(file);
     else if (file.pending === 0 && file.isPlanned) this.#finishFile(file);
   }
 
   #finishFile(file: OutFile): void {
+    const { native, problems } = this.#task;
     try {
       // Whoever has no pieces has not been opened: an empty file, or one that is all hole.
       const fd = this.#descriptor(file);
-      if (this.#task.native === undefined) fsyncSync(fd);
+      const reason = setFileAttributes(fd, attributesOf(file.entry), native);
+      if (reason !== undefined) problems.add(file.entry.path, reason);
+      if (native === undefined) fsyncSync(fd);
       this.#close(file);
     } catch (error) {
       this.#fail(file, systemCode(error));
@@ -229,5 +281,13 @@ class FileWriter implements PieceSink<OutFile> {
     file.fd = undefined;
     this.#open.delete(file);
     if (fd !== undefined) closeSync(fd);
+  }
+}
+
+function* inlineExtents(items: readonly ContentItem[]): Generator<Extent> {
+  let offset = 0;
+  for (const item of items) {
+    yield { offset, ...item };
+    offset += item.length;
   }
 }

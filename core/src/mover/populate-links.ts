@@ -9,7 +9,7 @@ import type { TreeReader } from './tree-reader.ts';
 
 export interface LinksTask {
   readonly target: Target;
-  readonly tree: TreeReader;
+  readonly tree: Pick<TreeReader, 'leaves'>;
   readonly native: Posix | undefined;
   readonly problems: Problems;
   readonly allowDevices: boolean;
@@ -24,7 +24,7 @@ const TYPE_BITS = {
 } as const;
 
 /**
- * Second part of filling a directory: everything that is no content. No byte is written to a file once the first symlink is there. Attributes
+ * Second part of filling a directory: everything but files, and their further names. No byte is written to a file once the first symlink is there. Attributes
  * of a directory are set when all in it is done, because every entry that is made changes its time.
  */
 export async function populateLinks(task: LinksTask): Promise<void> {
@@ -61,9 +61,7 @@ export async function populateLinks(task: LinksTask): Promise<void> {
         attempt(problems, entry.path, () => {
           link(target, first, entry.path, problems);
         });
-      } else if (entry.type === 'file' || attempt(problems, entry.path, () => make(entry, task))) {
-        if (problems.reason(entry.path) === undefined) finish(entry);
-      }
+      } else if (entry.type !== 'file' && attempt(problems, entry.path, () => make(entry, task))) finish(entry);
     }
   }
   leave(-1);

@@ -6,6 +6,7 @@ import type { BlobId } from '../repository/blob.ts';
 import type { Repository } from '../repository/repository.ts';
 import { compareTree } from './compare.ts';
 import { VolumeFindings } from './findings.ts';
+import { idOfPart, PartOfTree } from './part-of-tree.ts';
 import { ROOT } from './paths.ts';
 import { populateDevice } from './populate-device.ts';
 import { isLinkToEarlier, populateFiles } from './populate-files.ts';
@@ -14,6 +15,7 @@ import { errorCode, loadPosix, REDUCED, type Fidelity, type Posix } from './posi
 import { Problems } from './problems.ts';
 import { RestoreMarker, type Checkpoint } from './restore-marker.ts';
 import { Target } from './target.ts';
+import { MoverThreads } from './threads.ts';
 import type { Entry } from './tree-format.ts';
 import { TreeReader } from './tree-reader.ts';
 import { readVolume, type Volume, type VolumeMode } from './volume-node.ts';
@@ -27,6 +29,8 @@ export interface PopulateOptions {
   readonly repository: Repository;
   /** The volume node. */
   readonly root: BlobId;
+  /** Of a directory: what is below it fills the target. Of anything else: it alone is restored. See `paths.ts`; the root by default. */
+  readonly part?: Buffer;
   /** A run that was interrupted is taken up again under the same id. */
   readonly operation: OperationId;
   /** Makes device nodes, which give access to the machine's devices to whoever may use the volume. */
@@ -60,20 +64,33 @@ export async function populateVolume(options: PopulateOptions, run: RunOptions):
   }
   const findings = new VolumeFindings(run.emit, name);
   const native = options.fidelity === 'reduced' ? undefined : loadPosix();
-  const onBytes = progressOf(name, volume.bytes, run);
+  const onBytes = progressOf(name, options.part === undefined ? volume.bytes : undefined, run);
+  const threads = new MoverThreads({ repository, fidelity: native === undefined ? 'reduced' : 'full', signal: run.signal });
+  try {
+    return await populate(options, volume, { findings, native, threads, onBytes, signal: run.signal });
+  } finally {
+    await threads.stop();
+  }
+}
+
+async function populate(options: PopulateOptions, volume: Volume, tools: PopulateTools): Promise<PopulateResult> {
+  const { name, mode, path, repository } = options;
+  const { findings, native } = tools;
   if (mode === 'block') {
-    await populateDevice({ path: options.path, name, volume, repository, native, onBytes, signal: run.signal });
+    if (options.part !== undefined) throw new DmaasError('USAGE', `${name}: a block volume has no files; it is restored as a whole`);
+    await populateDevice({ ...tools, path, name, volume, repository });
     const result = { files: 0, entries: 0, bytes: volume.bytes, findings: findings.all() };
     await options.record?.(result);
     return result;
   }
   if (native === undefined) findings.add('reduced-fidelity', REDUCED.fact, 'warning', REDUCED.hint);
-  return populateTree(options, volume, { findings, native, onBytes, signal: run.signal });
+  return populateTree(options, volume, tools);
 }
 
-interface TreeTools {
+interface PopulateTools {
   readonly findings: VolumeFindings;
   readonly native: Posix | undefined;
+  readonly threads: MoverThreads;
   readonly onBytes: (bytes: number) => void;
   readonly signal: AbortSignal | undefined;
 }
@@ -81,14 +98,15 @@ interface TreeTools {
 async function populateTree(
   options: PopulateOptions,
   volume: Volume,
-  { findings, native, onBytes, signal }: TreeTools,
+  { findings, native, threads, onBytes, signal }: PopulateTools,
 ): Promise<PopulateResult> {
-  const { name, path, repository, root, operation, allowDevices = false } = options;
+  const { name, path, repository, root, part, operation, allowDevices = false } = options;
+  const whole = new TreeReader(repository, volume.top, signal === undefined ? {} : { signal });
+  const tree = part === undefined ? whole : await PartOfTree.open(whole, part);
   const target = openTarget(path, name, native);
   try {
-    const marker = new RestoreMarker(target.rootFd, operation, root, name);
+    const marker = new RestoreMarker(target.rootFd, operation, part === undefined ? root : idOfPart(root, part), name);
     const problems = new Problems();
-    const tree = new TreeReader(repository, volume.top, signal === undefined ? {} : { signal });
     const totals = new Totals(volume);
     const shared = { target, tree, native, problems, signal };
     const checkpoints = new Checkpoints(marker, () => {
@@ -97,6 +115,7 @@ async function populateTree(
     await populateFiles({
       ...shared,
       repository,
+      threads,
       resumed: marker.resumed,
       onCheckpoint: (checkpoint) => {
         checkpoints.reached(checkpoint);
@@ -109,12 +128,11 @@ async function populateTree(
         totals.add(entry);
       },
     });
-    totals.check();
+    if (part === undefined) totals.check();
     await populateLinks({ ...shared, allowDevices });
     sync(target, native, name);
     await compareTree({ ...shared, path, findings, skip: [marker.name] });
-    const { files, entries, bytes } = volume;
-    const result = { files, entries, bytes, findings: findings.all() };
+    const result = { ...totals.sums(), findings: findings.all() };
     await options.record?.(result);
     marker.remove();
     if (totals.root !== undefined) target.setMtime({ path: ROOT, mtimeNs: totals.root.mtimeNs });
@@ -195,6 +213,10 @@ class Totals {
     if (this.#files > files || this.#entries > entries || this.#bytes > bytes) throw wrongTotals();
   }
 
+  sums(): Pick<PopulateResult, 'files' | 'entries' | 'bytes'> {
+    return { files: this.#files, entries: this.#entries, bytes: this.#bytes };
+  }
+
   check(): void {
     const { files, entries, bytes } = this.#volume;
     if (this.#files !== files || this.#entries !== entries || this.#bytes !== bytes) throw wrongTotals();
@@ -205,13 +227,13 @@ function wrongTotals(): DmaasError {
   return new DmaasError('REPOSITORY_CORRUPT', 'the backed-up tree is malformed: it does not hold as much as its volume says');
 }
 
-function progressOf(volume: string, total: number, { emit }: RunOptions): (bytes: number) => void {
+function progressOf(volume: string, total: number | undefined, { emit }: RunOptions): (bytes: number) => void {
   let done = 0;
   let told = 0;
   return (bytes) => {
     done += bytes;
-    if (done - told < PROGRESS_BYTES && done < total) return;
+    if (done - told < PROGRESS_BYTES && done !== total) return;
     told = done;
-    emit({ type: 'bytes', volume, done, total, added: 0 });
+    emit({ type: 'bytes', volume, done, ...(total === undefined ? {} : { total }), added: 0 });
   };
 }

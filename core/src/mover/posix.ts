@@ -28,11 +28,23 @@ export interface Posix {
   seekEnd(fd: number): number;
   /** chattr(1)'s flags, or undefined where the file system has none. */
   inodeFlags(fd: number): number | undefined;
+  /** Tells the system that a range will be read soon. */
+  willRead(fd: number, offset: number, length: number): void;
+  /** Sets the time of modification of an open file, exactly; the time of access stays. */
+  setMtimeOf(fd: number, mtimeNs: bigint): void;
+  listXattrsOf(fd: number): Buffer[];
+  setXattrOf(fd: number, name: Buffer, value: Buffer): void;
+  removeXattrOf(fd: number, name: Buffer): void;
   /** Makes a range read as zeros, without writing them if that is possible. */
   punchHole(fd: number, offset: number, length: number): void;
+  /** Has freed memory of up to 8 MiB used again, by all threads. Otherwise libc gives it back and takes new, which costs more than what is done in it. */
+  keepFreedMemory(): void;
   /** Makes everything written to the file system of this file durable. */
   syncFileSystem(fd: number): void;
 }
+
+/** Opens what a path names without access to it. Not among Node's constants. */
+export const O_PATH = 0x20_0000;
 
 /** `reduced` does without native calls, as happens by itself where they cannot be had. */
 export type Fidelity = 'full' | 'reduced';
@@ -56,9 +68,13 @@ export function loadPosix(): Posix | undefined {
 
 type NativeFunction = (...args: readonly (number | bigint | Buffer | null)[]) => number;
 
+interface Library {
+  func(name: string, result: string, parameters: readonly string[]): NativeFunction;
+}
+
 /** The two of koffi's functions that are used. */
 interface Koffi {
-  load(library: null): { func(name: string, result: string, parameters: readonly string[]): NativeFunction };
+  load(library: null): Library;
   errno(): number;
 }
 
@@ -77,9 +93,16 @@ const AT_FDCWD = -100;
 const AT_SYMLINK_NOFOLLOW = 0x100;
 const UTIME_OMIT = (1n << 30n) - 2n;
 const SEEK = { end: 2, data: 3, hole: 4 } as const;
+const POSIX_FADV_WILLNEED = 3;
 const FS_IOC_GETFLAGS = 0x8008_6601;
 const FALLOC_FL_KEEP_SIZE_PUNCH_HOLE = 0x01 | 0x02;
 const MAX_XATTR_BYTES = 64 << 10;
+/** glibc's M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_ARENA_MAX. */
+const MALLOPT = [
+  [-3, 8 << 20],
+  [-1, 16 << 20],
+  [-8, 2],
+] as const;
 const NS = 1_000_000_000n;
 
 function bind(koffi: Koffi): Posix {
@@ -94,8 +117,12 @@ function bind(koffi: Koffi): Posix {
   const lseek = libc.func('lseek', 'int64', ['int', 'int64', 'int']);
   const ioctl = libc.func('ioctl', 'int', ['int', 'uint64', bytes]);
   const fallocate = libc.func('fallocate', 'int', ['int', 'int', 'int64', 'int64']);
+  const posixFadvise = libc.func('posix_fadvise', 'int', ['int', 'int64', 'int64', 'int']);
+  const futimens = libc.func('futimens', 'int', ['int', bytes]);
+  const flistxattr = libc.func('flistxattr', 'int64', ['int', bytes, 'uint64']);
+  const fsetxattr = libc.func('fsetxattr', 'int', ['int', bytes, bytes, 'uint64', 'int']);
+  const fremovexattr = libc.func('fremovexattr', 'int', ['int', bytes]);
   const syncfs = libc.func('syncfs', 'int', ['int']);
-
   const names = Buffer.alloc(MAX_XATTR_BYTES);
   const value = Buffer.alloc(MAX_XATTR_BYTES);
   const failed = (call: string): string => errorName(koffi.errno(), call);
@@ -113,20 +140,22 @@ function bind(koffi: Koffi): Posix {
     throw systemError(code, 'lseek');
   };
 
+  const namesOf = (length: number, call: string): Buffer[] => {
+    if (length < 0) {
+      const code = failed(call);
+      if (isUnsupported(code)) return [];
+      throw systemError(code, call);
+    }
+    const list: Buffer[] = [];
+    for (let start = 0, end = names.indexOf(0); start < length; start = end + 1, end = names.indexOf(0, start)) {
+      list.push(Buffer.from(names.subarray(start, end)));
+    }
+    return list;
+  };
+
   return {
-    listXattrs(path) {
-      const length = llistxattr(cString(path), names, names.length);
-      if (length < 0) {
-        const code = failed('llistxattr');
-        if (isUnsupported(code)) return [];
-        throw systemError(code, 'llistxattr');
-      }
-      const list: Buffer[] = [];
-      for (let start = 0, end = names.indexOf(0); start < length; start = end + 1, end = names.indexOf(0, start)) {
-        list.push(Buffer.from(names.subarray(start, end)));
-      }
-      return list;
-    },
+    listXattrs: (path) => namesOf(llistxattr(cString(path), names, names.length), 'llistxattr'),
+    listXattrsOf: (fd) => namesOf(flistxattr(fd, names, names.length), 'flistxattr'),
     getXattr(path, name) {
       const length = lgetxattr(cString(path), cString(name), value, value.length);
       if (length >= 0) return Buffer.from(value.subarray(0, length));
@@ -140,13 +169,21 @@ function bind(koffi: Koffi): Posix {
     removeXattr(path, name) {
       check(lremovexattr(cString(path), cString(name)), 'lremovexattr');
     },
+    setXattrOf(fd, name, to) {
+      check(fsetxattr(fd, cString(name), to, to.length, 0), 'fsetxattr');
+    },
+    removeXattrOf(fd, name) {
+      check(fremovexattr(fd, cString(name)), 'fremovexattr');
+    },
     setMtime(path, mtimeNs) {
-      const times = Buffer.alloc(32);
-      times.writeBigInt64LE(UTIME_OMIT, 8);
-      const ns = ((mtimeNs % NS) + NS) % NS;
-      times.writeBigInt64LE((mtimeNs - ns) / NS, 16);
-      times.writeBigInt64LE(ns, 24);
-      check(utimensat(AT_FDCWD, cString(path), times, AT_SYMLINK_NOFOLLOW), 'utimensat');
+      check(utimensat(AT_FDCWD, cString(path), timesOf(mtimeNs), AT_SYMLINK_NOFOLLOW), 'utimensat');
+    },
+    setMtimeOf(fd, mtimeNs) {
+      check(futimens(fd, timesOf(mtimeNs)), 'futimens');
+    },
+    willRead(fd, offset, length) {
+      // Advice only: where it is not taken, nothing is lost.
+      posixFadvise(fd, offset, length, POSIX_FADV_WILLNEED);
     },
     makeNode(path, mode, device) {
       check(mknodat(AT_FDCWD, cString(path), mode, device === undefined ? 0n : deviceNumber(device.major, device.minor)), 'mknodat');
@@ -161,10 +198,33 @@ function bind(koffi: Koffi): Posix {
     punchHole(fd, offset, length) {
       check(fallocate(fd, FALLOC_FL_KEEP_SIZE_PUNCH_HOLE, offset, length), 'fallocate');
     },
+    keepFreedMemory: () => {
+      setMallopt(libc);
+    },
     syncFileSystem(fd) {
       check(syncfs(fd), 'syncfs');
     },
   };
+}
+
+/** Two timespecs: the time of access is left as it is. */
+function timesOf(mtimeNs: bigint): Buffer {
+  const times = Buffer.alloc(32);
+  times.writeBigInt64LE(UTIME_OMIT, 8);
+  const ns = ((mtimeNs % NS) + NS) % NS;
+  times.writeBigInt64LE((mtimeNs - ns) / NS, 16);
+  times.writeBigInt64LE(ns, 24);
+  return times;
+}
+
+function setMallopt(libc: Library): void {
+  let mallopt: NativeFunction;
+  try {
+    mallopt = libc.func('mallopt', 'int', ['int', 'int']);
+  } catch {
+    return; // musl has none, and does not need it
+  }
+  for (const [parameter, value] of MALLOPT) mallopt(parameter, value);
 }
 
 function cString(bytes: Buffer): Buffer {

@@ -1,12 +1,19 @@
 import { closeSync, constants, fsyncSync, ftruncateSync, openSync, readdirSync, readSync, unlinkSync, writeSync } from 'node:fs';
 import { z } from 'zod';
 import { DmaasError } from '../errors.ts';
-import type { OperationId } from '../operation.ts';
+import { isOperationId, type OperationId } from '../operation.ts';
 import { isBlobId, type BlobId } from '../repository/blob.ts';
 import { errorCode } from './posix.ts';
 import { within } from './walk.ts';
 
 const PREFIX = '.dmaas-restore-';
+
+/** The operation that began to fill this directory and did not end, or undefined. Run under the same id it goes on. */
+export function unfinishedRestore(directory: string): OperationId | undefined {
+  const marker = readdirSync(directory).find((name) => name.startsWith(PREFIX));
+  const operation = marker?.slice(PREFIX.length) ?? '';
+  return isOperationId(operation) ? operation : undefined;
+}
 
 /** Everything before this has been written and made durable. */
 export interface Checkpoint {

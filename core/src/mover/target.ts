@@ -1,17 +1,14 @@
 import { chmodSync, closeSync, constants, fstatSync, lchownSync, lutimesSync, openSync, type BigIntStats } from 'node:fs';
 import { nameOf, parentOf } from './paths.ts';
-import type { Posix } from './posix.ts';
+import { letIn } from './new-file.ts';
+import { O_PATH, type Posix } from './posix.ts';
+import { isRestored } from './restored-xattrs.ts';
 import type { Entry } from './tree-format.ts';
-import { within } from './walk.ts';
+import { OpenDirectory, within } from './walk.ts';
 
-/** Not among Node's constants. */
-const O_PATH = 0x20_0000;
 const OPEN_DIRECTORY = O_PATH | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 /** Directories that are kept open for the next entry in them. */
 const MAX_OPEN = 256;
-
-/** Set only where it is asked for, by whoever labels the machine. */
-export const NOT_RESTORED_XATTRS = new Set(['security.selinux']);
 
 /**
  * The directory that a restore fills. Everything in it is reached from its root through one open directory after the other, each opened by its
@@ -19,34 +16,36 @@ export const NOT_RESTORED_XATTRS = new Set(['security.selinux']);
  * plants symlinks meanwhile, and however long the paths.
  */
 export class Target {
-  readonly #rootFd: number;
+  readonly #root: OpenDirectory;
   readonly #native: Posix | undefined;
   /** By path, the longest unused first. */
-  readonly #open = new Map<string, number>();
+  readonly #open = new Map<string, OpenDirectory>();
 
   constructor(root: string, native: Posix | undefined) {
-    this.#rootFd = openSync(root, constants.O_RDONLY | constants.O_DIRECTORY);
+    this.#root = new OpenDirectory(openSync(root, constants.O_RDONLY | constants.O_DIRECTORY));
     this.#native = native;
   }
 
   get rootFd(): number {
-    return this.#rootFd;
+    return this.#root.fd;
   }
 
   /** A path by which the operating system reaches an entry. Valid until `at` has been called twice more. */
   at(path: Buffer): Buffer {
-    if (path.length === 0) return within(this.#rootFd, '.');
-    return within(this.#directory(parentOf(path)), nameOf(path));
+    if (path.length === 0) return within(this.#root.fd, '.');
+    return within(this.#directory(parentOf(path)).fd, nameOf(path));
+  }
+
+  /** As `at`; valid until the directory is released. */
+  retain(path: Buffer): { readonly at: Buffer; readonly directory: OpenDirectory } {
+    const directory = this.#directory(parentOf(path));
+    directory.retain();
+    return { at: within(directory.fd, nameOf(path)), directory };
   }
 
   /** Lets this user, and nobody else, into a directory that is there. */
   openDirectory(path: Buffer): void {
-    const fd = openSync(this.at(path), OPEN_DIRECTORY);
-    try {
-      chmodSync(`/proc/self/fd/${fd}`, 0o700);
-    } finally {
-      closeSync(fd);
-    }
+    letIn(this.at(path), 0o700, constants.O_DIRECTORY);
   }
 
   /** Gives an entry the attributes that it has in the backup, in the order in which none undoes another. Throws the first error after trying all. */
@@ -77,37 +76,37 @@ export class Target {
   }
 
   close(): void {
-    for (const fd of this.#open.values()) closeSync(fd);
+    for (const directory of this.#open.values()) directory.release();
     this.#open.clear();
-    closeSync(this.#rootFd);
+    this.#root.release();
   }
 
-  #directory(path: Buffer): number {
-    for (const [key, fd] of this.#open) {
+  #directory(path: Buffer): OpenDirectory {
+    for (const [key, directory] of this.#open) {
       // Here and not when opening: what the call before gave out is the last in the map, and stays.
       if (this.#open.size <= MAX_OPEN) break;
       this.#open.delete(key);
-      closeSync(fd);
+      directory.release();
     }
     const key = path.toString('latin1');
     let length = key.length;
     while (length > 0 && !this.#open.has(key.slice(0, length))) length = Math.max(key.lastIndexOf('\0', length - 1), 0);
-    let fd = length === 0 ? this.#rootFd : this.#touch(key.slice(0, length));
+    let directory = length === 0 ? this.#root : this.#touch(key.slice(0, length));
     while (length < key.length) {
       const start = length === 0 ? 0 : length + 1;
       const end = key.indexOf('\0', start);
       length = end < 0 ? key.length : end;
-      fd = openSync(within(fd, key.slice(start, length)), OPEN_DIRECTORY);
-      this.#open.set(key.slice(0, length), fd);
+      directory = new OpenDirectory(openSync(within(directory.fd, key.slice(start, length)), OPEN_DIRECTORY));
+      this.#open.set(key.slice(0, length), directory);
     }
-    return fd;
+    return directory;
   }
 
-  #touch(key: string): number {
-    const fd = this.#open.get(key) as number;
+  #touch(key: string): OpenDirectory {
+    const directory = this.#open.get(key) as OpenDirectory;
     this.#open.delete(key);
-    this.#open.set(key, fd);
-    return fd;
+    this.#open.set(key, directory);
+    return directory;
   }
 
   #setOwnerAndMode(at: Buffer, { type, uid, gid, mode }: Entry): void {
@@ -150,8 +149,4 @@ export class Target {
       });
     }
   }
-}
-
-export function isRestored(xattr: Buffer): boolean {
-  return !NOT_RESTORED_XATTRS.has(xattr.toString('latin1'));
 }

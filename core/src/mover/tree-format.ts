@@ -1,7 +1,7 @@
 import { DmaasError } from '../errors.ts';
 import type { BlobId } from '../repository/blob.ts';
 import { NODE_TYPE, type Node } from '../repository/node.ts';
-import { ByteReader, ByteWriter } from './bytes.ts';
+import { ByteReader, ByteWriter, varintBytes } from './bytes.ts';
 import {
   itemsLength,
   MAX_INLINE_ITEMS,
@@ -59,12 +59,16 @@ const MAX_TARGET_BYTES = 64 << 10;
 /** Bytes of all paths of a leaf, written out. Paths are front-coded, so a small leaf could hold endless ones. */
 export const MAX_LEAF_PATH_BYTES = 32 << 20;
 
-/** Appends an entry to a leaf's payload and its ids to the leaf's references. `before` is the path of the entry before, empty for the first. */
-export function writeEntry(to: ByteWriter, references: BlobId[], before: Buffer, entry: Entry): void {
+/** An entry without its path, as it stands in a leaf. */
+export interface EncodedEntry {
+  readonly bytes: Uint8Array;
+  /** The ids that it uses, in order. */
+  readonly references: readonly BlobId[];
+}
+
+export function encodeEntry(entry: Omit<Entry, 'path'>): EncodedEntry {
   const body = new ByteWriter();
-  const shared = sharedBytes(before, entry.path);
-  body.varint(shared);
-  body.sized(entry.path.subarray(shared));
+  const references: BlobId[] = [];
   body.u8(ENTRY_TYPES.indexOf(entry.type) + 1);
   body.varint(entry.mode);
   body.varint(entry.uid);
@@ -74,10 +78,21 @@ export function writeEntry(to: ByteWriter, references: BlobId[], before: Buffer,
   body.varint64(entry.inode);
   body.varint(entry.size);
   writeFields(body, references, entry);
-  to.sized(body.bytes);
+  return { bytes: body.bytes, references };
 }
 
-function writeFields(body: ByteWriter, references: BlobId[], entry: Entry): void {
+/** Appends an entry to a leaf's payload and its ids to the leaf's references. `before` is the path of the entry before, empty for the first. */
+export function writeEntry(to: ByteWriter, references: BlobId[], before: Buffer, path: Buffer, entry: EncodedEntry): void {
+  const shared = sharedBytes(before, path);
+  const rest = path.subarray(shared);
+  to.varint(varintBytes(shared) + varintBytes(rest.length) + rest.length + entry.bytes.length);
+  to.varint(shared);
+  to.sized(rest);
+  to.raw(entry.bytes);
+  for (const id of entry.references) references.push(id);
+}
+
+function writeFields(body: ByteWriter, references: BlobId[], entry: Omit<Entry, 'path'>): void {
   const field = (tag: number, write: (value: ByteWriter) => void): void => {
     const value = new ByteWriter(64);
     write(value);
@@ -174,17 +189,20 @@ export function readPath(body: ByteReader, before: Buffer | undefined): Buffer {
   return path;
 }
 
+/** More than there are tags. */
+const MAX_FIELDS = 64;
+
 type Fields = Pick<Entry, 'content' | 'target' | 'device' | 'linkGroup' | 'xattrs' | 'inodeFlags'>;
 
 function readFields(body: ByteReader, references: References): Fields {
-  let fields: Fields = { content: NO_CONTENT, xattrs: [] };
-  const seen = new Set<number>();
+  const fields: Fields = { content: NO_CONTENT, xattrs: [] };
+  const seen: number[] = []; // few
   while (!body.done) {
     const tag = body.varint();
     const value = body.section(body.varint());
-    if (seen.has(tag)) body.fail('an entry has a field twice');
-    seen.add(tag);
-    fields = { ...fields, ...readField(tag, value, references) };
+    if (seen.includes(tag)) body.fail('an entry has a field twice');
+    if (seen.push(tag) > MAX_FIELDS) body.fail('an entry has too many fields');
+    Object.assign(fields, readField(tag, value, references));
     if (!value.done) body.fail('a field is longer than its value');
   }
   return fields;

@@ -33,10 +33,13 @@ export class TreeReader {
     for await (const leaf of this.leaves()) yield* leaf;
   }
 
-  /** As `entries`, a leaf at a time: no promise for each of millions of entries. */
-  async *leaves(): AsyncGenerator<Iterable<Entry>> {
+  /** As `entries`, a leaf at a time: no promise for each of millions of entries. `onLeaf` is told first of all that its entries refer to. */
+  async *leaves(onLeaf?: (references: readonly BlobId[]) => Promise<void>): AsyncGenerator<Iterable<Entry>> {
     const order = new TreeOrder();
-    for await (const leaf of this.#leaves(undefined)) yield checked(leaf, order);
+    for await (const leaf of this.#leaves(undefined)) {
+      await onLeaf?.(leaf.references);
+      yield checked(leaf, order);
+    }
   }
 
   /** The entries at and after `path`, in order. */
@@ -163,8 +166,8 @@ export class TreeCursor {
   #current: Entry | undefined;
   #ended = false;
 
-  constructor(reader: TreeReader) {
-    this.#leaves = reader.leaves();
+  constructor(reader: TreeReader, onLeaf?: (references: readonly BlobId[]) => Promise<void>) {
+    this.#leaves = reader.leaves(onLeaf);
   }
 
   /** The entry of this path, or undefined. Only now and then a promise: most entries lie in the leaf at hand. */

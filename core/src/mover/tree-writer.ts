@@ -5,7 +5,7 @@ import { ByteWriter } from './bytes.ts';
 import { endsInZeros } from './content-format.ts';
 import { NODE_CUT } from './content.ts';
 import { ROOT, sharedBytes, showPath } from './paths.ts';
-import { MAX_LEAF_PATH_BYTES, writeEntry, type Entry } from './tree-format.ts';
+import { MAX_LEAF_PATH_BYTES, writeEntry, type EncodedEntry } from './tree-format.ts';
 
 /** Leaves are cut after a path whose hash ends in so many zero bits, within these bounds of the payload. */
 export const LEAF_CUT = { bits: 10, minBytes: 32 << 10, maxBytes: 512 << 10, maxPathBytes: MAX_LEAF_PATH_BYTES / 2 } as const;
@@ -39,18 +39,17 @@ export class TreeWriter {
     this.#seed = seed;
   }
 
-  async add(entry: Entry): Promise<void> {
-    const { path } = entry;
+  async add(path: Buffer, entry: EncodedEntry): Promise<void> {
     if (this.#entries > 0 && Buffer.compare(this.#before, path) >= 0) {
       throw new DmaasError('INTERNAL', `the tree got ${showPath(path)} after ${showPath(this.#before)}`);
     }
     const leafBefore = this.#payload.length;
     const referencesBefore = this.#references.length;
-    this.#append(entry);
+    this.#append(path, entry);
     if (this.#leafEntries > 1 && (this.#payload.length > LEAF_CUT.maxBytes || this.#pathBytes > LEAF_CUT.maxPathBytes)) {
       // Too much: this entry begins the next leaf instead, where its path is written in full.
       await this.#cutLeaf(leafBefore, referencesBefore, 1);
-      this.#append(entry);
+      this.#append(path, entry);
     }
     if (this.#payload.length >= LEAF_CUT.minBytes && pathHash(path, this.#seed) % 2 ** LEAF_CUT.bits === 0) {
       await this.#cutLeaf(this.#payload.length, this.#references.length, 0);
@@ -68,11 +67,11 @@ export class TreeWriter {
     throw new DmaasError('INTERNAL', 'a tree has at least its root');
   }
 
-  #append(entry: Entry): void {
-    writeEntry(this.#payload, this.#references, this.#first === undefined ? ROOT : this.#before, entry);
-    this.#first ??= entry.path;
-    this.#before = entry.path;
-    this.#pathBytes += entry.path.length;
+  #append(path: Buffer, entry: EncodedEntry): void {
+    writeEntry(this.#payload, this.#references, this.#first === undefined ? ROOT : this.#before, path, entry);
+    this.#first ??= path;
+    this.#before = path;
+    this.#pathBytes += path.length;
     this.#leafEntries += 1;
     this.#entries += 1;
   }

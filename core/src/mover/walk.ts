@@ -3,10 +3,12 @@ import { joinPath, MAX_PATH_BYTES, ROOT } from './paths.ts';
 
 export interface Walked {
   readonly path: Buffer;
+  /** Its directory, to be retained by whoever uses `at` later. Of the root, the root. */
+  readonly directory: OpenDirectory;
   readonly stat: BigIntStats;
   /**
    * A path that reaches it through its open directory, however long its own path is and whatever is renamed above it. Valid until the
-   * walk goes on.
+   * walk goes on, and while its directory is retained.
    */
   readonly at: Buffer;
 }
@@ -20,8 +22,27 @@ export interface WalkOptions {
   readonly skip?: readonly string[];
 }
 
-interface Directory {
+/** An open directory, closed when nobody uses it any more. */
+export class OpenDirectory {
   readonly fd: number;
+  #users = 1;
+
+  constructor(fd: number) {
+    this.fd = fd;
+  }
+
+  retain(): void {
+    this.#users += 1;
+  }
+
+  release(): void {
+    this.#users -= 1;
+    if (this.#users === 0) closeSync(this.fd);
+  }
+}
+
+interface Directory {
+  readonly open: OpenDirectory;
   /** How much of the walk's prefix is its path. */
   readonly length: number;
   /** One byte a character, which sort as the bytes do; a million of them take some 50 MiB. */
@@ -38,32 +59,33 @@ const OPEN_DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_
 export function* walk(root: string, { onError, onMount, skip = [] }: WalkOptions): Generator<Walked> {
   // The root is named by the caller, who may use a symlink.
   const rootFd = openSync(root, constants.O_RDONLY | constants.O_DIRECTORY);
+  const rootDirectory = new OpenDirectory(rootFd);
   const stack: Directory[] = [];
   /** The path of the directory on top, and so of all below it: one buffer, so that deep trees cost no more than their depth. */
   const prefix = Buffer.allocUnsafe(MAX_PATH_BYTES);
   try {
     const stat = fstatSync(rootFd, { bigint: true });
-    yield { path: ROOT, stat, at: within(rootFd, '.') };
+    yield { path: ROOT, directory: rootDirectory, stat, at: within(rootFd, '.') };
     const omitted = new Set(skip);
     const names = namesIn(rootFd).filter((name) => !omitted.has(name) && !(name === 'lost+found' && isDirectory(rootFd, name)));
-    stack.push({ fd: rootFd, length: 0, names, next: 0 });
+    rootDirectory.retain();
+    stack.push({ open: rootDirectory, length: 0, names, next: 0 });
     for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
       const name = top.names[top.next++];
       if (name === undefined) {
-        if (top.fd !== rootFd) closeSync(top.fd);
-        stack.pop();
+        stack.pop()?.open.release();
         continue;
       }
       // A copy: the prefix changes under way.
       const path = Buffer.from(joinPath(prefix.subarray(0, top.length), Buffer.from(name, 'latin1')));
-      const at = within(top.fd, name);
+      const at = within(top.open.fd, name);
       const found = attempt(() => inspect(at, path), path, onError);
       if (found === undefined) continue;
       if (found.dev !== stat.dev) {
         onMount(path);
         continue;
       }
-      yield { path, stat: found, at };
+      yield { path, directory: top.open, stat: found, at };
       if (!found.isDirectory()) continue;
       const opened = attempt(() => openDirectory(at, found), path, onError);
       if (opened === undefined) continue;
@@ -71,8 +93,8 @@ export function* walk(root: string, { onError, onMount, skip = [] }: WalkOptions
       stack.push({ ...opened, length: path.length, next: 0 });
     }
   } finally {
-    for (const { fd } of stack) if (fd !== rootFd) closeSync(fd);
-    closeSync(rootFd);
+    for (const { open } of stack) open.release();
+    rootDirectory.release();
   }
 }
 
@@ -87,12 +109,12 @@ function inspect(at: Buffer, path: Buffer): BigIntStats {
   return lstatSync(at, { bigint: true });
 }
 
-function openDirectory(at: Buffer, expected: BigIntStats): Pick<Directory, 'fd' | 'names'> {
+function openDirectory(at: Buffer, expected: BigIntStats): Pick<Directory, 'open' | 'names'> {
   const fd = openSync(at, OPEN_DIRECTORY);
   try {
     const { dev, ino } = fstatSync(fd, { bigint: true });
     if (dev !== expected.dev || ino !== expected.ino) throw Object.assign(new Error('replaced'), { code: 'ESTALE' });
-    return { fd, names: namesIn(fd) };
+    return { open: new OpenDirectory(fd), names: namesIn(fd) };
   } catch (error) {
     closeSync(fd);
     throw error;

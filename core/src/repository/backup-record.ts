@@ -51,6 +51,8 @@ export const backupSchema = z.looseObject({
   app: z.looseObject({ name: z.string(), namespace: z.string(), selector: z.record(z.string(), z.unknown()) }),
   /** `id` is the UID of the namespace kube-system. */
   cluster: z.looseObject({ id: z.string(), context: z.string(), version: z.string() }),
+  /** Of a directory or device that was backed up without a cluster: where it was. `app.namespace` and all of `cluster` are '' then. */
+  origin: z.looseObject({ hostname: z.string(), path: z.string() }).exactOptional(),
   /** The manifests node. */
   manifests: blobId,
   /** How many objects the manifests hold. */

@@ -44,8 +44,9 @@ export class BackupRecords {
         return undefined;
       }
     };
-    for await (const backup of mapAhead(await this.#ids(opts), MAX_REQUESTS, read)) {
-      if (backup !== undefined && matchesFilter(backup, filter)) yield backup;
+    const readAll = (ids: readonly string[]) => Promise.all(ids.map(read));
+    for await (const sameSecond of mapAhead(bySecond(await this.#ids(opts)), MAX_REQUESTS, readAll)) {
+      yield* matching(sameSecond, filter);
     }
   }
 
@@ -77,8 +78,10 @@ export class BackupRecords {
   }
 
   async #latest(ids: readonly string[], filter: BackupFilter | undefined, opts: CallOptions): Promise<Backup> {
-    for await (const backup of mapAhead(ids.toReversed(), filter === undefined ? 1 : MAX_REQUESTS, (id) => this.#get(id, opts))) {
-      if (backup !== undefined && matchesFilter(backup, filter)) return backup;
+    const readAll = (second: readonly string[]) => Promise.all(second.map((id) => this.#get(id, opts)));
+    for await (const sameSecond of mapAhead(bySecond(ids).reverse(), filter === undefined ? 1 : MAX_REQUESTS, readAll)) {
+      const latest = matching(sameSecond, filter).at(-1);
+      if (latest !== undefined) return latest;
     }
     throw notFound('latest', ids, []);
   }
@@ -125,6 +128,24 @@ export class BackupRecords {
     if (backup.id !== id) throw damaged(key, `it is the record of ${backup.id}`);
     return backup;
   }
+}
+
+/** Ids, which tell seconds, in groups of one second: their order within it says nothing. */
+function bySecond(ids: readonly string[]): string[][] {
+  return [...Map.groupBy(ids, (id) => id.slice(0, id.indexOf('-'))).values()];
+}
+
+/** Those of one second that match, in order. */
+function matching(backups: readonly (Backup | undefined)[], filter: BackupFilter | undefined): Backup[] {
+  return backups
+    .filter((backup) => backup !== undefined)
+    .filter((backup) => matchesFilter(backup, filter))
+    .sort(compareTimes);
+}
+
+/** For sorting by the time at which they were started. */
+export function compareTimes(a: Backup, b: Backup): number {
+  return Date.parse(a.startedAt) - Date.parse(b.startedAt) || (a.id < b.id ? -1 : 1);
 }
 
 export function operationOf(id: string): string | undefined {

@@ -1,24 +1,34 @@
+import type { CallOptions } from '../store/object-store.ts';
 import { BLOB_ID_BYTES, type BlobId } from './blob.ts';
 import { damaged } from './damage.ts';
 import { packKey } from './pack-reader.ts';
 import { ROW_BYTES, type PackInfo, type Row, type Table } from './table.ts';
 
-/** Entries lie in pages, so that growing moves none of them. */
+/** Entries lie in pages, so that growing moves none of them but those of a first page that is not full. */
 const PAGE_ENTRIES = 1 << 16;
+const MIN_PAGE_ENTRIES = 1 << 5;
 const ENTRY_WORDS = ROW_BYTES / 4;
 const ID_WORDS = BLOB_ID_BYTES / 4;
 const FIELD = { pack: ID_WORDS, offset: ID_WORDS + 1, length: ID_WORDS + 2, innerOffset: ID_WORDS + 3, innerLength: ID_WORDS + 4 } as const;
-const MIN_SLOTS = 1 << 10;
+const MIN_SLOTS = 1 << 6;
 const NONE = 0;
 
 /** Number of an entry, for as long as the index lives. */
 export type Entry = number & { readonly __brand: 'Entry' };
 
+/** Says where blobs lie. */
+export interface BlobLookup {
+  /** For each id, whether it has an entry: at once when memory can tell. */
+  known(ids: readonly BlobId[], opts?: CallOptions): readonly boolean[] | Promise<readonly boolean[]>;
+  /** Every entry of these ids, and perhaps some of others. */
+  locate(ids: readonly BlobId[], opts?: CallOptions): BlobIndex | Promise<BlobIndex>;
+}
+
 /**
- * Where blobs lie, in memory: 44 bytes for each entry and about 8 for the hash table, outside of the JavaScript heap. An id may have several
+ * Where some blobs lie, in memory: 44 bytes for each entry and about 8 for the hash table, outside of the JavaScript heap. An id may have several
  * entries, copies of the blob in several packs. Nothing is ever removed.
  */
-export class BlobIndex {
+export class BlobIndex implements BlobLookup {
   readonly #pages: Uint32Array[] = [];
   /** Open addressing, linear probing; holds entry + 1. */
   #slots = new Uint32Array(MIN_SLOTS);
@@ -50,6 +60,31 @@ export class BlobIndex {
       words[FIELD.pack] = numbers[words[FIELD.pack] as number] as number;
       this.#add();
     }
+  }
+
+  /** Adds one row, which begins at `at`. */
+  addRow(pack: PackInfo, rows: Buffer, at: number, key: string): void {
+    const words = this.#words;
+    for (let i = 0; i < ENTRY_WORDS; i++) words[i] = rows.readUInt32LE(at + i * 4);
+    words[FIELD.pack] = this.#packNumber(pack, key);
+    this.#add();
+  }
+
+  /** Adds what another index has of an id. */
+  addFrom(other: BlobIndex, id: BlobId): void {
+    for (const entry of other.copies(id)) {
+      for (let i = 0; i < ENTRY_WORDS; i++) this.#words[i] = other.#field(entry, i);
+      this.#words[FIELD.pack] = this.#packNumber(other.pack(entry), 'the index');
+      this.#add();
+    }
+  }
+
+  known(ids: readonly BlobId[]): readonly boolean[] {
+    return ids.map((id) => this.has(id));
+  }
+
+  locate(): this {
+    return this;
   }
 
   has(id: BlobId): boolean {
@@ -143,9 +178,23 @@ export class BlobIndex {
       slot = (slot + 1) & mask;
     }
     const inPage = this.#count % PAGE_ENTRIES;
-    if (inPage === 0) this.#pages.push(new Uint32Array(PAGE_ENTRIES * ENTRY_WORDS));
-    (this.#pages.at(-1) as Uint32Array).set(words, inPage * ENTRY_WORDS);
+    this.#pageFor(inPage).set(words, inPage * ENTRY_WORDS);
     this.#slots[slot] = ++this.#count;
+  }
+
+  /** The last page, with room for the entry at this place of it. */
+  #pageFor(inPage: number): Uint32Array {
+    const page = inPage === 0 ? undefined : this.#pages.at(-1);
+    if (page !== undefined && inPage * ENTRY_WORDS < page.length) return page;
+    const isFirst = this.#count < PAGE_ENTRIES;
+    const entries = isFirst ? Math.min(Math.max(inPage * 4, MIN_PAGE_ENTRIES), PAGE_ENTRIES) : PAGE_ENTRIES;
+    const grown = new Uint32Array(entries * ENTRY_WORDS);
+    if (page !== undefined) {
+      grown.set(page);
+      this.#pages.pop();
+    }
+    this.#pages.push(grown);
+    return grown;
   }
 
   #grow(): void {

@@ -1,18 +1,18 @@
 import { DmaasError, throwIfCancelled } from '../errors.ts';
 import type { CallOptions, ObjectStore } from '../store/object-store.ts';
-import type { BlobIndex, Entry } from './blob-index.ts';
-import type { BlobId } from './blob.ts';
+import type { BlobIndex, BlobLookup, Entry } from './blob-index.ts';
+import type { BlobId, BlobKind } from './blob.ts';
 import { damaged } from './damage.ts';
+import { Flow } from './flow.ts';
 import type { RepositoryKeys } from './key-set.ts';
 import { blobOf, openFramePayload, packKey } from './pack-reader.ts';
 import { forEachParallel } from './parallel.ts';
-import { Slots } from './slots.ts';
+import type { PackInfo } from './table.ts';
 
 /** Frames that lie together are fetched together, up to this size and across gaps this wide: bytes read in vain cost less than another round trip. */
 const RANGE_BYTES = 4 << 20;
 const GAP_BYTES = 1 << 20;
-/** Requests in flight, and bytes of them. */
-const MAX_REQUESTS = 8;
+/** Of ranges that are being fetched or opened. */
 const MAX_BYTES_IN_FLIGHT = 48 << 20;
 const CACHE_BYTES = 32 << 20;
 
@@ -22,6 +22,33 @@ export interface ReadManyOptions extends CallOptions {
 }
 
 export type Deliver = (i: number, data: Uint8Array) => Promise<void> | void;
+
+/** Frames of one pack, as they are stored, and what is wanted of them. */
+export interface StoredRange {
+  /** Of the pack. */
+  readonly key: string;
+  readonly kind: BlobKind;
+  readonly bytes: Uint8Array;
+  readonly frames: readonly StoredFrame[];
+}
+
+export interface StoredFrame {
+  /** In the bytes of the range. */
+  readonly offset: number;
+  readonly length: number;
+  readonly blobs: readonly WantedBlob[];
+}
+
+export interface WantedBlob {
+  /** Its place among those asked for. */
+  readonly i: number;
+  readonly id: BlobId;
+  readonly innerOffset: number;
+  readonly innerLength: number;
+}
+
+/** Does what is to be done with the blobs of a range, which it may keep. Resolves with the places of those that it found damaged. */
+export type OpenRange = (range: StoredRange) => Promise<readonly number[]>;
 
 /** Asked when the index does not name these. It may add to the index; what stays unknown is asked of the reader it returns. */
 export type Learn = (unknown: readonly BlobId[], opts: CallOptions) => Promise<BlobReader | undefined>;
@@ -38,11 +65,12 @@ interface PlannedRange {
 export class BlobReader {
   readonly #store: ObjectStore;
   readonly #keys: RepositoryKeys;
-  readonly #index: BlobIndex;
+  readonly #index: BlobLookup;
   readonly #learn: Learn;
   readonly #cache = new FrameCache(CACHE_BYTES);
+  readonly #flow = new Flow(MAX_BYTES_IN_FLIGHT);
 
-  constructor(store: ObjectStore, keys: RepositoryKeys, index: BlobIndex, learn: Learn = () => Promise.resolve(undefined)) {
+  constructor(store: ObjectStore, keys: RepositoryKeys, index: BlobLookup, learn: Learn = () => Promise.resolve(undefined)) {
     this.#store = store;
     this.#keys = keys;
     this.#index = index;
@@ -50,121 +78,74 @@ export class BlobReader {
   }
 
   /** Whether its index names all of them. */
-  knows(ids: readonly BlobId[]): boolean {
-    return ids.every((id) => this.#index.has(id));
+  async knows(ids: readonly BlobId[], opts: CallOptions = {}): Promise<boolean> {
+    return !(await this.#index.known(ids, opts)).includes(false);
   }
 
   async read(id: BlobId, opts: CallOptions = {}): Promise<Uint8Array> {
-    const other = this.#index.has(id) ? undefined : await this.#learn([id], opts);
+    const { found, other } = await this.#locate([id], opts);
     // A copy: the caller may write into it, and it does not keep the whole frame alive.
-    return Uint8Array.prototype.slice.call(await this.#readAny(id, opts, other));
+    return Uint8Array.prototype.slice.call(await this.#readAny(id, found, opts, other));
   }
 
   async readMany(ids: readonly BlobId[], deliver: Deliver, opts: ReadManyOptions = {}): Promise<void> {
-    const unknown = ids.filter((id) => !this.#index.has(id));
-    const other = unknown.length === 0 ? undefined : await this.#learn(unknown, opts);
+    await this.fetchMany(ids, (range) => deliverRange(this.#keys, range, deliver, opts.signal), deliver, opts);
+  }
+
+  /** As `readMany`; but frames are left to `open`, as they are stored, and only what that cannot read there is delivered from elsewhere. */
+  async fetchMany(ids: readonly BlobId[], open: OpenRange, deliver: Deliver, opts: ReadManyOptions = {}): Promise<void> {
+    const { found, other } = await this.#locate(ids, opts);
     const missing: number[] = [];
     const entries = Uint32Array.from(ids, (id, i) => {
-      const entry = this.#index.find(id);
+      const entry = found.find(id);
       if (entry === undefined) missing.push(i);
       return entry ?? 0;
     });
-    for (const i of missing) await this.#deliverAny(i, ids[i] as BlobId, deliver, opts, other);
+    for (const i of missing) await this.#deliverAny(i, ids[i] as BlobId, found, deliver, opts, other);
     const unplanned = new Set(missing);
     const order = Uint32Array.from(ids.keys()).filter((i) => !unplanned.has(i));
-    order.sort((a, b) => this.#index.compare(entries[a] as Entry, entries[b] as Entry));
-    const budget = new Slots(MAX_BYTES_IN_FLIGHT);
-    await forEachParallel(this.#plan(order, entries), MAX_REQUESTS, async (range) => {
-      await budget.acquire(range.length);
-      try {
-        await this.#readRange(range, order, entries, ids, deliver, opts);
-      } finally {
-        budget.release(range.length);
-      }
+    order.sort((a, b) => found.compare(entries[a] as Entry, entries[b] as Entry));
+    await forEachParallel(plan(found, order, entries), Flow.most, async (range) => {
+      const pack = found.pack(entries[order[range.from] as number] as Entry);
+      const unread = await this.#flow.run(
+        range.length,
+        () => orDamage(this.#fetch(packKey(pack.id), range, opts)),
+        (bytes) => openRange(bytes, pack, framesOf(range, found, order, entries, ids), open),
+      );
+      for (const i of unread) await this.#deliverAny(i, ids[i] as BlobId, found, deliver, opts);
     });
   }
 
-  /** Ranges over `order`, which holds places in `ids` in the order in which their blobs lie in packs. */
-  *#plan(order: Uint32Array, entries: Uint32Array): Generator<PlannedRange> {
-    let range: PlannedRange | undefined;
-    let pack: unknown;
-    for (let at = 0; at < order.length; at++) {
-      const entry = entries[order[at] as number] as Entry;
-      const offset = this.#index.offset(entry);
-      const end = offset + this.#index.length(entry);
-      if (range !== undefined && this.#index.pack(entry) === pack && canJoin(range, offset, end)) {
-        range.length = Math.max(range.length, end - range.offset);
-        range.to = at + 1;
-      } else {
-        if (range !== undefined) yield range;
-        pack = this.#index.pack(entry);
-        range = { offset, length: end - offset, from: at, to: at + 1 };
-      }
-    }
-    if (range !== undefined) yield range;
+  /** Where these lie, as far as the index knows; for the rest, another reader that may know more. */
+  async #locate(ids: readonly BlobId[], opts: CallOptions): Promise<{ readonly found: BlobIndex; readonly other: BlobReader | undefined }> {
+    const found = await this.#index.locate(ids, opts);
+    const unknown = ids.filter((id) => !found.has(id));
+    if (unknown.length === 0) return { found, other: undefined };
+    const other = await this.#learn(unknown, opts);
+    return { found: await this.#index.locate(ids, opts), other };
   }
 
-  async #readRange(
-    range: PlannedRange,
-    order: Uint32Array,
-    entries: Uint32Array,
-    ids: readonly BlobId[],
-    deliver: Deliver,
-    opts: ReadManyOptions,
-  ): Promise<void> {
-    const entryAt = (at: number) => entries[order[at] as number] as Entry;
-    const pack = this.#index.pack(entryAt(range.from));
-    const bytes = await orDamage(this.#fetch(packKey(pack.id), range, opts));
-    let frame: Entry | undefined;
-    let payload: Uint8Array | DmaasError = new Uint8Array(0);
-    for (let at = range.from; at < range.to; at++) {
-      throwIfCancelled(opts.signal);
-      const i = order[at] as number;
-      const id = ids[i] as BlobId;
-      const entry = entryAt(at);
-      if (frame === undefined || !this.#index.sameFrame(frame, entry)) {
-        frame = entry;
-        const start = this.#index.offset(entry) - range.offset;
-        payload = DmaasError.is(bytes)
-          ? bytes
-          : await orDamage(openFramePayload(this.#keys, bytes.subarray(start, start + this.#index.length(entry)), packKey(pack.id)));
-      }
-      const data = DmaasError.is(payload) ? payload : this.#blobIn(payload, entry, id);
-      if (DmaasError.is(data)) await this.#deliverAny(i, id, deliver, opts);
-      else await deliver(i, data);
-    }
-  }
-
-  #blobIn(payload: Uint8Array, entry: Entry, id: BlobId): Uint8Array | DmaasError {
-    try {
-      return blobOf(this.#keys, payload, this.#index.inner(entry, id), this.#index.pack(entry));
-    } catch (e) {
-      if (isDamage(e)) return e;
-      throw e;
-    }
-  }
-
-  async #deliverAny(i: number, id: BlobId, deliver: Deliver, opts: ReadManyOptions, other?: BlobReader): Promise<void> {
-    const data = await orDamage(this.#readAny(id, opts, other));
+  async #deliverAny(i: number, id: BlobId, index: BlobIndex, deliver: Deliver, opts: ReadManyOptions, other?: BlobReader): Promise<void> {
+    const data = await orDamage(this.#readAny(id, index, opts, other));
     if (!DmaasError.is(data)) await deliver(i, data);
     else if (opts.onUnreadable !== undefined) opts.onUnreadable(i, data);
     else throw data;
   }
 
   /** From any of its copies; from each a second time, in case it was the way and not the store that damaged it. */
-  async #readAny(id: BlobId, opts: CallOptions, other?: BlobReader): Promise<Uint8Array> {
-    const entries = [...this.#index.copies(id)];
+  async #readAny(id: BlobId, index: BlobIndex, opts: CallOptions, other?: BlobReader): Promise<Uint8Array> {
+    const entries = [...index.copies(id)];
     if (entries.length === 0) {
       if (other === undefined) throw unknownBlob(id);
-      return other.#readAny(id, opts);
+      return other.#readAny(id, await other.#index.locate([id], opts), opts);
     }
     let damage: unknown;
     for (const entry of [...entries, ...entries]) {
-      const pack = this.#index.pack(entry);
-      const frame = `${pack.id}:${String(this.#index.offset(entry))}`;
+      const pack = index.pack(entry);
+      const frame = `${pack.id}:${String(index.offset(entry))}`;
       try {
-        const payload = await this.#cache.get(frame, () => this.#loadFrame(entry, opts));
-        return blobOf(this.#keys, payload, this.#index.inner(entry, id), pack);
+        const payload = await this.#cache.get(frame, () => this.#loadFrame(index, entry, opts));
+        return blobOf(this.#keys, payload, index.inner(entry, id), pack.kind, packKey(pack.id));
       } catch (e) {
         if (!isDamage(e)) throw e;
         this.#cache.drop(frame);
@@ -174,9 +155,9 @@ export class BlobReader {
     throw damage;
   }
 
-  async #loadFrame(entry: Entry, opts: CallOptions): Promise<Uint8Array> {
-    const key = packKey(this.#index.pack(entry).id);
-    const frame = await this.#fetch(key, { offset: this.#index.offset(entry), length: this.#index.length(entry) }, opts);
+  async #loadFrame(index: BlobIndex, entry: Entry, opts: CallOptions): Promise<Uint8Array> {
+    const key = packKey(index.pack(entry).id);
+    const frame = await this.#fetch(key, { offset: index.offset(entry), length: index.length(entry) }, opts);
     return openFramePayload(this.#keys, frame, key);
   }
 
@@ -189,6 +170,72 @@ export class BlobReader {
   }
 }
 
+/** The places of what could not be read there. */
+async function openRange(
+  bytes: Uint8Array | DmaasError,
+  { id, kind }: PackInfo,
+  frames: readonly StoredFrame[],
+  open: OpenRange,
+): Promise<readonly number[]> {
+  if (DmaasError.is(bytes)) return frames.flatMap(({ blobs }) => blobs.map(({ i }) => i));
+  return open({ key: packKey(id), kind, bytes, frames });
+}
+
+/** Ranges over `order`, which holds places in `ids` in the order in which their blobs lie in packs. */
+function* plan(index: BlobIndex, order: Uint32Array, entries: Uint32Array): Generator<PlannedRange> {
+  let range: PlannedRange | undefined;
+  let pack: unknown;
+  for (let at = 0; at < order.length; at++) {
+    const entry = entries[order[at] as number] as Entry;
+    const offset = index.offset(entry);
+    const end = offset + index.length(entry);
+    if (range !== undefined && index.pack(entry) === pack && canJoin(range, offset, end)) {
+      range.length = Math.max(range.length, end - range.offset);
+      range.to = at + 1;
+    } else {
+      if (range !== undefined) yield range;
+      pack = index.pack(entry);
+      range = { offset, length: end - offset, from: at, to: at + 1 };
+    }
+  }
+  if (range !== undefined) yield range;
+}
+
+/** What is wanted of each frame of a range. */
+function framesOf(range: PlannedRange, index: BlobIndex, order: Uint32Array, entries: Uint32Array, ids: readonly BlobId[]): StoredFrame[] {
+  const frames: { offset: number; length: number; blobs: WantedBlob[] }[] = [];
+  let last: Entry | undefined;
+  for (let at = range.from; at < range.to; at++) {
+    const i = order[at] as number;
+    const entry = entries[i] as Entry;
+    if (last === undefined || !index.sameFrame(last, entry)) {
+      frames.push({ offset: index.offset(entry) - range.offset, length: index.length(entry), blobs: [] });
+    }
+    last = entry;
+    frames.at(-1)?.blobs.push({ i, ...index.inner(entry, ids[i] as BlobId) });
+  }
+  return frames;
+}
+
+async function deliverRange(
+  keys: RepositoryKeys,
+  { key, kind, bytes, frames }: StoredRange,
+  deliver: Deliver,
+  signal: AbortSignal | undefined,
+): Promise<number[]> {
+  const damagedOnes: number[] = [];
+  for (const { offset, length, blobs } of frames) {
+    const payload = await orDamage(openFramePayload(keys, bytes.subarray(offset, offset + length), key));
+    for (const blob of blobs) {
+      throwIfCancelled(signal);
+      const data = DmaasError.is(payload) ? payload : orDamageSync(() => blobOf(keys, payload, blob, kind, key));
+      if (DmaasError.is(data)) damagedOnes.push(blob.i);
+      else await deliver(blob.i, data);
+    }
+  }
+  return damagedOnes;
+}
+
 function canJoin(range: PlannedRange, offset: number, end: number): boolean {
   const isInside = end <= range.offset + range.length;
   return isInside || (offset - (range.offset + range.length) <= GAP_BYTES && end - range.offset <= RANGE_BYTES);
@@ -197,6 +244,16 @@ function canJoin(range: PlannedRange, offset: number, end: number): boolean {
 /** Whether the object is at fault, and not the way to it: another copy may do. */
 function isDamage(e: unknown): e is DmaasError {
   return DmaasError.is(e, 'REPOSITORY_CORRUPT') || DmaasError.is(e, 'STORE_RANGE');
+}
+
+/** The same for what is done at once. */
+export function orDamageSync<T>(open: () => T): T | DmaasError {
+  try {
+    return open();
+  } catch (e) {
+    if (isDamage(e)) return e;
+    throw e;
+  }
 }
 
 /** Damage as a value, other errors thrown. */

@@ -1,4 +1,5 @@
 import { DmaasError } from '../errors.ts';
+import type { PackingHost } from './blob-packer.ts';
 
 /** Names a blob: 24 bytes as 48 hex digits. Ids of data and of nodes are computed with different keys, so no blob can pass for the other kind. */
 export type BlobId = string & { readonly __brand: 'BlobId' };
@@ -65,4 +66,6 @@ export interface BlobWriter {
    */
   put(kind: BlobKind, data: Uint8Array, opts?: { readonly signal?: AbortSignal }): Promise<StoredBlob>;
   totals(): WriteTotals;
+  /** What so many threads need that pack data blobs on their own, with a `BlobPacker` each. They must have flushed it before the write ends. */
+  packingHost(threads: number): PackingHost;
 }

@@ -82,6 +82,37 @@ export class Chunker {
   }
 }
 
+/** So many bytes of a stream are cut by one thread. */
+export const STRETCH_BYTES = 64 << 20;
+
+/**
+ * Long streams are cut in stretches, each on its own, so that several threads can share one. Where a stretch begins depends on the content, as a cut does:
+ * at the first easy cut at or after each multiple of `STRETCH_BYTES`, or `max` bytes after it. `read` fills a buffer from a position of the stream, as
+ * far as there are bytes. Returns the position, or `end` when the stream has no further stretch.
+ */
+export function stretchStart(
+  multiple: number,
+  end: number,
+  gear: Uint32Array,
+  { average, max }: ChunkerParameters,
+  read: (into: Uint8Array, position: number) => number,
+): number {
+  const mask = leadingBits(Math.log2(average) - NORMALISATION);
+  const limit = Math.min(multiple + max, end);
+  const buffer = Buffer.allocUnsafeSlow(Math.min(64 << 10, WINDOW + max));
+  let hash = 0;
+  for (let at = multiple - WINDOW; at < limit;) {
+    const count = read(buffer.subarray(0, Math.min(buffer.length, limit - at)), at);
+    for (let i = 0; i < count; i++) {
+      hash = ((hash << 1) + (gear[buffer[i] as number] as number)) | 0;
+      if (at + i >= multiple && (hash & mask) === 0) return Math.min(at + i + 1, end);
+    }
+    if (count === 0) return end;
+    at += count;
+  }
+  return limit;
+}
+
 function leadingBits(count: number): number {
   return (-1 << (32 - count)) | 0;
 }

@@ -26,7 +26,7 @@ export interface RepositoryParameters {
 
 export const DEFAULT_PARAMETERS: RepositoryParameters = {
   chunker: { min: 256 << 10, average: 1 << 20, max: 4 << 20, block: 128 << 10 },
-  packBytes: 32 << 20,
+  packBytes: 26 << 20,
   nodePackBytes: 8 << 20,
 };
 

@@ -1,4 +1,6 @@
 import type { ObjectStore } from '../store/object-store.ts';
+import { discard } from './discard.ts';
+import type { IndexLoader } from './index-loader.ts';
 import { encodeSegment, newSegmentKey } from './index-segment.ts';
 import type { RepositoryKeys } from './key-set.ts';
 import type { Random } from './keys.ts';
@@ -7,7 +9,7 @@ import { joinTables, rowCount, type Table } from './table.ts';
 /** A segment is due when any of these is reached; what it names is not sent again after a crash. */
 const MAX_AGE_MS = 30_000;
 const MAX_BYTES = 1 << 30;
-const MAX_ROWS = 1 << 18;
+const MAX_ROWS = 1 << 16;
 
 /** What is stored but not yet in the index for others to see. Outlives the writes of this process: what one could not flush, the next does. */
 export class Journal {
@@ -15,17 +17,18 @@ export class Journal {
   readonly #keys: RepositoryKeys;
   readonly #random: Random;
   readonly #now: () => Date;
-  readonly #onSegment: (key: string) => void;
+  readonly #loader: IndexLoader;
   #tables: Table[] = [];
   #since = 0;
   #flushing: Promise<void> = Promise.resolve();
+  #flushes = 0;
 
-  constructor(store: ObjectStore, keys: RepositoryKeys, opts: { random: Random; now: () => Date; onSegment: (key: string) => void }) {
+  constructor(store: ObjectStore, keys: RepositoryKeys, loader: IndexLoader, opts: { random: Random; now: () => Date }) {
     this.#store = store;
     this.#keys = keys;
     this.#random = opts.random;
     this.#now = opts.now;
-    this.#onSegment = opts.onSegment;
+    this.#loader = loader;
   }
 
   /** The pack in this table is acknowledged. */
@@ -34,8 +37,9 @@ export class Journal {
     this.#tables.push(table);
   }
 
+  /** Not while a segment is being written: what has come since waits for the next. */
   get isDue(): boolean {
-    if (this.#tables.length === 0) return false;
+    if (this.#tables.length === 0 || this.#flushes > 0) return false;
     const bytes = this.#tables.reduce((sum, { packs }) => sum + (packs[0]?.size ?? 0), 0);
     const rows = this.#tables.reduce((sum, table) => sum + rowCount(table.rows), 0);
     return this.#now().getTime() - this.#since >= MAX_AGE_MS || bytes >= MAX_BYTES || rows >= MAX_ROWS;
@@ -43,10 +47,11 @@ export class Journal {
 
   /** When this resolves, everything added before is in a segment. */
   flush(): Promise<void> {
-    this.#flushing = this.#flushing.then(
-      () => this.#write(),
-      () => this.#write(),
-    );
+    this.#flushes++;
+    this.#flushing = this.#flushing
+      .catch(() => undefined)
+      .then(() => this.#write())
+      .finally(() => this.#flushes--);
     return this.#flushing;
   }
 
@@ -56,10 +61,14 @@ export class Journal {
     this.#tables = [];
     const since = this.#since;
     try {
-      const key = newSegmentKey(0, this.#random);
-      const segment = encodeSegment(this.#keys, key, { table: joinTables(tables), replaces: [] }, this.#random);
-      await this.#store.put(key, segment, { ifAbsent: true });
-      this.#onSegment(key);
+      await this.#loader.index.writeFresh(async () => {
+        const key = newSegmentKey(0, this.#random);
+        const segment = encodeSegment(this.#keys, key, { table: joinTables(tables), replaces: [] }, this.#random);
+        await this.#store.put(key, segment, { ifAbsent: true });
+        const opened = await this.#loader.open(key, segment);
+        discard(segment.buffer);
+        return opened;
+      });
     } catch (e) {
       this.#tables = [...tables, ...this.#tables];
       this.#since = since;

@@ -98,8 +98,16 @@ interface EpochKeys {
   readonly meta: KeyObject;
 }
 
+/** What another thread makes its `RepositoryKeys` of. */
+export interface KeyMaterial {
+  readonly keySet: KeySet;
+  readonly repositoryId: Uint8Array;
+}
+
 /** The keys in use while a repository is open. */
 export class RepositoryKeys {
+  /** Never leaves the process. */
+  readonly material: KeyMaterial;
   readonly repositoryId: Uint8Array;
   /** What is written now is sealed with this epoch's keys. */
   readonly epoch: number;
@@ -108,6 +116,7 @@ export class RepositoryKeys {
   readonly #ids: Readonly<Record<BlobKind, KeyObject>>;
 
   constructor(keySet: KeySet, repositoryId: Uint8Array) {
+    this.material = { keySet, repositoryId };
     this.repositoryId = repositoryId;
     this.#ids = { data: derive(keySet.dedup, 'dmaas/v1/id/data'), node: derive(keySet.dedup, 'dmaas/v1/id/node') };
     this.chunker = hkdf(keySet.dedup, 'dmaas/v1/chunker');

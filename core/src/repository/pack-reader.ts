@@ -1,9 +1,9 @@
-import { LIMITS, type BlobId } from './blob.ts';
+import { LIMITS, type BlobId, type BlobKind } from './blob.ts';
 import { damaged } from './damage.ts';
 import { discard } from './discard.ts';
 import { openFrame } from './frame.ts';
 import type { RepositoryKeys } from './key-set.ts';
-import { unpackPayload } from './payload.ts';
+import { unpackPayload, unpackPayloadSync } from './payload.ts';
 import { checkCrc, checkHeader, HEADER_BYTES, lastSection, OBJECT_TYPE } from './sealed.ts';
 import { checkRows, decodeTable, readRow, rowCount, type PackInfo, type Row, type Table } from './table.ts';
 
@@ -38,17 +38,25 @@ export async function openFramePayload(keys: RepositoryKeys, frame: Uint8Array, 
   return payload;
 }
 
+/** The same on this thread. */
+export function openFramePayloadSync(keys: RepositoryKeys, frame: Uint8Array, key: string): Buffer {
+  const packed = openFrame(keys, frame, key);
+  const payload = unpackPayloadSync(packed, LIMITS.frame, key);
+  if (payload.buffer !== packed.buffer) discard(packed.buffer);
+  return payload;
+}
+
 /** A blob out of its frame's payload, checked against its id: a view. */
 export function blobOf(
   keys: RepositoryKeys,
   payload: Uint8Array,
   row: Omit<Row, 'pack' | 'offset' | 'length'>,
-  pack: PackInfo,
+  kind: BlobKind,
+  key: string,
 ): Uint8Array {
-  const key = packKey(pack.id);
   if (row.innerOffset + row.innerLength > payload.length) throw damaged(key, `the blob ${row.id} lies outside of its frame`);
   const blob = payload.subarray(row.innerOffset, row.innerOffset + row.innerLength);
-  if (keys.blobId(pack.kind, blob) !== row.id) throw damaged(key, `the blob ${row.id} in it has another content`);
+  if (keys.blobId(kind, blob) !== row.id) throw damaged(key, `the blob ${row.id} in it has another content`);
   return blob;
 }
 
@@ -66,7 +74,7 @@ export async function checkPack(
   keys: RepositoryKeys,
   key: string,
   object: Uint8Array,
-  known: (() => Table) | undefined,
+  known: (() => Table | Promise<Table>) | undefined,
 ): Promise<PackCheck> {
   const faults: Error[] = [];
   const attempt = <T>(check: () => T): T | undefined => {
@@ -81,7 +89,7 @@ export async function checkPack(
     checkCrc(object, key);
   });
   const own = attempt(() => openPackTable(keys, key, object, lastSection(object, key), object.length));
-  const table = own ?? known?.();
+  const table = own ?? (await known?.());
   const unreadable: BlobId[] = [];
   if (table === undefined) return { table: own, faults, unreadable };
   const pack = table.packs[0] as PackInfo;
@@ -89,7 +97,7 @@ export async function checkPack(
     const length = (frameRows[0] as Row).length;
     try {
       const payload = await openFramePayload(keys, object.subarray(offset, offset + length), key);
-      for (const row of frameRows) if (attempt(() => blobOf(keys, payload, row, pack)) === undefined) unreadable.push(row.id);
+      for (const row of frameRows) if (attempt(() => blobOf(keys, payload, row, pack.kind, key)) === undefined) unreadable.push(row.id);
     } catch (e) {
       faults.push(e as Error);
       unreadable.push(...frameRows.map((row) => row.id));

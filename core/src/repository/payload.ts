@@ -26,7 +26,12 @@ export async function packPayload(payload: Uint8Array): Promise<Packed> {
   return looksCompressible(payload) ? smaller(payload, await compressAsync(payload, compression(payload))) : stored(payload);
 }
 
-/** The same for small values, at once. */
+/** The same on this thread. */
+export function packPayloadHere(payload: Uint8Array): Packed {
+  return looksCompressible(payload) ? smaller(payload, zstdCompressSync(payload, compression(payload))) : stored(payload);
+}
+
+/** The same for small values, in one piece. */
 export function packPayloadSync(payload: Uint8Array): Buffer {
   return Buffer.concat(smaller(payload, zstdCompressSync(payload, compression(payload))));
 }

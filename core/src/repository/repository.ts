@@ -5,18 +5,21 @@ import type { Finding } from '../model.ts';
 import type { CallOptions, ObjectStore } from '../store/object-store.ts';
 import { rootsOf, type Backup, type BackupFilter, type NewBackup } from './backup-record.ts';
 import { BackupRecords, BACKUPS, type BackupListOptions } from './backups.ts';
-import { BlobReader, type Deliver, type ReadManyOptions } from './blob-reader.ts';
+import { BlobReader, type Deliver, type OpenRange, type ReadManyOptions } from './blob-reader.ts';
 import type { BlobId, BlobWriter } from './blob.ts';
-import { Chunker, gearTable } from './chunker.ts';
 import { CONFIG_KEY, DEFAULT_PARAMETERS, loadConfig, makeConfig, type RepositoryConfig, type RepositoryParameters } from './config.ts';
 import { damaged, needsNewer } from './damage.ts';
 import { IndexLoader } from './index-loader.ts';
+import { mergeIndex } from './index-merge.ts';
 import { Journal } from './journal.ts';
+import type { KeyMaterial } from './key-set.ts';
 import { hmac, type Random } from './keys.ts';
 import { PACKS } from './pack-reader.ts';
 import { putOnce } from './put-once.ts';
 import { recoveryText } from './recovery.ts';
+import type { RepositoryIndex } from './repository-index.ts';
 import { RunRecords } from './runs.ts';
+import { SegmentCache, type SegmentCacheOptions } from './segment-cache.ts';
 import { verify, type VerifyDepth } from './verify.ts';
 import { SessionWriter, WriteSession } from './write-session.ts';
 
@@ -24,16 +27,26 @@ export type { BackupListOptions } from './backups.ts';
 export type { ReadManyOptions } from './blob-reader.ts';
 export type { RepositoryParameters } from './config.ts';
 export type { RunRecords } from './runs.ts';
+export type { SegmentCacheOptions } from './segment-cache.ts';
 
 export interface RepositoryOptions extends CallOptions {
   readonly random?: Random;
   readonly now?: () => Date;
+  /** Where copies of index segments are kept. */
+  readonly cache?: SegmentCacheOptions;
 }
 
 export interface CreateOptions extends RepositoryOptions {
   readonly parameters?: RepositoryParameters;
   /** The object `source`, from `sealSource`; absent for a repository that is used without a location. */
   readonly source?: Uint8Array;
+}
+
+/** A repository as other threads know it. */
+export interface RepositoryThread {
+  readonly keys: KeyMaterial;
+  readonly parameters: RepositoryParameters;
+  readonly seed: Uint8Array;
 }
 
 export interface RepositoryStats {
@@ -51,7 +64,7 @@ export async function createRepository(store: ObjectStore, unlock: Uint8Array, o
   return openWith(store, config, opts);
 }
 
-/** Opens a repository and loads its index. Throws REPOSITORY_NOT_FOUND, REPOSITORY_KEY, REPOSITORY_VERSION, REPOSITORY_CORRUPT. */
+/** Opens a repository and its index. Throws REPOSITORY_NOT_FOUND, REPOSITORY_KEY, REPOSITORY_VERSION, REPOSITORY_CORRUPT. */
 export async function openRepository(store: ObjectStore, unlock: Uint8Array, opts: RepositoryOptions = {}): Promise<Repository> {
   const config = await loadConfig(store, unlock, callOf(opts));
   if (config !== undefined) return openWith(store, config, opts);
@@ -116,10 +129,10 @@ export class Repository {
   readonly #records: BackupRecords;
   readonly #journal: Journal;
   readonly #random: Random;
-  readonly #gear: Uint32Array;
+  #merging: Promise<void> = Promise.resolve();
   #session: { readonly writes: WriteSession; users: number } | undefined;
   /** Over packs that no segment names. */
-  #unindexed: BlobReader | undefined;
+  #unindexed: { readonly index: RepositoryIndex; readonly reader: BlobReader } | undefined;
 
   constructor(store: ObjectStore, config: RepositoryConfig, opts: RepositoryOptions) {
     const random = opts.random ?? randomBytes;
@@ -131,20 +144,19 @@ export class Repository {
     this.#store = store;
     this.#config = config;
     this.#random = random;
-    this.#loader = new IndexLoader(store, config.keys);
+    this.#loader = new IndexLoader(store, config.keys, new SegmentCache(config.id, { ...opts.cache, random, now }), random);
     this.#reader = new BlobReader(store, config.keys, this.#loader.index, (unknown, call) => this.#learn(unknown, call));
     this.#records = new BackupRecords(store, config.keys, { random, now });
-    const onSegment = (key: string) => {
-      this.#loader.markDone(key);
-    };
-    this.#journal = new Journal(store, config.keys, { random, now, onSegment });
-    this.#gear = gearTable(config.keys.chunker);
+    this.#journal = new Journal(store, config.keys, this.#loader, { random, now });
     this.treeSeed = hmac(config.keys.chunker, 'tree').readUInt32LE(0);
   }
 
-  /** Whether the index, as loaded, names this blob. */
-  has(id: BlobId): boolean {
-    return this.#loader.index.has(id);
+  /**
+   * For each id, whether the blob is stored, and named by the index as it was last read or by this process. At once when memory or the local copy of the index
+   * can tell; ask for many at a time.
+   */
+  known(ids: readonly BlobId[], opts: CallOptions = {}): readonly boolean[] | Promise<readonly boolean[]> {
+    return this.#loader.index.known(ids, callOf(opts));
   }
 
   /** Reads index segments that were written since. */
@@ -166,6 +178,11 @@ export class Repository {
     return this.#reader.readMany(ids, deliver, opts);
   }
 
+  /** As `readMany`, for callers that have other threads open the frames: see `BlobReader.fetchMany`. */
+  fetchMany(ids: readonly BlobId[], open: OpenRange, deliver: Deliver, opts: ReadManyOptions = {}): Promise<void> {
+    return this.#reader.fetchMany(ids, open, deliver, opts);
+  }
+
   /** Runs `fn` with a writer. When this resolves, everything put is durable and in the index. When it fails, what is complete stays for the next try. */
   async write<T>(fn: (writer: BlobWriter) => Promise<T>, opts: CallOptions = {}): Promise<T> {
     const session = this.#openSession();
@@ -175,6 +192,7 @@ export class Repository {
       const result = await fn(writer);
       writer.close();
       await session.writes.flush();
+      if (session.users === 1) await this.#mergeIndex(callOf(opts));
       return result;
     } catch (e) {
       writer.close();
@@ -184,6 +202,12 @@ export class Repository {
       session.users--;
       if (session.users === 0 && this.#session === session) this.#session = undefined;
     }
+  }
+
+  #mergeIndex(opts: CallOptions): Promise<void> {
+    const parts = { store: this.#store, keys: this.#config.keys, loader: this.#loader, random: this.#random };
+    this.#merging = this.#merging.catch(() => undefined).then(() => mergeIndex(parts, opts));
+    return this.#merging;
   }
 
   #openSession(): { readonly writes: WriteSession; users: number } {
@@ -215,8 +239,9 @@ export class Repository {
   }
 
   async #requireIndexed(roots: readonly BlobId[], opts: CallOptions): Promise<void> {
-    if (roots.some((id) => !this.has(id))) await this.refresh(opts);
-    const missing = roots.find((id) => !this.has(id));
+    if ((await this.known(roots, opts)).includes(false)) await this.refresh(opts);
+    const known = await this.known(roots, opts);
+    const missing = roots.find((_, i) => known[i] === false);
     if (missing !== undefined) {
       throw new DmaasError('REPOSITORY_CORRUPT', `the backup names the blob ${missing}, which is not in the index`, {
         hint: 'run the backup again; what is stored is not sent again',
@@ -252,31 +277,36 @@ export class Repository {
     });
   }
 
-  /** Finds where to cut files, with this repository's secret table. */
-  chunker(): Chunker {
-    return new Chunker(this.#gear, this.parameters.chunker);
+  /** What another thread needs to pack and open blobs of this repository. Holds keys; and a seed for its random bytes, new with each call. */
+  forThread(): RepositoryThread {
+    return { keys: this.#config.keys.material, parameters: this.parameters, seed: this.#random(32) };
   }
 
   stats(): RepositoryStats {
-    const { index, segments } = this.#loader;
+    const { index } = this.#loader;
+    const packs = [...index.packs().values()];
     return {
       blobs: index.size,
-      packs: index.packs.length,
-      packBytes: index.packs.reduce((sum, pack) => sum + pack.size, 0),
-      segments,
+      packs: packs.length,
+      packBytes: packs.reduce((sum, pack) => sum + pack.size, 0),
+      segments: index.segmentCount,
     };
   }
 
   /** The store belongs to whoever opened it. */
   close(): Promise<void> {
+    this.#unindexed?.index.close();
+    this.#loader.close();
     return Promise.resolve();
   }
 
   /** What the index does not name may have been indexed since, or its segment may be lost: packs name their blobs themselves. */
   async #learn(unknown: readonly BlobId[], opts: CallOptions): Promise<BlobReader> {
-    if (this.#unindexed?.knows(unknown) === true) return this.#unindexed;
+    const known = this.#unindexed;
+    if (known !== undefined && (await known.reader.knows(unknown, opts))) return known.reader;
     await this.refresh(opts);
-    this.#unindexed = new BlobReader(this.#store, this.#config.keys, await this.#loader.loadUnindexed(callOf(opts)));
-    return this.#unindexed;
+    const index = await this.#loader.loadUnindexed(callOf(opts), known?.index);
+    this.#unindexed ??= { index, reader: new BlobReader(this.#store, this.#config.keys, index) };
+    return this.#unindexed.index === index ? this.#unindexed.reader : new BlobReader(this.#store, this.#config.keys, index);
   }
 }

@@ -1,6 +1,6 @@
 /** Bounds what runs at the same time, first come first served. `size` and what is taken are in any one unit: calls, or bytes. */
 export class Slots {
-  readonly #size: number;
+  #size: number;
   #free: number;
   readonly #waiting: { readonly amount: number; readonly admit: () => void }[] = [];
 
@@ -22,6 +22,17 @@ export class Slots {
   /** The same amount as was acquired. */
   release(amount = 1): void {
     this.#free += Math.min(amount, this.#size);
+    this.#admit();
+  }
+
+  /** By a negative amount, to shrink: what is taken meanwhile stays taken. */
+  grow(amount: number): void {
+    this.#size += amount;
+    this.#free += amount;
+    this.#admit();
+  }
+
+  #admit(): void {
     for (let next = this.#waiting[0]; next !== undefined && this.#free >= next.amount; next = this.#waiting[0]) {
       this.#waiting.shift();
       this.#free -= next.amount;

@@ -134,7 +134,7 @@ export function decodeTable(bytes: Buffer, key: string): Table {
 }
 
 /** Throws REPOSITORY_CORRUPT unless every row lies inside its pack and inside what a frame can hold. `sizes` are those of the packs. */
-export function checkRows(rows: Uint8Array, sizes: readonly number[], key: string): void {
+export function checkRows(rows: Uint8Array, sizes: ArrayLike<number>, key: string): void {
   const view = new DataView(rows.buffer, rows.byteOffset, rows.length);
   for (let at = BLOB_ID_BYTES; at < rows.length; at += ROW_BYTES) {
     const size = sizes[view.getUint32(at, true)];

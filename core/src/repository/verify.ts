@@ -13,6 +13,7 @@ import type { IndexLoader } from './index-loader.ts';
 import { decodeNode } from './node.ts';
 import { checkPack, packIdOf, packKey, PACKS } from './pack-reader.ts';
 import { forEachParallel } from './parallel.ts';
+import type { RepositoryIndex } from './repository-index.ts';
 import type { PackInfo } from './table.ts';
 
 export type VerifyDepth = 'structure' | 'data';
@@ -26,6 +27,8 @@ export interface VerifyParts {
 }
 
 const NODES_AT_ONCE = 64;
+/** References that are looked up together: so many that each block of the index serves several. */
+const REFERENCES_AT_ONCE = 1 << 18;
 /** Whole packs in memory. */
 const PACKS_AT_ONCE = 2;
 const NAMED_BACKUPS = 10;
@@ -53,7 +56,7 @@ export async function verify(depth: VerifyDepth, run: RunOptions, parts: VerifyP
 class Verification {
   readonly #run: RunOptions;
   readonly #parts: VerifyParts;
-  readonly #index: BlobIndex;
+  readonly #index: RepositoryIndex;
   readonly #findings: Finding[] = [];
   /** By object key of the pack. */
   readonly #packFaults = new Map<string, Fault>();
@@ -61,14 +64,13 @@ class Verification {
   readonly #blobFaults = new Map<BlobId, Fault>();
   readonly #packSizes = new Map<string, number>();
   /** Packs that no segment names, by their own tables; and those of them that backups need. */
-  #unindexed: BlobIndex;
+  #unindexed: RepositoryIndex | undefined;
   readonly #neededUnindexed = new Set<string>();
 
   constructor(run: RunOptions, parts: VerifyParts) {
     this.#run = run;
     this.#parts = parts;
     this.#index = parts.loader.index;
-    this.#unindexed = parts.loader.index;
   }
 
   async run(depth: VerifyDepth): Promise<readonly Finding[]> {
@@ -77,12 +79,13 @@ class Verification {
     const backups = await this.#readRecords();
     await this.#listPacks();
     await this.#checkIndex();
-    await this.#walk(backups, new Visited(), () => undefined);
+    await this.#walk(backups, new Set(), () => undefined);
     for (const key of this.#neededUnindexed) {
       this.#add('warning', 'pack-unindexed', `${key} is in no index segment; what backups need of it is found by its own table`);
     }
     if (depth === 'data') await this.#checkPacks();
     await this.#report(backups);
+    this.#unindexed?.close();
     return this.#findings;
   }
 
@@ -118,8 +121,9 @@ class Verification {
   async #checkIndex(): Promise<void> {
     const { loader } = this.#parts;
     await loader.refresh(this.#call);
+    await loader.checkAll(this.#call);
     for (const error of loader.damaged.values()) this.#add('warning', 'segment-damaged', error.message);
-    for (const pack of this.#index.packs) this.#checkPresence(pack);
+    for (const pack of this.#index.packs().values()) this.#checkPresence(pack);
     this.#unindexed = await loader.loadUnindexed(this.#call);
   }
 
@@ -136,60 +140,73 @@ class Verification {
     this.#packFaults.set(key, { code: 'pack-damaged', fact, isLost: (_, end) => end > size, loss });
   }
 
-  /** Reaches every blob of the backups once. `onLost` is told of each backup that reaches one that is lost. */
-  async #walk(backups: readonly Backup[], visited: Visited, onLost: (backup: Backup, fault: Fault) => void): Promise<void> {
+  /** Reaches every blob of the backups. `visited`: nodes that were reached before. `onLost` is told of each backup that reaches a blob that is lost. */
+  async #walk(backups: readonly Backup[], visited: Set<BlobId>, onLost: (backup: Backup, fault: Fault) => void): Promise<void> {
     for (const backup of backups) {
-      const nodes: BlobId[] = [];
-      const visit = (id: BlobId) => {
-        const where = this.#locate(id);
-        if (!visited.isNew(id, where)) return;
-        const fault = this.#faultOf(id);
-        if (fault !== undefined) onLost(backup, fault);
-        else if (where?.pack.kind === 'node') nodes.push(id);
+      const lose = (fault: Fault) => {
+        onLost(backup, fault);
       };
-      for (const root of rootsOf(backup)) visit(root);
-      while (nodes.length > 0) {
+      const nodes: BlobId[] = [];
+      let references: BlobId[] = [...rootsOf(backup)];
+      while (nodes.length + references.length > 0) {
         throwIfCancelled(this.#run.signal);
-        const batch = nodes.splice(-NODES_AT_ONCE);
-        const refuse = (id: BlobId, error: DmaasError) => {
-          onLost(backup, this.#blobFault(id, 'node-damaged', error.message));
-        };
-        await this.#parts.reader.readMany(
-          batch,
-          (i, data) => {
-            const id = batch[i] as BlobId;
-            try {
-              for (const reference of decodeNode(data, id).references) visit(reference);
-            } catch (e) {
-              if (!DmaasError.is(e)) throw e;
-              refuse(id, e);
-            }
-          },
-          {
-            ...this.#call,
-            onUnreadable: (i, error) => {
-              refuse(batch[i] as BlobId, error);
-            },
-          },
-        );
+        if (nodes.length > 0 && references.length < REFERENCES_AT_ONCE) {
+          for (const id of await this.#referencesOf(nodes.splice(-NODES_AT_ONCE), lose)) references.push(id);
+        } else {
+          for (const id of await this.#visit(new Set(references), visited, lose)) nodes.push(id);
+          references = [];
+        }
       }
     }
   }
 
-  #locate(id: BlobId): Location | undefined {
-    const entry = this.#index.find(id);
-    if (entry !== undefined) return { pack: this.#index.pack(entry), entry };
-    const unindexed = this.#unindexed.find(id);
-    if (unindexed === undefined) return undefined;
-    const pack = this.#unindexed.pack(unindexed);
-    this.#neededUnindexed.add(packKey(pack.id));
-    return { pack, entry: undefined };
+  /** What these nodes refer to. */
+  async #referencesOf(nodes: readonly BlobId[], onLost: (fault: Fault) => void): Promise<BlobId[]> {
+    const references: BlobId[] = [];
+    const refuse = (id: BlobId, error: DmaasError) => {
+      onLost(this.#blobFault(id, 'node-damaged', error.message));
+    };
+    const onUnreadable = (i: number, error: DmaasError) => {
+      refuse(nodes[i] as BlobId, error);
+    };
+    await this.#parts.reader.readMany(
+      nodes,
+      (i, data) => {
+        const id = nodes[i] as BlobId;
+        try {
+          for (const reference of decodeNode(data, id).references) references.push(reference);
+        } catch (e) {
+          if (!DmaasError.is(e)) throw e;
+          refuse(id, e);
+        }
+      },
+      { ...this.#call, onUnreadable },
+    );
+    return references;
+  }
+
+  /** Checks that these can be read, as far as the index and the packs' sizes tell. Returns the nodes among them that were not visited before. */
+  async #visit(ids: ReadonlySet<BlobId>, visited: Set<BlobId>, onLost: (fault: Fault) => void): Promise<BlobId[]> {
+    const fresh = [...ids].filter((id) => !visited.has(id));
+    const indexed = await this.#index.locate(fresh, this.#call);
+    const others = fresh.filter((id) => !indexed.has(id));
+    const unindexed = others.length === 0 ? undefined : await this.#unindexed?.locate(others, this.#call);
+    return fresh.filter((id) => {
+      const at = indexed.has(id) ? indexed : unindexed?.has(id) === true ? unindexed : undefined;
+      const entry = at?.find(id);
+      const pack = at !== undefined && entry !== undefined ? at.pack(entry) : undefined;
+      if (at === unindexed && pack !== undefined) this.#neededUnindexed.add(packKey(pack.id));
+      if (pack?.kind === 'node') visited.add(id);
+      const fault = this.#faultOf(id, unindexed === undefined ? [indexed] : [indexed, unindexed]);
+      if (fault !== undefined) onLost(fault);
+      return fault === undefined && pack?.kind === 'node';
+    });
   }
 
   /** Why a blob cannot be read, if no copy of it can. */
-  #faultOf(id: BlobId): Fault | undefined {
+  #faultOf(id: BlobId, indexes: readonly BlobIndex[]): Fault | undefined {
     let fault: Fault | undefined;
-    for (const index of [this.#index, this.#unindexed]) {
+    for (const index of indexes) {
       for (const entry of index.copies(id)) {
         fault = this.#packFaults.get(packKey(index.pack(entry).id));
         const isHere = fault === undefined || !fault.isLost(id, index.offset(entry) + index.length(entry));
@@ -206,7 +223,7 @@ class Verification {
   }
 
   async #checkPacks(): Promise<void> {
-    const known = new Map(this.#index.packs.map((pack) => [packKey(pack.id), pack]));
+    const known = new Map([...this.#index.packs().values()].map((pack) => [packKey(pack.id), pack]));
     await forEachParallel(this.#packSizes, PACKS_AT_ONCE, async ([key, size]) => {
       throwIfCancelled(this.#run.signal);
       if (packIdOf(key) === undefined) return;
@@ -218,7 +235,7 @@ class Verification {
         this.#packFaults.set(key, { code: 'pack-damaged', fact, isLost: () => true, loss: 'all its blobs are lost' });
         return;
       }
-      const table = pack && (() => this.#index.tableOf(pack));
+      const table = pack && (() => this.#index.tableOf(pack, this.#call));
       const { faults, unreadable } = await checkPack(this.#parts.config.keys, key, object, table);
       const first = faults[0];
       if (first === undefined) return;
@@ -234,7 +251,7 @@ class Verification {
     for (const fault of this.#packFaults.values()) affected.set(fault, new Set());
     // Each backup is walked on its own now: what they share is lost to each.
     for (const backup of backups) {
-      await this.#walk([backup], new Visited(), (_, fault) => {
+      await this.#walk([backup], new Set(), (_, fault) => {
         const names = affected.get(fault) ?? new Set();
         affected.set(fault, names.add(backup.id));
       });
@@ -253,33 +270,6 @@ class Verification {
     const finding: Finding = { level, code, message, ...(hint !== undefined && { hint }) };
     this.#findings.push(finding);
     this.#run.emit({ type: 'finding', finding });
-  }
-}
-
-interface Location {
-  readonly pack: PackInfo;
-  /** Its number in the index; undefined when the index does not name it. */
-  readonly entry: number | undefined;
-}
-
-/** Blobs that were reached: a bit for each that the index names. */
-class Visited {
-  #bits = new Uint8Array(1 << 10);
-  readonly #others = new Set<BlobId>();
-
-  /** Whether this is the first visit. */
-  isNew(id: BlobId, where: Location | undefined): boolean {
-    if (where?.entry === undefined) return this.#others.size !== this.#others.add(id).size;
-    const at = where.entry >> 3;
-    const bit = 1 << (where.entry & 7);
-    if (at >= this.#bits.length) {
-      const grown = new Uint8Array(Math.max(at + 1, this.#bits.length * 2));
-      grown.set(this.#bits);
-      this.#bits = grown;
-    }
-    if (((this.#bits[at] as number) & bit) !== 0) return false;
-    this.#bits[at] = (this.#bits[at] as number) | bit;
-    return true;
   }
 }
 

@@ -1,7 +1,7 @@
 import { DmaasError, throwIfCancelled } from '../errors.ts';
 import type { ObjectStore } from '../store/object-store.ts';
-import type { BlobIndex } from './blob-index.ts';
-import { LIMITS, type BlobId, type BlobKind, type BlobWriter, type StoredBlob, type WriteTotals } from './blob.ts';
+import { blobIdAt, LIMITS, type BlobId, type BlobKind, type BlobWriter, type StoredBlob, type WriteTotals } from './blob.ts';
+import { FRAME_BLOBS, FRAME_BYTES, type FinishedPack, type PackingHost } from './blob-packer.ts';
 import { FRAME_ID_BYTES, sealFrame } from './frame.ts';
 import { discard } from './discard.ts';
 import type { Journal } from './journal.ts';
@@ -9,15 +9,17 @@ import type { RepositoryKeys } from './key-set.ts';
 import type { Random } from './keys.ts';
 import { PackWriter, type FramedBlob } from './pack-writer.ts';
 import { packPayload } from './payload.ts';
+import type { RepositoryIndex } from './repository-index.ts';
 import { Slots } from './slots.ts';
+import { ROW_BYTES, type Table } from './table.ts';
 
-/** Blobs are sealed in bundles of about this size, a quarter of a pack at most: native calls cost more than their work on small pieces. */
-const FRAME_BYTES = 1 << 20;
-const FRAME_BLOBS = 8192;
 /** Of frames that are being compressed and sealed; beyond it writers wait. */
 const MAX_FRAME_BYTES_IN_FLIGHT = 4 << 20;
 /** With the pack that is being filled, three packs of each kind are in memory. */
 const MAX_UPLOADS = 2;
+/** Packs that are on their way while every other thread fills one. When the store is what is slow, all of them are. */
+const SPARE_PACKS = 1;
+
 interface Frame {
   readonly id: Uint8Array;
   readonly payload: Buffer;
@@ -40,7 +42,7 @@ interface Lane {
 export interface SessionParts {
   readonly store: ObjectStore;
   readonly keys: RepositoryKeys;
-  readonly index: BlobIndex;
+  readonly index: RepositoryIndex;
   readonly journal: Journal;
   readonly random: Random;
   readonly packBytes: Readonly<Record<BlobKind, number>>;
@@ -57,6 +59,9 @@ export class WriteSession {
   readonly #abort = new AbortController();
   /** Of FRAME_BYTES each, to be used again: so much memory allocated anew would outrun its collection. */
   readonly #frameBuffers: Buffer[] = [];
+  /** Of packs of the usual size, to be filled again by other threads. */
+  readonly #packMemory: ArrayBuffer[] = [];
+  readonly #packSlots = new Slots(SPARE_PACKS);
   #frameBytes = 0;
   #waiting: (() => void)[] = [];
   #failure: { readonly error: unknown } | undefined;
@@ -84,17 +89,68 @@ export class WriteSession {
     this.#throwIfFailed();
     if (data.length > LIMITS.blob) throw new DmaasError('INTERNAL', `a blob of ${data.length} bytes is larger than one may be`);
     const id = this.#parts.keys.blobId(kind, data);
-    const isNew = !this.#parts.index.has(id) && !this.#pending.has(id);
-    if (isNew) {
-      this.#pending.add(id);
-      this.#addToFrame(this.#lanes[kind], id, data);
-    }
+    const known = this.#parts.index.known([id]);
+    const isNew =
+      known instanceof Promise ? await this.#addUnlessKnown(kind, id, Buffer.from(data), known) : this.#add(kind, id, data, known);
     if (this.#parts.journal.isDue) await this.#parts.journal.flush();
     while (this.#frameBytes > MAX_FRAME_BYTES_IN_FLIGHT && this.#failure === undefined) {
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     }
     this.#throwIfFailed();
     return { id, isNew };
+  }
+
+  /**
+   * Which of these the repository has, or this session is storing, or whoever has these `claims`. The others are added to the claims: they are the
+   * caller's to store. What others have claimed does not count, since they may fail without it.
+   */
+  async claim(ids: readonly BlobId[], claims: Set<BlobId>): Promise<readonly boolean[]> {
+    this.#throwIfFailed();
+    const isMine = ids.map((id) => {
+      if (claims.has(id) || this.#pending.has(id)) return false;
+      claims.add(id);
+      return true;
+    });
+    const known = await this.#parts.index.known(ids);
+    return ids.map((id, i) => {
+      if (isMine[i] !== true) return true;
+      if (known[i] === true) claims.delete(id);
+      return known[i] === true;
+    });
+  }
+
+  /** So many more threads will fill packs. */
+  addThreads(count: number): void {
+    this.#packSlots.grow(count);
+  }
+
+  /** These threads will fill no more packs; so many that they were given come back no more. */
+  removeThreads(count: number, lostPacks: number): void {
+    this.#packSlots.release(lostPacks);
+    this.#packSlots.grow(-count);
+  }
+
+  /** Memory for a pack that another thread makes. Comes back with `store`. */
+  async packMemory(bytes: number): Promise<ArrayBuffer> {
+    await this.#packSlots.acquire();
+    if (this.#failure !== undefined) this.#packSlots.release();
+    this.#throwIfFailed();
+    const used = bytes === this.#parts.packBytes.data ? this.#packMemory.pop() : undefined;
+    return used ?? Buffer.allocUnsafeSlow(bytes).buffer;
+  }
+
+  /** Stores a pack that another thread has made; what is in it is no longer only claimed. */
+  store({ key, memory, length, table }: FinishedPack, claims: Set<BlobId>): void {
+    const upload = this.#put(key, new Uint8Array(memory, 0, length), table, claims)
+      .then(() => {
+        if (memory.byteLength === this.#parts.packBytes.data) this.#packMemory.push(memory);
+      })
+      .finally(() => {
+        this.#uploads.delete(upload);
+        this.#packSlots.release();
+      });
+    upload.catch(this.#fail);
+    this.#uploads.add(upload);
   }
 
   /** When this resolves, everything put before is durable and in the index. */
@@ -116,6 +172,18 @@ export class WriteSession {
     if (DmaasError.is(reason, 'CANCELLED')) this.#abort.abort(reason);
     await Promise.allSettled([...Object.values(this.#lanes).map((lane) => lane.tail), ...this.#uploads]);
     await this.#parts.journal.flush().catch(() => undefined);
+  }
+
+  async #addUnlessKnown(kind: BlobKind, id: BlobId, copy: Uint8Array, known: Promise<readonly boolean[]>): Promise<boolean> {
+    return this.#add(kind, id, copy, await known);
+  }
+
+  /** Whether it is new. */
+  #add(kind: BlobKind, id: BlobId, data: Uint8Array, [isKnown]: readonly boolean[]): boolean {
+    if (isKnown === true || this.#pending.has(id)) return false;
+    this.#pending.add(id);
+    this.#addToFrame(this.#lanes[kind], id, data);
+    return true;
   }
 
   #addToFrame(lane: Lane, id: BlobId, data: Uint8Array): void {
@@ -184,15 +252,19 @@ export class WriteSession {
   }
 
   async #upload(pack: PackWriter, lane: Lane): Promise<void> {
-    this.#throwIfFailed();
-    const { store, index, journal } = this.#parts;
     const { body, table } = pack.finish();
-    await store.put(pack.key, body, { ifAbsent: true, signal: this.#abort.signal });
-    index.addTable(table, pack.key);
-    journal.add(table);
-    for (const { id } of pack.blobs) this.#pending.delete(id);
+    await this.#put(pack.key, body, table, this.#pending);
     // Only now is it sure that the store needs the bytes no longer.
     if (pack.buffer.length === lane.packBytes) lane.buffers.push(pack.buffer);
+  }
+
+  async #put(key: string, body: Uint8Array, table: Table, pending: Set<BlobId>): Promise<void> {
+    this.#throwIfFailed();
+    const { store, index, journal } = this.#parts;
+    await store.put(key, body, { ifAbsent: true, signal: this.#abort.signal });
+    index.addTable(table, key);
+    journal.add(table);
+    for (let at = 0; at < table.rows.length; at += ROW_BYTES) pending.delete(blobIdAt(table.rows, at));
     if (journal.isDue) await journal.flush();
   }
 
@@ -226,6 +298,9 @@ export class SessionWriter implements BlobWriter {
   readonly #signal: AbortSignal | undefined;
   readonly #totals = { blobs: 0, bytes: 0, newBlobs: 0, newBytes: 0 };
   #isOpen = true;
+  #threads = 0;
+  /** Whose memory threads have. */
+  #packs = 0;
 
   constructor(session: WriteSession, signal: AbortSignal | undefined) {
     this.#session = session;
@@ -233,9 +308,8 @@ export class SessionWriter implements BlobWriter {
   }
 
   async put(kind: BlobKind, data: Uint8Array, opts?: { readonly signal?: AbortSignal }): Promise<StoredBlob> {
-    throwIfCancelled(this.#signal);
+    this.#throwIfOver();
     throwIfCancelled(opts?.signal);
-    if (!this.#isOpen) throw new DmaasError('INTERNAL', 'a blob was put after its write had ended');
     const length = data.length;
     const { id, isNew } = await this.#session.put(kind, data);
     this.#totals.blobs++;
@@ -251,7 +325,46 @@ export class SessionWriter implements BlobWriter {
     return { ...this.#totals };
   }
 
+  packingHost(threads: number): PackingHost {
+    this.#session.addThreads(threads);
+    this.#threads += threads;
+    const claims = new Set<BlobId>();
+    return {
+      claim: async (blobs) => {
+        this.#throwIfOver();
+        const known = await this.#session.claim(
+          blobs.map(({ id }) => id),
+          claims,
+        );
+        this.#totals.blobs += blobs.length;
+        for (const [i, { length }] of blobs.entries()) {
+          this.#totals.bytes += length;
+          if (known[i] === true) continue;
+          this.#totals.newBlobs++;
+          this.#totals.newBytes += length;
+        }
+        return known;
+      },
+      packMemory: async (bytes) => {
+        const memory = await this.#session.packMemory(bytes);
+        if (this.#isOpen) this.#packs += 1;
+        else this.#session.removeThreads(0, 1); // whoever asked for it has gone
+        return memory;
+      },
+      store: (pack) => {
+        this.#packs -= 1;
+        this.#session.store(pack, claims);
+      },
+    };
+  }
+
   close(): void {
     this.#isOpen = false;
+    this.#session.removeThreads(this.#threads, this.#packs);
+  }
+
+  #throwIfOver(): void {
+    throwIfCancelled(this.#signal);
+    if (!this.#isOpen) throw new DmaasError('INTERNAL', 'a blob was put after its write had ended');
   }
 }

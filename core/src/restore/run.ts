@@ -1,7 +1,8 @@
 import type { Cluster } from '../cluster/cluster.ts';
 import { mapAt } from '../discovery/read.ts';
 import { DmaasError, throwIfCancelled } from '../errors.ts';
-import type { Phase, RunOptions } from '../events.ts';
+import type { RunOptions } from '../events.ts';
+import { inPhase } from '../in-phase.ts';
 import { refKey, refName } from '../model.ts';
 import type { Finding, KubeObject, ObjectRef } from '../model.ts';
 import { ANNOTATIONS, LABELS } from '../operation.ts';
@@ -101,18 +102,6 @@ export async function applyRestore(plan: RestorePlan, deps: RestoreDeps, run: Ru
   } finally {
     // A journal that cannot be written must not hide how the restore ended.
     if (outcome !== undefined) await deps.journal.end(outcome).catch(() => undefined);
-  }
-}
-
-async function inPhase<T>(phase: Phase, run: RunOptions, work: () => Promise<T>): Promise<T> {
-  run.emit({ type: 'phase', phase, state: 'start' });
-  try {
-    const result = await work();
-    run.emit({ type: 'phase', phase, state: 'done' });
-    return result;
-  } catch (e) {
-    run.emit({ type: 'phase', phase, state: 'failed' });
-    throw e;
   }
 }
 

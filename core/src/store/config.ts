@@ -75,9 +75,25 @@ const FORMS = 's3://BUCKET[/PREFIX], gs://BUCKET[/PREFIX] or file:///DIRECTORY';
 /**
  * The store of a URL. Endpoint, region and keys come from the variables that the providers' own tools read: AWS_ENDPOINT_URL_S3,
  * AWS_ENDPOINT_URL, AWS_REGION, AWS_DEFAULT_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, STORAGE_EMULATOR_HOST,
- * GOOGLE_APPLICATION_CREDENTIALS. What they leave out (profiles, the identity of a pod) the SDKs find by themselves. Throws USAGE.
+ * GOOGLE_APPLICATION_CREDENTIALS. What they leave out (profiles, the identity of a pod) the SDKs find by themselves. `flags` win over them. Throws USAGE.
  */
-export function parseStoreUrl(text: string, env: Readonly<Record<string, string | undefined>>): StoreConfig {
+export function parseStoreUrl(text: string, env: Readonly<Record<string, string | undefined>>, flags: StoreFlags = {}): StoreConfig {
+  const config = storeOfUrl(text, env);
+  const wrong = Object.keys(flags).find((name) => !FLAGS_OF[config.provider].includes(name));
+  if (wrong !== undefined) throw new DmaasError('USAGE', `${wrong} means nothing to a store of ${config.provider}`);
+  return Object.keys(flags).length === 0 ? config : parseStoreConfig({ ...config, ...flags });
+}
+
+/** What is said on the command line instead of in a variable, and wins. Credentials never are. */
+export type StoreFlags = Partial<Pick<S3Config, 'endpoint' | 'region' | 'pathStyle' | 'caPem'>>;
+
+const FLAGS_OF: Readonly<Record<StoreConfig['provider'], readonly string[]>> = {
+  s3: ['endpoint', 'region', 'pathStyle', 'caPem'],
+  gcs: ['endpoint'],
+  file: [],
+};
+
+function storeOfUrl(text: string, env: Readonly<Record<string, string | undefined>>): StoreConfig {
   const match = /^(s3|gs|file):\/\/([^/?#]*)(\/[^?#]*)?$/.exec(text);
   if (match === null || /@/.test(match[2] ?? ''))
     throw new DmaasError('USAGE', 'that is not the URL of a store', { hint: `write ${FORMS}` });

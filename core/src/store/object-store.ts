@@ -21,7 +21,8 @@ export interface CallOptions {
  * - every error is a DmaasError with a STORE_* code (or CANCELLED).
  *
  * Keys are as `isKey` in keys.ts has them, and no key is the folder of another (`a` beside `a/b`): a file system has no room for both.
- * Objects that others gave other names are not listed. Bodies are whole buffers: nothing DMaaS stores is larger than one pack. When a put has resolved, its body may be filled anew.
+ * Objects that others gave other names are not listed. Bodies are whole buffers: nothing DMaaS stores is larger than one pack. When a put has resolved, its body may be filled anew;
+ * what a get returns is the caller's own.
  */
 export interface ObjectStore {
   /** For messages, e.g. `s3://bucket/prefix`. Never carries credentials. */

@@ -1,6 +1,7 @@
 import type { Cluster } from '../cluster/cluster.ts';
 import { DmaasError } from '../errors.ts';
-import type { Phase, RunOptions } from '../events.ts';
+import type { RunOptions } from '../events.ts';
+import { inPhase } from '../in-phase.ts';
 import type { LocationRepository } from '../location/open.ts';
 import type { Finding } from '../model.ts';
 import type { MoverOptions } from '../mover/job.ts';
@@ -162,18 +163,6 @@ function afterCleanup(e: unknown, { findings }: CleanupReport, plan: BackupPlan)
     isStopped && left === undefined ? 'nothing is left behind; what was stored is not sent again when you run it again' : e.hint;
   const hint = [advice, left].filter((part) => part !== undefined).join('; ');
   return new DmaasError(e.code, message, { cause: e, details: e.details, ...(hint === '' ? {} : { hint }) });
-}
-
-async function inPhase<T>(phase: Phase, run: RunOptions, work: () => Promise<T>): Promise<T> {
-  run.emit({ type: 'phase', phase, state: 'start' });
-  try {
-    const result = await work();
-    run.emit({ type: 'phase', phase, state: 'done' });
-    return result;
-  } catch (e) {
-    run.emit({ type: 'phase', phase, state: 'failed' });
-    throw e;
-  }
 }
 
 function signalOf(run: RunOptions): { readonly signal?: AbortSignal } {

@@ -22,8 +22,10 @@ import {
   locationSetDefault,
 } from './location.ts';
 import { options } from './options.ts';
+import { repositoryInit, repositoryStats, repositoryVerify } from './repository.ts';
 import { restoreCreate, restoreDelete, restoreDescribe, restoreList, restoreResume } from './restore.ts';
 import { version } from './version.ts';
+import { volumeBackup, volumeCat, volumeList, volumeLs, volumeRestore } from './volume.ts';
 
 /** The nouns, in the order in which help shows them. */
 export const GROUPS: readonly Group[] = [
@@ -32,6 +34,8 @@ export const GROUPS: readonly Group[] = [
   { name: 'restore', aliases: ['restores'], summary: 'Restores of backups, here or in another cluster' },
   { name: 'location', aliases: ['locations', 'loc'], summary: 'Buckets that hold backups, and their keys' },
   { name: 'credential', aliases: ['credentials', 'cred'], summary: 'Access keys of object stores' },
+  { name: 'repository', aliases: ['repositories', 'repo'], summary: 'What a bucket or a directory holds, without any cluster' },
+  { name: 'volume', aliases: ['volumes', 'vol'], summary: 'Directories and devices of this machine, without any cluster' },
   { name: 'completion', aliases: [], summary: 'Tab completion' },
 ];
 
@@ -63,6 +67,14 @@ export const COMMANDS: readonly Command[] = [
   credentialList,
   credentialDescribe,
   credentialDelete,
+  repositoryInit,
+  repositoryVerify,
+  repositoryStats,
+  volumeBackup,
+  volumeList,
+  volumeLs,
+  volumeCat,
+  volumeRestore,
   cleanup,
   completionInstall,
   completionScript,

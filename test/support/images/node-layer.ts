@@ -2,6 +2,7 @@ import { readdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { rootCertificates } from 'node:tls';
 import { run, SetupError } from '../setup/command.ts';
+import { koffiFiles } from '../tasks/koffi-files.ts';
 import { type Entry, type Layer, makeLayer } from './layer.ts';
 
 const root = resolve(import.meta.dirname, '../../..');
@@ -38,17 +39,10 @@ async function librariesOf(...programs: readonly string[]): Promise<string[]> {
   return [...found];
 }
 
-/** koffi without its sources: what it reads of its package at run time. */
+/** Where Node looks for koffi from a program in /app. */
 async function koffi(): Promise<Map<string, Entry>> {
-  const modules = join(root, 'node_modules');
-  const platform = `@koromix/koffi-linux-${process.arch}`;
-  const paths = [
-    ...['package.json', 'index.js', 'index.cjs', 'indirect.js', 'indirect.cjs'].map((name) => `koffi/${name}`),
-    ...(await readdir(join(modules, 'koffi/src/koffi'))).filter((name) => /\.c?js$/.test(name)).map((name) => `koffi/src/koffi/${name}`),
-    ...['static.js', 'static.cjs', 'trampolines.cjs'].map((name) => `koffi/src/koffi/src/${name}`),
-    ...['package.json', 'index.js', `linux_${process.arch}/koffi.node`].map((name) => `${platform}/${name}`),
-  ];
-  return new Map(paths.map((path) => [`/app/node_modules/${path}`, copyOf(join(modules, path))]));
+  const paths = await koffiFiles();
+  return new Map(paths.map((path) => [`/app/node_modules/${path}`, copyOf(join(root, 'node_modules', path))]));
 }
 
 /**

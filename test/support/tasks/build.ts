@@ -1,8 +1,9 @@
 /** `npm run build`: the mover's bundle, the kubectl plugin and its launcher, the VS Code extension. */
-import { chmod, mkdir, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { chmod, copyFile, mkdir, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { build, type BuildOptions, type Metafile } from 'esbuild';
 import { buildExtension } from './build-extension.ts';
+import { koffiFiles } from './koffi-files.ts';
 
 const root = join(import.meta.dirname, '../../..');
 
@@ -24,13 +25,22 @@ const common: BuildOptions = {
   external: ['koffi'],
 };
 
-/** One file: the mover image holds Node, this and koffi. */
+/** Two files: the mover image holds Node, these and koffi. */
 export async function buildMover(): Promise<string> {
-  const outfile = join(root, 'core/dist/mover.mjs');
+  const outdir = join(root, 'core/dist');
+  const outfile = join(outdir, 'mover.mjs');
   const { metafile } = await build({ ...common, entryPoints: ['core/src/mover/entry.ts'], outfile });
   if (metafile === undefined) throw new Error('esbuild gave no metafile');
   assertWithout(metafile, 'node_modules/@kubernetes/client-node', 'the mover must not contain a Kubernetes client');
+  await buildThread(outdir);
   return outfile;
+}
+
+/** What the threads of a mover run: they look for it beside the bundle that starts them. */
+async function buildThread(outdir: string): Promise<void> {
+  const { metafile } = await build({ ...common, entryPoints: ['core/src/mover/thread.ts'], outfile: join(outdir, 'mover-thread.mjs') });
+  if (metafile === undefined) throw new Error('esbuild gave no metafile');
+  assertWithout(metafile, 'core/src/store/', 'a thread of the mover must not talk to a store');
 }
 
 /** Split into chunks, so that `--help` does not load the SDKs. */
@@ -44,6 +54,8 @@ export async function buildPlugin(): Promise<string> {
     splitting: true,
     outExtension: { '.js': '.mjs' },
   });
+  await copyKoffi(join(outdir, 'lib/node_modules'));
+  await buildThread(join(outdir, 'lib'));
   const launcher = join(outdir, 'kubectl-dmaas');
   await mkdir(outdir, { recursive: true });
   // kubectl may call it through a symlink, and `node` on PATH may be too old: the workspace's own is used.
@@ -51,11 +63,20 @@ export async function buildPlugin(): Promise<string> {
     launcher,
     `#!/bin/sh
 here=$(dirname "$(readlink -f "$0")")
-exec "$here/../../node_modules/node/bin/node" --disable-warning=ExperimentalWarning "$here/lib/main.mjs" "$@"
+exec "$here/../../node_modules/node/bin/node" --disable-warning=ExperimentalWarning --max-semi-space-size=4 "$here/lib/main.mjs" "$@"
 `,
   );
   await chmod(launcher, 0o755);
   return launcher;
+}
+
+/** For the native calls, without which backups of directories lose attributes. It exists for Linux only, as those calls do. */
+async function copyKoffi(modules: string): Promise<void> {
+  if (process.platform !== 'linux') return;
+  for (const path of await koffiFiles()) {
+    await mkdir(dirname(join(modules, path)), { recursive: true });
+    await copyFile(join(root, 'node_modules', path), join(modules, path));
+  }
 }
 
 function assertWithout(metafile: Metafile, path: string, message: string): void {

@@ -39,6 +39,7 @@ const SETS: readonly TestSet[] = [
   { name: 'property', needs: [], timeoutSeconds: 120, limitMinutes: 15 },
   { name: 'contract', needs: ['stores', 'clusters'], timeoutSeconds: 120, limitMinutes: 20 },
   { name: 'fault', needs: ['stores', 'build'], timeoutSeconds: 120, limitMinutes: 30 },
+  { name: 'standalone', needs: ['stores', 'build'], timeoutSeconds: 60, limitMinutes: 10 },
   { name: 'cli', needs: ['stores', 'clusters', 'build', 'images'], timeoutSeconds: 120, limitMinutes: 20 },
   { name: 'e2e', needs: ['stores', 'clusters', 'build', 'images'], timeoutSeconds: 600, limitMinutes: 60 },
   { name: 'vscode', needs: ['stores', 'clusters', 'build', 'images', 'vscode'], timeoutSeconds: 120, limitMinutes: 20 },

@@ -1,0 +1,214 @@
+import { DmaasError } from '../errors.ts';
+import type { CallOptions, ObjectStore } from '../store/object-store.ts';
+import { BLOB_ID_BYTES } from './blob.ts';
+import { discard } from './discard.ts';
+import type { IndexLoader, ReplacedSegment } from './index-loader.ts';
+import { newSegmentKey, SegmentWriter } from './index-segment.ts';
+import type { RepositoryKeys } from './key-set.ts';
+import type { Random } from './keys.ts';
+import { SegmentVanished, type OpenSegment } from './open-segment.ts';
+import { prefixAt } from './segment-filter.ts';
+import { ROW_BYTES, type PackInfo } from './table.ts';
+
+/** A merged segment is one put of one buffer: this many entries are 64 MiB. */
+const MAX_ENTRIES = 1_400_000;
+/** Two segments below this can always be merged; others are left alone. */
+const FULL_ENTRIES = MAX_ENTRIES / 2;
+/** So many small segments may be left: a reader without a local copy opens each. */
+const MAX_SMALL = 4;
+/** A segment stays while it is this many times as large as all smaller ones together. */
+const RATIO = 2;
+const MAX_INPUTS = 32;
+const MAX_LEVEL = 999;
+/** How long a replaced segment stays readable: longer than any listing takes, or the reading of what was listed. */
+const GRACE_MS = 10 * 60_000;
+/** More than an index of any size needs. */
+const MAX_MERGES = 1000;
+
+/** The segments to merge into one; empty when there are few enough. */
+export function planMerge<T extends { readonly entries: number }>(segments: Iterable<T>): readonly T[] {
+  const small = [...segments].filter(({ entries }) => entries < FULL_ENTRIES).sort((a, b) => b.entries - a.entries);
+  if (small.length <= MAX_SMALL) return [];
+  const entriesFrom = (first: number) => small.slice(first).reduce((sum, { entries }) => sum + entries, 0);
+  let first = MAX_SMALL - 1;
+  while (first > 0 && (small[first - 1] as T).entries < RATIO * entriesFrom(first)) first--;
+  // The smallest of these, as many as fit: two do.
+  const chosen: T[] = [];
+  let entries = 0;
+  for (const segment of small.slice(first).reverse()) {
+    entries += segment.entries;
+    if (entries > MAX_ENTRIES || chosen.length === MAX_INPUTS) break;
+    chosen.push(segment);
+  }
+  return chosen;
+}
+
+export interface MergeParts {
+  readonly store: ObjectStore;
+  readonly keys: RepositoryKeys;
+  readonly loader: IndexLoader;
+  readonly random: Random;
+}
+
+/**
+ * Merges segments until there are few enough, and deletes those that were replaced a while ago. What cannot be merged or deleted now is left for another time: only errors
+ * that are none of the store's or of damage are thrown, and CANCELLED.
+ */
+export async function mergeIndex(parts: MergeParts, opts: CallOptions): Promise<void> {
+  const { loader } = parts;
+  if (planMerge(loader.index.segments).length === 0) return;
+  try {
+    // Others may have merged since.
+    await loader.refresh(opts);
+    for (let merges = 0; merges < MAX_MERGES; merges++) {
+      const inputs = planMerge(loader.index.segments);
+      if (inputs.length === 0) break;
+      await mergeSegments(inputs, parts, opts);
+    }
+    await deleteReplaced(parts, opts);
+  } catch (e) {
+    if (!(e instanceof SegmentVanished) && (!DmaasError.is(e) || DmaasError.is(e, 'CANCELLED'))) throw e;
+  }
+}
+
+/** Writes one segment with all entries of `inputs`, which it replaces. */
+async function mergeSegments(
+  inputs: readonly OpenSegment[],
+  { store, keys, loader, random }: MergeParts,
+  opts: CallOptions,
+): Promise<void> {
+  const level = Math.min(Math.max(...inputs.map((input) => input.level)) + 1, MAX_LEVEL);
+  const key = newSegmentKey(level, random);
+  const packs = new Packs();
+  const cursors = inputs.map((input) => new Cursor(input, packs.add(input.packs), opts));
+  const entries = inputs.reduce((sum, input) => sum + input.entries, 0);
+  // With what the inputs replace and nobody has deleted yet: a reader of the result opens none of the inputs, and would not know.
+  const replaces = inputs.flatMap((input) => [input.key, ...input.replaces.filter((replaced) => loader.isListed(replaced))]);
+  const writer = new SegmentWriter(keys, key, { entries, packs: packs.all, replaces: [...new Set(replaces)] }, random);
+  try {
+    await mergeRows(cursors, writer);
+  } catch (e) {
+    // Nothing is written; a damaged input is put aside by whoever looks something up in it, or by verifying.
+    for (const cursor of cursors) if (cursor.isFailed) loader.putAside(cursor.segment, e);
+    throw e;
+  }
+  const object = writer.finish();
+  await store.put(key, object, { ...opts, ifAbsent: true });
+  loader.index.addSegment(await loader.open(key, object));
+  discard(object.buffer);
+  for (const input of inputs) loader.index.removeSegment(input.key);
+}
+
+async function mergeRows(cursors: readonly Cursor[], writer: SegmentWriter): Promise<void> {
+  const out = new DistinctRows(writer);
+  for (const cursor of cursors) await cursor.fill();
+  let open = cursors.filter((cursor) => !cursor.isDone);
+  while (open.length > 0) {
+    let least = open[0] as Cursor;
+    for (const cursor of open) if (cursor.isBefore(least)) least = cursor;
+    out.add(least.rows, least.at, least.packNumber);
+    if (least.step()) continue;
+    await least.fill();
+    if (least.isDone) open = open.filter((cursor) => cursor !== least);
+  }
+}
+
+/** The packs of all inputs, each once. */
+class Packs {
+  readonly all: PackInfo[] = [];
+  readonly #numbers = new Map<string, number>();
+
+  /** The numbers of these. */
+  add(packs: Iterable<PackInfo>): Uint32Array {
+    return Uint32Array.from(packs, (pack) => {
+      const known = this.#numbers.get(pack.id);
+      if (known !== undefined) return known;
+      this.#numbers.set(pack.id, this.all.length);
+      return this.all.push(pack) - 1;
+    });
+  }
+}
+
+/** Goes through the rows of a segment, of which some are in memory. */
+class Cursor {
+  readonly segment: OpenSegment;
+  rows: Buffer = Buffer.alloc(0);
+  at = 0;
+  isDone = false;
+  isFailed = false;
+  readonly #runs: AsyncGenerator<Buffer>;
+  readonly #packs: Uint32Array;
+  #prefix = 0;
+
+  constructor(segment: OpenSegment, packs: Uint32Array, opts: CallOptions) {
+    this.segment = segment;
+    this.#runs = segment.rows(opts);
+    this.#packs = packs;
+  }
+
+  /** Of this row's pack, among all packs. */
+  get packNumber(): number {
+    return this.#packs[this.rows.readUInt32LE(this.at + BLOB_ID_BYTES)] as number;
+  }
+
+  isBefore(other: Cursor): boolean {
+    if (this.#prefix !== other.#prefix) return this.#prefix < other.#prefix;
+    return this.rows.compare(other.rows, other.at, other.at + BLOB_ID_BYTES, this.at, this.at + BLOB_ID_BYTES) < 0;
+  }
+
+  /** Whether the next row is in memory. */
+  step(): boolean {
+    this.at += ROW_BYTES;
+    if (this.at >= this.rows.length) return false;
+    this.#prefix = prefixAt(this.rows, this.at);
+    return true;
+  }
+
+  async fill(): Promise<void> {
+    try {
+      const next = await this.#runs.next();
+      this.isDone = next.done === true;
+      if (next.done === true) return;
+      this.rows = next.value;
+      this.at = 0;
+      this.#prefix = prefixAt(this.rows, 0);
+    } catch (e) {
+      this.isFailed = true;
+      throw e;
+    }
+  }
+}
+
+/** Leaves out rows that are the same in everything. They come together, as rows of one id. */
+class DistinctRows {
+  readonly #writer: SegmentWriter;
+  readonly #row = Buffer.alloc(ROW_BYTES);
+  /** Of the id that was added last. */
+  #same: Buffer[] = [];
+
+  constructor(writer: SegmentWriter) {
+    this.#writer = writer;
+  }
+
+  add(rows: Buffer, at: number, packNumber: number): void {
+    const row = this.#row;
+    rows.copy(row, 0, at, at + ROW_BYTES);
+    row.writeUInt32LE(packNumber, BLOB_ID_BYTES);
+    if (this.#same[0]?.compare(row, 0, BLOB_ID_BYTES, 0, BLOB_ID_BYTES) !== 0) this.#same = [];
+    else if (this.#same.some((other) => other.equals(row))) return;
+    this.#same.push(Buffer.from(row));
+    this.#writer.add(row, 0);
+  }
+}
+
+async function deleteReplaced({ store, loader }: MergeParts, opts: CallOptions): Promise<void> {
+  const due = Map.groupBy(
+    loader.replaced.filter(({ forMs }: ReplacedSegment) => forMs >= GRACE_MS),
+    ({ by }) => by,
+  );
+  for (const [by, replaced] of due) {
+    // What is about to be all that is left is read once more, from the store.
+    await loader.check(by, opts);
+    for (const { key } of replaced) await store.delete(key, opts);
+  }
+}

@@ -1,0 +1,115 @@
+import { initRepository, type Finding } from '@dmaas/core';
+import type { Command } from '../command.ts';
+import { findingLines } from '../findings.ts';
+import { formatBytes, plural } from '../format.ts';
+import { details } from '../output.ts';
+import { REPOSITORY_FLAGS, REPOSITORY_FLAG_NAMES } from '../repository-flags.ts';
+import { withRepository } from '../with-repository.ts';
+
+export const repositoryInit: Command = {
+  path: ['repository', 'init'],
+  summary: 'Make a repository, and a key file if there is none',
+  description:
+    'Makes a repository in a bucket or a directory. Its key is that of the key file; when there is no such file, a new key is written there (mode 0600) before anything is stored. An existing file is never written to.',
+  flags: REPOSITORY_FLAGS,
+  output: true,
+  examples: [
+    ['In a directory', 'repository init --repository file:///mnt/backup/repository --key-file ~/dmaas.key'],
+    [
+      'On a server that speaks S3',
+      'repository init --repository s3://backups/laptop --endpoint https://minio.example:9000 --key-file ~/dmaas.key',
+    ],
+  ],
+  run: async (session) => {
+    const target = await session.repositoryTarget();
+    const opened = await initRepository(target, session.stores, { signal: session.signal });
+    await opened.close();
+    const { repository, isNewKey } = opened;
+    return {
+      data: { id: repository.id, location: repository.location, keyFile: target.keyFile, isNewKey },
+      names: [`repository/${repository.id}`],
+      text: () => `repository created at ${repository.location}`,
+      notes: [
+        ...(isNewKey ? [`its key is in ${target.keyFile}; without it nothing can ever be restored: keep a copy in a safe place`] : []),
+        `kubectl dmaas volume backup DIR ${session.repeat(REPOSITORY_FLAG_NAMES)}`,
+      ],
+    };
+  },
+};
+
+export const repositoryVerify: Command = {
+  path: ['repository', 'verify'],
+  aliases: ['check'],
+  summary: 'Check that everything that backups need is there',
+  description:
+    'Checks backup records, index, sizes of packs and all nodes, so that everything that a backup names is known to be there. With --read-data every stored byte is read and checked as well. Changes nothing. Exit code 13 when a backup has lost something, 3 when only a spare copy or something unused is damaged.',
+  flags: [
+    ...REPOSITORY_FLAGS,
+    { name: 'read-data', type: 'boolean', describe: 'Read and check all data, which costs as much traffic as there is data' },
+  ],
+  output: true,
+  run: (session, args) =>
+    withRepository(session, session.patientStores, async (repository) => {
+      const depth = args.bool('read-data') ? 'data' : 'structure';
+      const findings = await session.withProgress((emit) => repository.verify(depth, { emit, signal: session.signal }));
+      return {
+        data: { location: repository.location, depth, findings },
+        text: () =>
+          findings.length === 0
+            ? `no faults found in ${repository.location} (${depth === 'data' ? 'all data read' : 'structure only; --read-data reads all data'})`
+            : findings.flatMap(findingLines).join('\n'),
+        notes: findings.length === 0 ? [] : [plural(findings.length, 'fault')],
+        exitCode: exitCodeOf(findings),
+      };
+    }),
+};
+
+function exitCodeOf(findings: readonly Finding[]): number {
+  if (findings.some((f) => f.level === 'blocker')) return 13;
+  return findings.some((f) => f.level === 'warning') ? 3 : 0;
+}
+
+export const repositoryStats: Command = {
+  path: ['repository', 'stats'],
+  summary: 'How much a repository holds',
+  flags: REPOSITORY_FLAGS,
+  output: true,
+  run: (session) =>
+    withRepository(session, session.stores, async (repository) => {
+      let backups = 0;
+      let sourceBytes = 0;
+      const unreadable: string[] = [];
+      const call = { signal: session.signal, onUnreadable: (id: string) => unreadable.push(id) };
+      for await (const backup of repository.backups(undefined, call)) {
+        backups++;
+        sourceBytes += backup.volumes.reduce((sum, v) => sum + v.bytes, 0);
+      }
+      const { blobs, packs, packBytes, segments } = repository.stats();
+      const data = {
+        id: repository.id,
+        location: repository.location,
+        backups,
+        unreadable,
+        sourceBytes,
+        blobs,
+        packs,
+        packBytes,
+        segments,
+      };
+      return {
+        data,
+        names: [`repository/${repository.id}`],
+        text: () =>
+          details([
+            ['Location', data.location],
+            ['Id', data.id],
+            ['Backups', `${backups}${unreadable.length === 0 ? '' : ` and ${unreadable.length} that cannot be read`}`],
+            ['Backed up', `${formatBytes(sourceBytes)} in all`],
+            ['Stored', `${formatBytes(packBytes)} in ${plural(packs, 'pack')}`],
+            ['Blobs', String(blobs)],
+            ['Index', plural(segments, 'segment')],
+          ]),
+        ...(unreadable.length === 0 ? {} : { exitCode: 3 }),
+      };
+    }),
+};

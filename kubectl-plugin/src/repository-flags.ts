@@ -1,0 +1,25 @@
+import type { Flag } from './command.ts';
+
+/** Names of the flags that say which repository is meant, to be repeated in a hint. */
+export const REPOSITORY_FLAG_NAMES = ['repository', 'key-file', 'endpoint', 'region', 'ca-file'] as const;
+
+/** A repository that needs no cluster. */
+export const REPOSITORY_FLAGS: readonly Flag[] = [
+  {
+    name: 'repository',
+    type: 'string',
+    value: 'URL',
+    describe:
+      's3://BUCKET[/PREFIX], gs://BUCKET[/PREFIX] or file:///DIRECTORY. Access keys come from where the providers’ own tools take them: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS, profiles, the machine’s identity',
+  },
+  { name: 'key-file', type: 'string', value: 'FILE', describe: 'The file that holds the repository’s key' },
+  {
+    name: 'endpoint',
+    type: 'string',
+    value: 'URL',
+    describe: 'Server to use instead of AWS or Google. Default: $AWS_ENDPOINT_URL, $STORAGE_EMULATOR_HOST',
+  },
+  { name: 'region', type: 'string', value: 'NAME', describe: 'Region of the bucket. Default: $AWS_REGION' },
+  { name: 'path-style', type: 'boolean', describe: 'The bucket in the path of the URL; so by default wherever there is an endpoint' },
+  { name: 'ca-file', type: 'string', value: 'FILE', describe: 'Certificates (PEM) to trust besides the system’s' },
+];
