@@ -44,5 +44,9 @@ export default tseslint.config(
   layer(['core/src/store/**'], ['/(cluster|repository|discovery|mover|transfer|restore)/'], 'a store knows keys and bytes'),
   layer(['core/src/cluster/**'], ['/(store|repository|discovery|mover|transfer|restore)/'], 'the cluster module knows objects and verbs'),
   layer(['core/src/discovery/**'], ['/(store|repository|mover|transfer|restore)/'], 'discovery reads a cluster'),
-  layer(['kubectl-plugin/src/**', 'vscode-extension/src/**'], ['@dmaas/core/', 'core/src'], 'surfaces use what the index of core exports'),
+  layer(
+    ['kubectl-plugin/src/**', 'vscode-extension/src/**'],
+    ['@dmaas/core/(?!standalone$)', 'core/src'],
+    'surfaces use what the index of core exports',
+  ),
 );

@@ -71,9 +71,6 @@ export { manifestText, toYaml } from './browse/manifest-text.ts';
 export { OpenBackup, type FileInfo } from './browse/open-backup.ts';
 
 export { initRepository, openWithKeyFile, type OpenedRepository, type RepositoryTarget } from './standalone/repository.ts';
-export { backupVolume, type VolumeBackupRequest } from './standalone/volume-backup.ts';
-export { listVolumeEntries, readVolumeFile, type VolumeEntry } from './standalone/volume-browse.ts';
-export { restoreVolume, type RestoredVolume, type VolumeRestoreRequest } from './standalone/volume-restore.ts';
 export type { MoverOptions } from './mover/job.ts';
 export { cleanupOperation, listOperations, type CleanupReport, type OperationLeftovers } from './transfer/cleanup.ts';
 export type { BackupOptions, BackupPlan } from './transfer/model.ts';

@@ -1,7 +1,6 @@
-import { initRepository, type Finding } from '@dmaas/core';
+import { initRepository, type Finding, formatBytes, plural } from '@dmaas/core';
 import type { Command } from '../command.ts';
 import { findingLines } from '../findings.ts';
-import { formatBytes, plural } from '../format.ts';
 import { details } from '../output.ts';
 import { REPOSITORY_FLAGS, REPOSITORY_FLAG_NAMES } from '../repository-flags.ts';
 import { withRepository } from '../with-repository.ts';

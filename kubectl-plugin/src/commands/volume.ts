@@ -1,19 +1,10 @@
 import { once } from 'node:events';
 import { hostname } from 'node:os';
-import {
-  backupVolume,
-  DmaasError,
-  listVolumeEntries,
-  readVolumeFile,
-  restoreVolume,
-  type Backup,
-  type Finding,
-  type VolumeEntry,
-} from '@dmaas/core';
+import { DmaasError, formatAge, formatBytes, formatDuration, plural, type Backup, type Finding } from '@dmaas/core';
+import { backupVolume, listVolumeEntries, readVolumeFile, restoreVolume, type VolumeEntry } from '@dmaas/core/standalone';
 import type { Args } from '../args.ts';
 import type { Command, Flag } from '../command.ts';
 import { noteFindings } from '../findings.ts';
-import { formatAge, formatBytes, formatDuration, plural } from '../format.ts';
 import { table, type Column } from '../output.ts';
 import { REPOSITORY_FLAGS, REPOSITORY_FLAG_NAMES } from '../repository-flags.ts';
 import type { Session } from '../session.ts';
