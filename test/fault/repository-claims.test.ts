@@ -21,7 +21,7 @@ const random = seededRandom(11);
 const LARGER = { min: 2048, average: 4096, max: 16_384 };
 
 describe('writes of one process at the same time', function () {
-  this.timeout(20_000);
+  this.timeout(240_000);
   let store: MemoryStore;
   let repository: Repository;
   beforeEach(async () => {
@@ -89,12 +89,12 @@ describe('writes of one process at the same time', function () {
         });
         await assert.rejects(doomed, (error) => DmaasError.is(error, 'MOVER_FAILED'));
       }
-      // One thread, and two packs on their way: a fourth must wait.
+      // One thread, and one pack on its way: a third must wait.
       const host = writer.packingHost(1);
-      const given = await Promise.all([1, 2, 3].map(() => host.packMemory(SMALL.packBytes)));
-      assert.equal(given.length, 3);
-      const fourth = host.packMemory(SMALL.packBytes).then(() => 'given');
-      assert.equal(await Promise.race([fourth, new Promise((resolve) => setTimeout(resolve, 50, 'waiting'))]), 'waiting');
+      const given = await Promise.all([1, 2].map(() => host.packMemory(SMALL.packBytes)));
+      assert.equal(given.length, 2);
+      const third = host.packMemory(SMALL.packBytes).then(() => 'given');
+      assert.equal(await Promise.race([third, new Promise((resolve) => setTimeout(resolve, 50, 'waiting'))]), 'waiting');
     });
   });
 
@@ -102,7 +102,7 @@ describe('writes of one process at the same time', function () {
     const dir = scratch();
     try {
       mkdirSync(join(dir.path, 'source'));
-      for (let i = 0; i < 60; i++) writeFileSync(join(dir.path, `source/file-${String(i)}`), random(500 + i * 2500));
+      for (let i = 0; i < 40; i++) writeFileSync(join(dir.path, `source/file-${String(i)}`), random(500 + i * 4000));
       for (let n = 1, isCancelled = true; isCancelled; n++) {
         store = new MemoryStore();
         repository = await createRepository(store, UNLOCK, { parameters: { ...SMALL, chunker: { ...SMALL.chunker, ...LARGER } } });
