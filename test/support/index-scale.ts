@@ -7,6 +7,7 @@
  * Each prints as JSON: peak memory, seconds, requests by verb, and what it found.
  */
 import { createCipheriv } from 'node:crypto';
+import { peakMemoryBytes } from '../../core/src/mover/peak-memory.ts';
 import { BLOB_ID_BYTES, type BlobId } from '../../core/src/repository/blob.ts';
 import { loadConfig } from '../../core/src/repository/config.ts';
 import { newSegmentKey, SegmentWriter } from '../../core/src/repository/index-segment.ts';
@@ -217,7 +218,7 @@ async function merge(repository: Repository): Promise<object> {
 }
 
 function memory() {
-  return { peakMiB: Math.ceil(process.resourceUsage().maxRSS / 1024) };
+  return { peakMiB: Math.ceil(peakMemoryBytes() / 2 ** 20) };
 }
 
 function requests(store: FaultyStore): Record<string, number> {

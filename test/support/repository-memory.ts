@@ -3,6 +3,7 @@
  * as JSON: blocks, packs, and peak memory.
  */
 import { createCipheriv } from 'node:crypto';
+import { peakMemoryBytes } from '../../core/src/mover/peak-memory.ts';
 import { LIMITS, type BlobId } from '../../core/src/repository/blob.ts';
 import { encodeNode, decodeNode } from '../../core/src/repository/node.ts';
 import { createRepository, openRepository } from '../../core/src/repository/repository.ts';
@@ -49,7 +50,7 @@ async function read(): Promise<void> {
 }
 
 function report(count: number, packs: number): void {
-  console.log(JSON.stringify({ blocks: count, packs, peakMiB: Math.ceil(process.resourceUsage().maxRSS / 1024) }));
+  console.log(JSON.stringify({ blocks: count, packs, peakMiB: Math.ceil(peakMemoryBytes() / 2 ** 20) }));
 }
 
 if (blocks * 24 > LIMITS.blob) throw new Error('too many blocks for one node');

@@ -2,6 +2,7 @@ import { DmaasError } from '../errors.ts';
 import type { RunOptions } from '../events.ts';
 import type { Repository } from '../repository/repository.ts';
 import { captureVolume } from './capture.ts';
+import { peakMemoryBytes } from './peak-memory.ts';
 import { populateVolume } from './populate.ts';
 import { moverResultName, moverResultSchema, type MoverResult, type MoverTask } from './task.ts';
 
@@ -26,8 +27,8 @@ export async function runMoverTask(
     done: Pick<MoverResult, 'root' | 'files' | 'entries' | 'bytes' | 'addedBytes' | 'findings'>,
   ): Promise<MoverResult> => {
     const { operation, index } = task;
-    const peakMemoryBytes = process.resourceUsage().maxRSS * 1024;
-    const result: MoverResult = { schema: 1, operation, index, ...done, peakMemoryBytes, startedAt, finishedAt: now().toISOString() };
+    const measured = { peakMemoryBytes: peakMemoryBytes(), startedAt, finishedAt: now().toISOString() };
+    const result: MoverResult = { schema: 1, operation, index, ...done, ...measured };
     try {
       await repository.runs.put(operation, name, result, opts);
       return result;
