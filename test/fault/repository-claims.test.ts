@@ -21,7 +21,7 @@ const random = seededRandom(11);
 const LARGER = { min: 2048, average: 4096, max: 16_384 };
 
 describe('writes of one process at the same time', function () {
-  this.timeout(20_000);
+  this.timeout(60_000);
   let store: MemoryStore;
   let repository: Repository;
   beforeEach(async () => {
