@@ -19,6 +19,11 @@ export { PATIENT } from './store/retry.ts';
 export type { CheckResult } from './store/checks.ts';
 
 export type { Backup, BackupFilter, VolumeRecord } from './repository/backup-record.ts';
+export type { KeyInfo, KeyRing } from './repository/key-ring.ts';
+export { parseKey } from './repository/keys.ts';
+export { checkPassphrase, formatRecoveryKey, newRecoveryKey, parseRecipient, type Recipient } from './repository/recipients.ts';
+export type { PruneOptions, PruneReport } from './repository/prune.ts';
+export type { RepairReport } from './repository/repair.ts';
 
 export type { Application, AppSelector, AppVolume, Edge, EdgeName, Member } from './discovery/application.ts';
 export { listApplications, type AppList, type AppSummary } from './discovery/applications.ts';
@@ -59,6 +64,7 @@ export {
   listBackups,
   listRepositories,
   openLocationRepository,
+  withLocationKeyRing,
   type LocatedBackup,
   type OpenDeps,
 } from './location/open.ts';
@@ -70,7 +76,13 @@ export { comparable, liveComparable } from './browse/compare.ts';
 export { manifestText, toYaml } from './browse/manifest-text.ts';
 export { OpenBackup, type FileInfo } from './browse/open-backup.ts';
 
-export { initRepository, openWithKeyFile, type OpenedRepository, type RepositoryTarget } from './standalone/repository.ts';
+export {
+  initRepository,
+  openWithKeyFile,
+  withTargetKeyRing,
+  type OpenedRepository,
+  type RepositoryTarget,
+} from './standalone/repository.ts';
 export type { MoverOptions } from './mover/job.ts';
 export { cleanupOperation, listOperations, type CleanupReport, type OperationLeftovers } from './transfer/cleanup.ts';
 export type { BackupOptions, BackupPlan } from './transfer/model.ts';

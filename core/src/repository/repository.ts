@@ -5,28 +5,37 @@ import type { Finding } from '../model.ts';
 import type { CallOptions, ObjectStore } from '../store/object-store.ts';
 import { rootsOf, type Backup, type BackupFilter, type NewBackup } from './backup-record.ts';
 import { BackupRecords, BACKUPS, type BackupListOptions } from './backups.ts';
+import type { Entry } from './blob-index.ts';
 import { BlobReader, type Deliver, type OpenRange, type ReadManyOptions } from './blob-reader.ts';
 import type { BlobId, BlobWriter } from './blob.ts';
+import { keepReachable, noteBeginning } from './commit-rule.ts';
 import { CONFIG_KEY, DEFAULT_PARAMETERS, loadConfig, makeConfig, type RepositoryConfig, type RepositoryParameters } from './config.ts';
-import { damaged, needsNewer } from './damage.ts';
+import { damaged } from './damage.ts';
+import { fenced } from './fence.ts';
 import { IndexLoader } from './index-loader.ts';
-import { mergeIndex } from './index-merge.ts';
+import { condemnedAndGone, mergeIndex } from './index-merge.ts';
 import { Journal } from './journal.ts';
 import type { KeyMaterial } from './key-set.ts';
 import { hmac, type Random } from './keys.ts';
 import { PACKS } from './pack-reader.ts';
+import { prune, type PruneOptions, type PruneReport } from './prune.ts';
 import { putOnce } from './put-once.ts';
 import { recoveryText } from './recovery.ts';
 import type { RepositoryIndex } from './repository-index.ts';
+import type { Unlock } from './recipients.ts';
+import { repair, type RepairReport } from './repair.ts';
 import { RunRecords } from './runs.ts';
 import { SegmentCache, type SegmentCacheOptions } from './segment-cache.ts';
-import { verify, type VerifyDepth } from './verify.ts';
+import { Session } from './sessions.ts';
+import { Tombstones } from './tombstones.ts';
+import { verify, type NameLost, type VerifyDepth, type VerifyParts } from './verify.ts';
 import { SessionWriter, WriteSession } from './write-session.ts';
 
 export type { BackupListOptions } from './backups.ts';
 export type { ReadManyOptions } from './blob-reader.ts';
 export type { RepositoryParameters } from './config.ts';
 export type { RunRecords } from './runs.ts';
+export type { PruneOptions, PruneReport } from './prune.ts';
 export type { SegmentCacheOptions } from './segment-cache.ts';
 
 export interface RepositoryOptions extends CallOptions {
@@ -65,7 +74,7 @@ export async function createRepository(store: ObjectStore, unlock: Uint8Array, o
 }
 
 /** Opens a repository and its index. Throws REPOSITORY_NOT_FOUND, REPOSITORY_KEY, REPOSITORY_VERSION, REPOSITORY_CORRUPT. */
-export async function openRepository(store: ObjectStore, unlock: Uint8Array, opts: RepositoryOptions = {}): Promise<Repository> {
+export async function openRepository(store: ObjectStore, unlock: Unlock, opts: RepositoryOptions = {}): Promise<Repository> {
   const config = await loadConfig(store, unlock, callOf(opts));
   if (config !== undefined) return openWith(store, config, opts);
   await refuseOrphans(store, opts);
@@ -125,11 +134,13 @@ export class Repository {
   readonly #store: ObjectStore;
   readonly #config: RepositoryConfig;
   readonly #loader: IndexLoader;
+  readonly #tombstones: Tombstones;
   readonly #reader: BlobReader;
   readonly #records: BackupRecords;
   readonly #journal: Journal;
   readonly #random: Random;
   #merging: Promise<void> = Promise.resolve();
+  #announcing: Promise<Session> | undefined;
   #session: { readonly writes: WriteSession; users: number } | undefined;
   /** Over packs that no segment names. */
   #unindexed: { readonly index: RepositoryIndex; readonly reader: BlobReader } | undefined;
@@ -144,10 +155,18 @@ export class Repository {
     this.#store = store;
     this.#config = config;
     this.#random = random;
+    this.#tombstones = new Tombstones(store, config.keys, random);
     this.#loader = new IndexLoader(store, config.keys, new SegmentCache(config.id, { ...opts.cache, random, now }), random);
-    this.#reader = new BlobReader(store, config.keys, this.#loader.index, (unknown, call) => this.#learn(unknown, call));
+    this.#reader = new BlobReader(
+      store,
+      config.keys,
+      this.#loader.index,
+      (unknown, call) => this.#learn(unknown, call),
+      (call) => this.refresh(call),
+    );
     this.#records = new BackupRecords(store, config.keys, { random, now });
-    this.#journal = new Journal(store, config.keys, this.#loader, { random, now });
+    this.#loader.index.condemned = this.#tombstones.condemned;
+    this.#journal = new Journal(store, config.keys, this.#loader, { random, now, session: () => this.#beginSession() });
     this.treeSeed = hmac(config.keys.chunker, 'tree').readUInt32LE(0);
   }
 
@@ -159,8 +178,9 @@ export class Repository {
     return this.#loader.index.known(ids, callOf(opts));
   }
 
-  /** Reads index segments that were written since. */
+  /** Reads what was condemned and which index segments were written since, in this order: see core/DESIGN.md, 7.2. */
   async refresh(opts: CallOptions = {}): Promise<void> {
+    await this.#tombstones.refresh(callOf(opts));
     await this.#loader.refresh(callOf(opts));
   }
 
@@ -189,6 +209,8 @@ export class Repository {
     session.users++;
     const writer = new SessionWriter(session.writes, opts.signal);
     try {
+      this.#tombstones.requireKnown();
+      await this.#beginSession();
       const result = await fn(writer);
       writer.close();
       await session.writes.flush();
@@ -201,13 +223,41 @@ export class Repository {
     } finally {
       session.users--;
       if (session.users === 0 && this.#session === session) this.#session = undefined;
+      await this.#endSession();
     }
   }
 
+  /** One for all writes of this process that run at the same time; what one could not put into the index is the next one's. */
+  async #beginSession(): Promise<Session> {
+    const announcing = (this.#announcing ??= Session.begin('write', this.#parts));
+    try {
+      return await announcing;
+    } catch (e) {
+      if (this.#announcing === announcing) this.#announcing = undefined;
+      throw e;
+    }
+  }
+
+  async #endSession(): Promise<void> {
+    const announcing = this.#announcing;
+    if (this.#session !== undefined || !this.#journal.isEmpty || announcing === undefined) return;
+    // Before anything is waited for: a write that begins now begins a session of its own.
+    this.#announcing = undefined;
+    await (await announcing).end();
+  }
+
   #mergeIndex(opts: CallOptions): Promise<void> {
-    const parts = { store: this.#store, keys: this.#config.keys, loader: this.#loader, random: this.#random };
-    this.#merging = this.#merging.catch(() => undefined).then(() => mergeIndex(parts, opts));
+    this.#merging = this.#merging
+      .catch(() => undefined)
+      .then(async () => {
+        const goneOf = condemnedAndGone(this.#store, this.#tombstones);
+        await mergeIndex({ ...this.#parts, loader: this.#loader, session: await this.#beginSession(), goneOf }, opts);
+      });
     return this.#merging;
+  }
+
+  get #parts() {
+    return { store: this.#store, keys: this.#config.keys, random: this.#random };
   }
 
   #openSession(): { readonly writes: WriteSession; users: number } {
@@ -231,24 +281,101 @@ export class Repository {
     const present = await this.#records.ofOperation(record.operation, callOf(opts));
     if (present !== undefined) return present;
     await this.#requireIndexed(rootsOf(record), opts);
-    for await (const { key } of this.#store.list('gc/', callOf(opts))) {
-      // Garbage is collected here by a version whose rules for writers this one does not know.
-      throw needsNewer(key);
+    const key = this.#records.keyOf(record);
+    const session = await Session.begin('commit', this.#parts, { ...callOf(opts), creates: key });
+    try {
+      await this.#keepReachable(record, callOf(opts)).catch((e: unknown) => {
+        session.giveUp(key);
+        throw e;
+      });
+      return await session.create(key, () => this.#records.put(record, callOf(opts)));
+    } catch (e) {
+      if (DmaasError.is(e, 'REPOSITORY_FENCED') || DmaasError.is(e, 'STORE_ACCESS')) session.giveUp(key);
+      throw e;
+    } finally {
+      await session.end();
     }
-    return this.#records.put(record, callOf(opts));
+  }
+
+  /** The number of the newest list of condemned packs that was read. It goes up. */
+  get condemnedLists(): number {
+    return this.#tombstones.number;
+  }
+
+  /**
+   * Says that an operation begins: a commit of it need not look at what was condemned before. Whoever writes for it opens the repository after. What it takes over from older
+   * backups must have been found after this, or after `condemnedLists` was what `since` says: a backup may be deleted, and its packs condemned, between being found and this.
+   */
+  async begin(operation: string, opts: CallOptions & { readonly since?: number } = {}): Promise<void> {
+    await this.refresh(opts);
+    await noteBeginning(operation, Math.min(opts.since ?? Infinity, this.#tombstones.number), this.runs, callOf(opts));
+  }
+
+  #keepReachable(record: NewBackup, opts: CallOptions): Promise<void> {
+    const parts = { runs: this.runs, tombstones: this.#tombstones, index: this.#loader.index, reader: this.#reader };
+    return keepReachable(
+      record,
+      {
+        ...parts,
+        refresh: (call) => this.refresh(call),
+        copy: (ids, call) => this.#copy(ids, undefined, call),
+      },
+      opts,
+    );
+  }
+
+  /** Writes blobs anew that lie in condemned packs only. */
+  async #copy(
+    ids: readonly BlobId[],
+    onUnreadable: ((i: number, error: DmaasError) => void) | undefined,
+    opts: CallOptions,
+  ): Promise<void> {
+    if (ids.length === 0) return;
+    const found = await this.#loader.index.locate(ids, opts);
+    await this.write(async (writer) => {
+      const put = async (i: number, data: Uint8Array) => {
+        const id = ids[i] as BlobId;
+        await writer.put(found.pack(found.find(id) as Entry).kind, data);
+      };
+      await this.readMany(ids, put, { ...opts, ...(onUnreadable !== undefined && { onUnreadable }) });
+    }, opts);
+  }
+
+  /** Collects garbage; several may run at once, beside any backups and restores. Throws when anything is in doubt; then nothing was deleted. */
+  async prune(opts: PruneOptions, run: RunOptions): Promise<PruneReport> {
+    await this.#journal.flush();
+    return prune(
+      {
+        ...this.#parts,
+        loader: this.#loader,
+        reader: this.#reader,
+        records: this.#records,
+        tombstones: this.#tombstones,
+        packBytes: { data: this.parameters.packBytes, node: this.parameters.nodePackBytes },
+        copy: (ids, onUnreadable, call) => this.#copy(ids, onUnreadable, call),
+      },
+      opts,
+      run,
+    );
   }
 
   async #requireIndexed(roots: readonly BlobId[], opts: CallOptions): Promise<void> {
-    if ((await this.known(roots, opts)).includes(false)) await this.refresh(opts);
-    const known = await this.known(roots, opts);
-    const missing = roots.find((_, i) => known[i] === false);
+    // What is condemned will do: it is written anew before the record is.
+    const found = await this.#loader.index.locate(roots, opts);
+    if (roots.some((id) => !found.has(id))) await this.refresh(opts);
+    const known = await this.#loader.index.locate(roots, opts);
+    const missing = roots.find((id) => !known.has(id));
     if (missing !== undefined) {
+      // Read once more: a list can have come between those of a moment ago and the index.
+      await this.#tombstones.refresh(callOf(opts));
+      if (this.#tombstones.number > 0) throw fenced('what the backup relied on');
       throw new DmaasError('REPOSITORY_CORRUPT', `the backup names the blob ${missing}, which is not in the index`, {
         hint: 'run the backup again; what is stored is not sent again',
         details: { blob: missing },
       });
     }
     await this.#journal.flush();
+    await this.#endSession();
   }
 
   /** In order of time. */
@@ -266,9 +393,28 @@ export class Repository {
     return this.#records.delete(id, callOf(opts));
   }
 
-  /** `structure`: everything that backups name is there. `data`: and has the content it had; reads all of the repository. */
-  verify(depth: VerifyDepth, run: RunOptions): Promise<readonly Finding[]> {
+  /** `structure`: everything that backups name is there. `data`: and has the content it had; reads all of the repository, or the share of it. */
+  verify(depth: VerifyDepth, run: RunOptions, opts: Pick<VerifyParts, 'share' | 'nameLost'> = {}): Promise<readonly Finding[]> {
+    return this.#verify(depth, run, opts);
+  }
+
+  /** Makes findable what can be read, and lets the next backup heal what cannot. */
+  repair(run: RunOptions, nameLost?: NameLost): Promise<RepairReport> {
+    return repair(
+      {
+        ...this.#parts,
+        loader: this.#loader,
+        tombstones: this.#tombstones,
+        verify: (onPackFault) => this.#verify('data', run, { onPackFault, nameLost }),
+        copy: (ids, onUnreadable, call) => this.#copy(ids, onUnreadable, call),
+      },
+      run,
+    );
+  }
+
+  #verify(depth: VerifyDepth, run: RunOptions, opts: Pick<VerifyParts, 'share' | 'onPackFault' | 'nameLost'>): Promise<readonly Finding[]> {
     return verify(depth, run, {
+      ...opts,
       store: this.#store,
       config: this.#config,
       loader: this.#loader,

@@ -2,3 +2,4 @@
 export { backupVolume, type VolumeBackupRequest } from './volume-backup.ts';
 export { listVolumeEntries, readVolumeFile, type VolumeEntry } from './volume-browse.ts';
 export { restoreVolume, type RestoredVolume, type VolumeRestoreRequest } from './volume-restore.ts';
+export { repairRepository, verifyRepository } from './verify.ts';

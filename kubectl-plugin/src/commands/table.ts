@@ -21,8 +21,10 @@ import {
   locationList,
   locationSetDefault,
 } from './location.ts';
+import { keyAdd, keyList, keyRemove, keyRotate } from './key.ts';
 import { options } from './options.ts';
-import { repositoryInit, repositoryStats, repositoryVerify } from './repository.ts';
+import { repositoryPrune } from './repository-prune.ts';
+import { repositoryInit, repositoryRepair, repositoryStats, repositoryVerify } from './repository.ts';
 import { restoreCreate, restoreDelete, restoreDescribe, restoreList, restoreResume } from './restore.ts';
 import { version } from './version.ts';
 import { volumeBackup, volumeCat, volumeList, volumeLs, volumeRestore } from './volume.ts';
@@ -34,8 +36,9 @@ export const GROUPS: readonly Group[] = [
   { name: 'restore', aliases: ['restores'], summary: 'Restores of backups, here or in another cluster' },
   { name: 'location', aliases: ['locations', 'loc'], summary: 'Buckets that hold backups, and their keys' },
   { name: 'credential', aliases: ['credentials', 'cred'], summary: 'Access keys of object stores' },
-  { name: 'repository', aliases: ['repositories', 'repo'], summary: 'What a bucket or a directory holds, without any cluster' },
+  { name: 'repository', aliases: ['repositories', 'repo'], summary: 'What a bucket or a directory holds' },
   { name: 'volume', aliases: ['volumes', 'vol'], summary: 'Directories and devices of this machine, without any cluster' },
+  { name: 'key', aliases: ['keys'], summary: 'Who can open a repository' },
   { name: 'completion', aliases: [], summary: 'Tab completion' },
 ];
 
@@ -70,6 +73,12 @@ export const COMMANDS: readonly Command[] = [
   repositoryInit,
   repositoryVerify,
   repositoryStats,
+  repositoryPrune,
+  repositoryRepair,
+  keyList,
+  keyAdd,
+  keyRemove,
+  keyRotate,
   volumeBackup,
   volumeList,
   volumeLs,

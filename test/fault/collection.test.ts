@@ -1,0 +1,308 @@
+/** Rows A3, D2, D3 and D6 of the fault matrix: garbage collection against the real code, on a store whose clock is the test's. */
+import assert from 'node:assert/strict';
+import { createRepository, openRepository, type PruneReport, type Repository } from '../../core/src/repository/repository.ts';
+import { MemoryStore } from '../../core/src/store/memory.ts';
+import { FaultyStore, StoreCrash } from '../support/faulty-store.ts';
+import {
+  all,
+  keysUnder,
+  makeBackup,
+  newBackup,
+  objectsOf,
+  operationOf,
+  putBackup,
+  QUIET,
+  restoreBackup,
+  seededRandom,
+  SMALL,
+  UNLOCK,
+} from '../support/repository.ts';
+
+const HOUR = 3_600_000;
+const DAY = 24 * HOUR;
+
+/** A store of which the test says what the time is. */
+function clockedStore(): { store: MemoryStore; pass: (ms: number) => void } {
+  let now = Date.parse('2026-11-22T12:00:00Z');
+  return {
+    store: new MemoryStore({ now: () => new Date(now) }),
+    pass: (ms) => {
+      now += ms;
+    },
+  };
+}
+
+const random = seededRandom(21);
+const contentsOf = (n: number, count = 12) => Array.from({ length: count }, () => Buffer.from(random(600 + n)));
+
+async function open(store: MemoryStore): Promise<Repository> {
+  return openRepository(store, UNLOCK);
+}
+
+async function prune(store: MemoryStore): Promise<PruneReport> {
+  return (await open(store)).prune({}, QUIET);
+}
+
+describe('garbage collection', function () {
+  this.timeout(60_000);
+
+  it('brings space back with the second collection, and keeps what backups need', async () => {
+    const { store, pass } = clockedStore();
+    await createRepository(store, UNLOCK, { parameters: SMALL });
+    const shared = contentsOf(1);
+    const [first, second] = [
+      [...shared, ...contentsOf(2, 40)],
+      [...shared, ...contentsOf(3)],
+    ];
+    await makeBackup(await open(store), 1, first);
+    await makeBackup(await open(store), 2, second);
+    pass(2 * DAY);
+    const before = (await keysUnder(store, 'packs/')).length;
+    assert.deepEqual((await prune(store)).condemn, [], 'nothing is dead');
+    const repository = await open(store);
+    await repository.deleteBackup((await repository.backup(operationOf(1))).id);
+    const marked = await prune(store);
+    assert.ok(marked.condemn.length > 0);
+    assert.deepEqual(marked.delete, []);
+    assert.ok((await keysUnder(store, 'packs/')).length >= before, 'nothing is deleted yet');
+    pass(23 * HOUR);
+    assert.deepEqual((await prune(store)).delete, [], 'the grace is not over');
+    pass(2 * HOUR);
+    const swept = await prune(store);
+    assert.ok(swept.delete.length > 0);
+    assert.ok((await keysUnder(store, 'packs/')).length < before);
+    const reader = await open(store);
+    assert.deepEqual(await restoreBackup(reader, await reader.backup(operationOf(2))), second);
+    assert.deepEqual(await reader.verify('data', QUIET), []);
+    for (let n = 0; n < 4; n++) {
+      pass(2 * DAY);
+      await prune(store);
+    }
+    const last = await open(store);
+    assert.deepEqual(await last.verify('data', QUIET), []);
+    assert.deepEqual(await keysUnder(store, 'sessions/'), []);
+    await last.deleteBackup((await all(last.backups()))[0]!.id);
+    for (let n = 0; n < 6; n++) {
+      pass(2 * DAY);
+      await prune(store);
+    }
+    assert.deepEqual(await keysUnder(store, 'packs/'), []);
+  });
+
+  for (const when of ['before', 'after'] as const) {
+    for (const stage of ['condemns', 'deletes', 'forgets'] as const) {
+      it(`A3: killed ${when} the effect of each call while it ${stage} loses nothing, and the next finishes`, async () => {
+        let crashes = 0;
+        for (let k = 1; ; k++) {
+          const { store, pass } = clockedStore();
+          await createRepository(store, UNLOCK, { parameters: SMALL });
+          const shared = Array.from({ length: 4 }, (_, i) => Buffer.from(`shared ${i}`.repeat(100)));
+          const kept = [...shared, ...contentsOf(3, 6)];
+          await makeBackup(await open(store), 1, [...shared, ...contentsOf(2, 30)]);
+          await makeBackup(await open(store), 2, kept);
+          const first = await open(store);
+          await first.deleteBackup((await first.backup(operationOf(1))).id);
+          for (let n = 0; n < ['condemns', 'deletes', 'forgets'].indexOf(stage); n++) {
+            pass(2 * DAY);
+            await prune(store);
+          }
+          pass(2 * DAY);
+          const faulty = new FaultyStore(store);
+          const repository = await openRepository(faulty, UNLOCK);
+          faulty.heal();
+          faulty.crashAt(k, when);
+          const done = await repository.prune({}, QUIET).then(
+            () => true,
+            (e: unknown) => {
+              assert.ok(e instanceof StoreCrash, String(e));
+              return false;
+            },
+          );
+          if (done && faulty.calls.length < k) break;
+          crashes++;
+          const check = async () => {
+            const reader = await open(store);
+            assert.deepEqual(await restoreBackup(reader, await reader.backup(operationOf(2))), kept);
+            assert.deepEqual(
+              (await reader.verify('data', QUIET)).filter((f) => f.level === 'blocker'),
+              [],
+            );
+          };
+          await check();
+          for (let n = 0; n < 4; n++) {
+            pass(2 * DAY);
+            await prune(store);
+          }
+          await check();
+          const last = await open(store);
+          await last.deleteBackup((await last.backup(operationOf(2))).id);
+          for (let n = 0; n < 3; n++) {
+            pass(2 * DAY);
+            await prune(store);
+          }
+          assert.deepEqual(await keysUnder(store, 'packs/'), []);
+        }
+        assert.ok(crashes > 8, `${crashes} crash points`);
+      });
+    }
+  }
+
+  it('D4: a clock of the store that goes back deletes nothing, and says so', async () => {
+    const { store, pass } = clockedStore();
+    await createRepository(store, UNLOCK, { parameters: SMALL });
+    await makeBackup(await open(store), 1, contentsOf(1));
+    const repository = await open(store);
+    await repository.deleteBackup((await repository.backup(operationOf(1))).id);
+    pass(2 * DAY);
+    await prune(store);
+    pass(-3 * HOUR);
+    const packs = await keysUnder(store, 'packs/');
+    await assert.rejects(prune(store), { message: /^nothing was deleted, because the clock of the store went back/ });
+    assert.deepEqual(await keysUnder(store, 'packs/'), packs);
+    await makeBackup(await open(store), 2, contentsOf(2));
+  });
+
+  it('B6, B7: a listing that lags deletes nothing', async () => {
+    const { store, pass } = clockedStore();
+    await createRepository(store, UNLOCK, { parameters: SMALL });
+    await makeBackup(await open(store), 1, contentsOf(1));
+    pass(2 * DAY);
+    const lagging = new FaultyStore(store);
+    const repository = await openRepository(lagging, UNLOCK);
+    lagging.list = (prefix) => store.list(prefix === 'sessions/' ? 'nothing/' : prefix);
+    await assert.rejects(repository.prune({}, QUIET), { message: /^nothing was deleted, because the store does not list/ });
+  });
+
+  it('C5: a record of a newer version, or one that is damaged, deletes nothing', async () => {
+    for (const [change, code] of [
+      [(b: Uint8Array) => b.fill(9, 5, 7), 'REPOSITORY_VERSION'],
+      [(b: Uint8Array) => b.fill(0, 20), 'REPOSITORY_CORRUPT'],
+    ] as const) {
+      const { store, pass } = clockedStore();
+      await createRepository(store, UNLOCK, { parameters: SMALL });
+      for (const n of [1, 2]) await makeBackup(await open(store), n, contentsOf(n));
+      const [key] = await keysUnder(store, 'backups/');
+      await store.put(key!, change((await store.get(key!))!));
+      pass(2 * DAY);
+      const packs = await keysUnder(store, 'packs/');
+      for (let n = 0; n < 3; n++) {
+        await assert.rejects(prune(store), { code, message: /^nothing was deleted/ });
+        pass(2 * DAY);
+      }
+      assert.deepEqual(await keysUnder(store, 'packs/'), packs);
+      await makeBackup(await open(store), 3, contentsOf(3));
+    }
+  });
+
+  it('D6: a writer that was silent for longer than the grace is fenced, and its next run succeeds', async () => {
+    const { store, pass } = clockedStore();
+    await createRepository(store, UNLOCK, { parameters: SMALL });
+    const contents = contentsOf(1);
+    const stopped = new FaultyStore(store);
+    const repository = await openRepository(stopped, UNLOCK);
+    const roots = await repository.write((writer) => putBackup(writer, contents));
+    stopped.addRule({ verb: 'put', key: 'backups/', times: 1, fault: { kind: 'error' } });
+    await assert.rejects(repository.commit(newBackup(1, roots)), { code: 'STORE_UNAVAILABLE' });
+    assert.equal((await keysUnder(store, 'sessions/')).length, 1, 'its record may arrive yet');
+    for (let n = 0; n < 3; n++) {
+      pass(2 * DAY);
+      await prune(store);
+    }
+    assert.deepEqual(await keysUnder(store, 'packs/'), []);
+    await assert.rejects(repository.commit(newBackup(1, roots)), { code: 'REPOSITORY_FENCED' });
+    assert.deepEqual(await all((await open(store)).backups()), []);
+    await makeBackup(await open(store), 2, contents);
+    const reader = await open(store);
+    assert.deepEqual(await restoreBackup(reader, await reader.backup(operationOf(2))), contents);
+  });
+
+  it('D2: what an operation took over from a backup that is deleted and collected meanwhile is not relied on', async () => {
+    for (const isCollected of [false, true]) {
+      const { store, pass } = clockedStore();
+      await createRepository(store, UNLOCK, { parameters: SMALL });
+      const contents = contentsOf(1);
+      const planner = await open(store);
+      const since = planner.condemnedLists;
+      const roots = await planner.write((writer) => putBackup(writer, contents));
+      const parent = await planner.commit(newBackup(1, roots));
+      await planner.deleteBackup(parent.id);
+      pass(2 * DAY);
+      await prune(store);
+      const repository = await open(store);
+      await repository.begin(operationOf(2), { since });
+      pass(2 * DAY);
+      if (isCollected) {
+        assert.ok((await prune(store)).delete.length > 0);
+        await assert.rejects(repository.commit(newBackup(2, roots)), { code: 'REPOSITORY_FENCED' });
+      } else {
+        const backup = await repository.commit(newBackup(2, roots));
+        for (let n = 0; n < 3; n++) {
+          await prune(store);
+          pass(2 * DAY);
+        }
+        assert.deepEqual(await restoreBackup(await open(store), backup), contents);
+      }
+    }
+  });
+
+  it('D3: a collection begins again when a backup that it marks is deleted, and its packs are, too', async () => {
+    const { store, pass } = clockedStore();
+    await createRepository(store, UNLOCK, { parameters: SMALL });
+    const contents = contentsOf(2);
+    const gone = await makeBackup(await open(store), 1, contentsOf(1));
+    await makeBackup(await open(store), 2, contents);
+    const packs = await keysUnder(store, 'packs/');
+    await makeBackup(await open(store), 3, contentsOf(3));
+    const late = (await keysUnder(store, 'packs/')).filter((key) => !packs.includes(key));
+    const [last] = (await all((await open(store)).backups())).slice(-1);
+    pass(2 * DAY);
+    const slow = new FaultyStore(store);
+    const repository = await openRepository(slow, UNLOCK);
+    let reads = 0;
+    slow.get = async (key, opts) => {
+      // After the records, before the nodes.
+      if (key.startsWith('packs/') && ++reads === 1) {
+        await store.delete(`backups/${last!.id}`);
+        for (const pack of late) await store.delete(pack);
+      }
+      return store.get(key, opts);
+    };
+    const report = await repository.prune({}, QUIET);
+    assert.deepEqual(report.keeps.map(({ backup }) => backup).includes(last!.id), false);
+    assert.ok(report.keeps.some(({ backup }) => backup === gone.id));
+    assert.deepEqual(await restoreBackup(await open(store), (await all((await open(store)).backups()))[1]!), contents);
+  });
+
+  it('D3: a restore that runs while its packs are rewritten goes on', async () => {
+    const { store, pass } = clockedStore();
+    await createRepository(store, UNLOCK, { parameters: SMALL });
+    const shared = contentsOf(1);
+    await makeBackup(await open(store), 1, [...shared, ...contentsOf(2, 30)]);
+    const backup = await makeBackup(await open(store), 2, shared);
+    const restore = await open(store);
+    const first = await open(store);
+    await first.deleteBackup((await first.backup(operationOf(1))).id);
+    for (let n = 0; n < 3; n++) {
+      pass(2 * DAY);
+      await prune(store);
+    }
+    assert.deepEqual(await restoreBackup(restore, backup), shared);
+  });
+
+  it('--dry-run says the same and changes nothing', async () => {
+    const { store, pass } = clockedStore();
+    await createRepository(store, UNLOCK, { parameters: SMALL });
+    await makeBackup(await open(store), 1, contentsOf(1));
+    await makeBackup(await open(store), 2, contentsOf(2));
+    const first = await open(store);
+    await first.deleteBackup((await first.backup(operationOf(1))).id);
+    pass(2 * DAY);
+    const before = await objectsOf(store);
+    const planned = await first.prune({ dryRun: true }, QUIET);
+    assert.deepEqual(await objectsOf(store), before);
+    const done = await (await open(store)).prune({}, QUIET);
+    assert.deepEqual(planned.condemn, done.condemn);
+    assert.equal(planned.keeps.length, 1);
+    assert.ok(planned.keeps[0]!.bytes > 12 * 600);
+  });
+});
