@@ -19,11 +19,13 @@ export type { CheckResult } from './store/checks.ts';
 
 export type { Backup, BackupFilter, VolumeRecord } from './repository/backup-record.ts';
 
-export type { Application, AppSelector, AppVolume, Edge, EdgeName, Member } from './discovery/application.ts';
+export type { Application, AppSelector, AppVolume, Edge, EdgeName, Member, ObjectFilter, Seed } from './discovery/application.ts';
 export { listApplications, type AppList, type AppSummary } from './discovery/applications.ts';
 export { discover } from './discovery/discover.ts';
 export { EDGE_VERBS } from './discovery/findings.ts';
-export { describeSelector } from './discovery/selection.ts';
+export { describeSelector, seedsOf } from './discovery/selection.ts';
+export { explain, type Explanation } from './discovery/explain.ts';
+export { objectMatcher } from './discovery/object-pattern.ts';
 export { applicationTree, type TreeNode } from './discovery/tree.ts';
 
 export {

@@ -34,6 +34,12 @@ export class Args {
     return all.flatMap((x) => String(x).split(',')).filter((x) => x !== '');
   }
 
+  /** As `list`, for values that have commas of their own, such as label selectors. */
+  each(name: string): readonly string[] {
+    const v = this.values[name];
+    return (Array.isArray(v) ? v : v === undefined ? [] : [v]).map(String).filter((x) => x !== '');
+  }
+
   /** Pairs `key=value`, e.g. of `--map-storage-class old=new`. */
   map(name: string): Readonly<Record<string, string>> {
     const out: Record<string, string> = {};

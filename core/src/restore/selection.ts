@@ -1,24 +1,6 @@
-import { idOfKind } from '../discovery/inventory.ts';
-import { kindId } from '../discovery/pod-template.ts';
-import { kindsNamed } from '../discovery/selection.ts';
+import { objectMatcher } from '../discovery/object-pattern.ts';
 import type { Finding, KubeObject, ResourceKind } from '../model.ts';
 import type { RestoreOptions } from './model.ts';
-
-/** `KIND` or `KIND/NAME`: the kind as kubectl takes it, or `*`; in the name `*` stands for any run of characters. */
-function matcher(pattern: string, kinds: readonly ResourceKind[]): (object: KubeObject) => boolean {
-  const slash = pattern.indexOf('/');
-  const word = slash < 0 ? pattern : pattern.slice(0, slash);
-  const namePattern = wildcard(slash < 0 ? '*' : pattern.slice(slash + 1));
-  const ids = new Set(kindsNamed(kinds, word).map(idOfKind));
-  // Kinds that the target does not serve can be named too: to leave them out is the way past that.
-  const isKind = (o: KubeObject): boolean => word === '*' || ids.has(kindId(o)) || o.kind.toLowerCase() === word.toLowerCase();
-  return (object) => isKind(object) && namePattern.test(object.metadata.name);
-}
-
-function wildcard(pattern: string): RegExp {
-  const escaped = pattern.split('*').map((part) => part.replaceAll(/[.+?^${}()|[\]\\]/g, '\\$&'));
-  return new RegExp(`^${escaped.join('.*')}$`);
-}
 
 export interface Selection {
   readonly isSelected: (object: KubeObject) => boolean;
@@ -31,7 +13,7 @@ export function selectionOf(objects: readonly KubeObject[], kinds: readonly Reso
   const findings: Finding[] = [];
   const compile = (flag: string, patterns: readonly string[]): ((object: KubeObject) => boolean) => {
     const matchers = patterns.map((pattern) => {
-      const matches = matcher(pattern, kinds);
+      const matches = objectMatcher(pattern, kinds);
       if (!objects.some(matches)) {
         findings.push({
           level: 'blocker',

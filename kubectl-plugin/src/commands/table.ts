@@ -1,5 +1,5 @@
 import type { Command, Group } from '../command.ts';
-import { appDescribe, appList, appTree } from './app.ts';
+import { appDescribe, appExplain, appList, appTree } from './app.ts';
 import { backupCreate, backupDelete, backupDescribe, backupList } from './backup.ts';
 import { cleanup } from './cleanup.ts';
 import { completionInstall, completionScript } from './completion.ts';
@@ -40,6 +40,7 @@ export const COMMANDS: readonly Command[] = [
   appList,
   appDescribe,
   appTree,
+  appExplain,
   backupCreate,
   backupList,
   backupDescribe,
