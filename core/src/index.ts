@@ -81,11 +81,13 @@ export { checkedBackupPlan, executeBackup, prepareBackup, type PreparedBackup } 
 export { fixesOf, type RestoreFix } from './restore/fixes.ts';
 export type { RestoreRecord, RestoreStatus } from './restore/journal.ts';
 export type { RestoreOptions, RestorePlan, RestoreStep } from './restore/model.ts';
+export { parsePlanDocument } from './restore/plan-document.ts';
 export { redactPlan } from './restore/plan.ts';
 export {
   executeRestore,
   getRestore,
   listRestores,
+  preparePlanned,
   prepareRestore,
   resumeRestore,
   undoRestore,

@@ -314,6 +314,7 @@ describe('the objects of a restore on a real cluster', function () {
     );
     backup = {
       id: 'backup-1',
+      recordId: 'record-1',
       createdAt: '2026-01-01T00:00:00Z',
       app: { name: 'zoo', namespace: source, cluster: cluster.context, clusterId: await cluster.id() },
       objects: await capture(source),

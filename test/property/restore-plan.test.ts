@@ -169,6 +169,7 @@ const backup: fc.Arbitrary<BackupView> = fc
   .record({ objects: fc.array(object, { maxLength: 25 }), volumes: fc.uniqueArray(name, { maxLength: 2 }) })
   .map(({ objects, volumes }) => ({
     id: 'backup-1',
+    recordId: 'record-1',
     createdAt: '2026-01-01T00:00:00Z',
     app: { name: 'shop', namespace: 'shop', cluster: 'prod', clusterId: 'cluster-a' },
     // A name is given once only, as in a cluster.

@@ -139,6 +139,7 @@ export function shop(): BackupView {
   ];
   return {
     id: 'backup-1',
+    recordId: '20260102T000000Z-backupop',
     createdAt: '2026-01-02T00:00:00Z',
     app: { name: 'shop', namespace: 'shop', cluster: 'prod', clusterId: 'cluster-a' },
     objects: objects.map(live),

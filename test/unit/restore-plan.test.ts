@@ -225,7 +225,7 @@ describe('a restore plan', () => {
   it('can be shown without what Secrets hold', () => {
     const text = JSON.stringify(redactPlan(planned()));
     assert.ok(!text.includes('aHVudGVyMg=='));
-    assert.ok(text.includes('"password":"(hidden)"'));
+    assert.ok(text.includes('"password":"(from the backup)"'));
   });
 });
 

@@ -6,7 +6,10 @@ import type { OperationId } from '../operation.ts';
 
 /** What a plan needs of a backup. Plain JSON. */
 export interface BackupView {
+  /** Its name. */
   readonly id: string;
+  /** The id of its record. */
+  readonly recordId: string;
   readonly createdAt: string;
   readonly app: {
     readonly name: string;
@@ -92,30 +95,45 @@ export interface Observed {
   readonly resourceVersion: string;
 }
 
+/** `skip` leaves what is there; `conflict` would, and stands in the way of the whole plan. */
+export type StepAction = 'create' | 'update' | 'skip' | 'conflict';
+
 /** Creates or updates an object, or leaves it as it is. */
 export interface ApplyStep extends Step {
   readonly do: 'apply';
-  readonly action: 'create' | 'update' | 'skip';
+  readonly action: StepAction;
   readonly ref: ObjectRef;
+  /** What it is in the backup. */
+  readonly source: ObjectRef;
   /** What is sent; of a skipped object what would have been. */
   readonly manifest: KubeObject;
   /** What differs from the captured object (from the existing one for an update), and why. */
   readonly changes: readonly string[];
   /** Why it is skipped. */
   readonly reason?: string;
-  /** Present for `update` and `skip`. */
+  /** Present unless it is created. */
   readonly observed?: Observed;
+  /** The server's answer to a dry run; absent where none was asked for. */
+  readonly server?: ServerAnswer;
 }
+
+export type ServerAnswer =
+  | { readonly verdict: 'accepted' }
+  | { readonly verdict: 'refused'; readonly message: string }
+  /** It can be asked only when something else is there, or nothing is sent. */
+  | { readonly verdict: 'not-asked'; readonly message: string };
 
 /** Creates a claim. Its own kind of step, because a claim that exists holds data. */
 export interface ClaimStep extends Step {
   readonly do: 'create-claim';
-  readonly action: 'create' | 'skip';
+  readonly action: Exclude<StepAction, 'update'>;
   readonly ref: ObjectRef;
+  readonly source: ObjectRef;
   readonly manifest: KubeObject;
   readonly changes: readonly string[];
   readonly reason?: string;
   readonly observed?: Observed;
+  readonly server?: ServerAnswer;
 }
 
 /** Fills a claim from the repository; the mover that does is the claim's first consumer. */
@@ -167,7 +185,12 @@ export type RestoreStep = ApplyStep | ClaimStep | PopulateStep | ActivateStep | 
 export interface RestorePlan {
   readonly schema: 1;
   readonly id: OperationId;
+  /** Its name, for people. */
   readonly backup: string;
+  /** The id of its record. */
+  readonly backupId: string;
+  /** What was asked for; planning again takes them, and applying the values of Secrets. */
+  readonly options: RestoreOptions;
   readonly source: { readonly app: string; readonly namespace: string; readonly cluster: string };
   readonly target: { readonly context: string; readonly clusterId: string; readonly namespace: string };
   readonly steps: readonly RestoreStep[];

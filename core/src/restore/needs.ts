@@ -48,7 +48,7 @@ function refOfStep(step: RestoreStep): ObjectRef {
 function verbsOf(step: RestoreStep): readonly string[] {
   switch (step.do) {
     case 'apply':
-      return { create: ['get', 'create'], update: ['get', 'patch'], skip: ['get'] }[step.action];
+      return { create: ['get', 'create'], update: ['get', 'patch'], skip: ['get'], conflict: ['get'] }[step.action];
     case 'create-claim':
       return step.action === 'create' ? ['get', 'create'] : ['get'];
     case 'populate': // marks the claim as filled

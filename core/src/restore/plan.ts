@@ -9,7 +9,7 @@ import type { OperationId } from '../operation.ts';
 import { formatBytes } from './bytes.ts';
 import { activationPatch, activationWaves, stage } from './activation.ts';
 import type { Staged } from './activation.ts';
-import { decide, isDefaultAccount, mark } from './conflicts.ts';
+import { decide, isDefaultAccount, isSent, mark } from './conflicts.ts';
 import type { ConflictContext, Decision } from './conflicts.ts';
 import { onTarget } from './hints.ts';
 import type { Mapping } from './mapping.ts';
@@ -57,7 +57,7 @@ export function planRestore(id: OperationId, backup: BackupView, target: TargetS
   const namespace = namespaceItem(backup, target, map);
   const finalNamespace = target.namespace ?? namespace?.object;
   const settled = settle([...(namespace === undefined ? [] : [namespace]), ...items], context);
-  const changed = settled.filter((s) => s.decision.action !== 'skip');
+  const changed = settled.filter((s) => isSent(s.decision.action));
   const checks = checkPlan({
     objects: changed.map((s) => s.decision.object),
     captured: new Map(changed.map((s) => [refKey(refOf(s.decision.object)), s.captured])),
@@ -73,6 +73,8 @@ export function planRestore(id: OperationId, backup: BackupView, target: TargetS
     schema: 1,
     id,
     backup: backup.id,
+    backupId: backup.recordId,
+    options,
     source: { app: backup.app.name, namespace: backup.app.namespace, cluster: backup.app.cluster },
     target: { context: target.context, clusterId: target.clusterId, namespace: map.to },
     steps,
@@ -141,22 +143,23 @@ function applySteps(item: Settled, { id, backup }: StepContext): readonly Restor
   const { decision, staged } = item;
   const { action, reason, observed } = decision;
   const ref = refOf(decision.object);
-  const manifest = action === 'skip' ? decision.object : mark(staged.object, action, id, backup.id);
+  const manifest = isSent(action) ? mark(staged.object, action, id, backup.id) : decision.object;
   const common = {
     phase: phaseOf(item.position.stage),
     action,
     ref,
+    source: refOf(item.captured),
     manifest,
     changes: [...item.changes, ...decision.changes],
     ...(reason === undefined ? {} : { reason }),
     ...(observed === undefined ? {} : { observed }),
   };
   if (kindId(decision.object) === 'PersistentVolumeClaim') {
-    const claim: ClaimStep = { do: 'create-claim', ...common, action: action === 'skip' ? 'skip' : 'create' };
+    const claim: ClaimStep = { do: 'create-claim', ...common, action: action === 'update' ? 'create' : action };
     return [claim];
   }
   const apply: ApplyStep = { do: 'apply', ...common };
-  if (ref.kind !== 'CustomResourceDefinition' || action === 'skip') return [apply];
+  if (ref.kind !== 'CustomResourceDefinition' || !isSent(action)) return [apply];
   return [apply, { do: 'wait-ready', phase: common.phase, ref, timeoutMs: ESTABLISHED_TIMEOUT_MS }];
 }
 
@@ -209,7 +212,7 @@ function activationSteps(
 ): { readonly steps: readonly RestoreStep[]; readonly notes: readonly Finding[] } {
   const timeoutMs = context.options.readyTimeoutMs ?? READY_TIMEOUT_MS;
   const isJob = (s: Settled): boolean => ['Job.batch', 'CronJob.batch'].includes(kindId(s.object));
-  const waiting = settled.filter((s) => s.decision.action !== 'skip' && (s.staged.activation !== undefined || kindId(s.object) === 'Pod'));
+  const waiting = settled.filter((s) => isSent(s.decision.action) && (s.staged.activation !== undefined || kindId(s.object) === 'Pod'));
   const held = waiting.filter((s) => isJob(s) && context.options.startJobs !== true);
   const started = waiting.filter((s) => !held.includes(s));
   const byKey = new Map(started.map((s) => [refKey(refOf(s.object)), s]));
@@ -277,9 +280,10 @@ function linkSteps(settled: readonly Settled[]): readonly LinkStep[] {
   });
 }
 
-const HIDDEN = '(hidden)';
+/** In the place of what a Secret holds. No base64, so no value of a Secret's data looks like it. */
+export const HIDDEN = '(from the backup)';
 
-/** The plan without what its Secrets hold, for showing. */
+/** The plan without what its Secrets hold: for showing, and for a document that is applied later, which takes them from the backup. */
 export function redactPlan(plan: RestorePlan): RestorePlan {
   const hide = (values: unknown): unknown => Object.fromEntries(Object.keys(Object(values) as object).map((key) => [key, HIDDEN]));
   const steps = plan.steps.map((step) => {

@@ -14,7 +14,9 @@ import { populateVolumes } from '../transfer/populate.ts';
 import { readRestore, readRestores, restoreJournal } from './journal.ts';
 import type { RestoreRecord } from './journal.ts';
 import type { BackupView, RestoreOptions, RestorePlan } from './model.ts';
+import { withSecrets } from './plan-document.ts';
 import { preflightRestore } from './preflight.ts';
+import { prepare } from './prepare.ts';
 import { applyRestore } from './run.ts';
 import type { CommandFlags, Populate, RestoreReport } from './run.ts';
 import { removeRestored } from './undo.ts';
@@ -58,11 +60,39 @@ export async function prepareRestore(
   }
 }
 
+/**
+ * Makes a plan that was written down earlier ready to be executed: the values of Secrets come from the backup. That the target is still what it was made
+ * for is checked on execution. Throws USAGE when it is of another backup.
+ */
+export async function preparePlanned(
+  request: RestoreRequest,
+  located: LocatedBackup,
+  plan: RestorePlan,
+  run: RunOptions,
+): Promise<PreparedRestore> {
+  if (located.backup.id !== plan.backupId) {
+    throw new DmaasError('USAGE', `the plan is of backup ${plan.backupId}, not of ${located.backup.id}`, {
+      hint: 'plan the restore again',
+    });
+  }
+  const source = await openLocationRepository(request.access, located.source, request.stores, callOf(run));
+  try {
+    const view = await viewOf(source, located, run);
+    const kinds = await request.cluster.kinds();
+    const { items } = prepare(view, { kinds, storageClasses: [], context: plan.target.context }, plan.options);
+    return { plan: withSecrets(plan, items), request, source, close: () => source.close() };
+  } catch (e) {
+    await source.close();
+    throw e;
+  }
+}
+
 async function viewOf({ repository }: LocationRepository, { backup }: LocatedBackup, run: RunOptions): Promise<BackupView> {
   const members = await readManifests(repository, backup.manifests, callOf(run));
   const { namespace } = backup.app;
   return {
     id: backup.name,
+    recordId: backup.id,
     createdAt: backup.createdAt,
     app: { name: backup.app.name, namespace, cluster: backup.cluster.context, clusterId: backup.cluster.id },
     objects: members.map(({ object }) => object),

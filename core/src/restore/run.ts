@@ -6,7 +6,7 @@ import { refKey, refName } from '../model.ts';
 import type { Finding, KubeObject, ObjectRef } from '../model.ts';
 import { ANNOTATIONS, LABELS } from '../operation.ts';
 import { isStaged } from './activation.ts';
-import { isDefaultAccount, isOwn } from './conflicts.ts';
+import { isDefaultAccount, isOwn, isSent } from './conflicts.ts';
 import { diagnose } from './diagnose.ts';
 import { listed, onTarget, resumeCommand, undoCommand } from './hints.ts';
 import type {
@@ -221,7 +221,7 @@ class Attempt {
   }
 
   async #send(step: ApplyStep | ClaimStep): Promise<Done> {
-    if (step.action === 'skip') return 'skipped';
+    if (!isSent(step.action)) return 'skipped';
     if (step.action === 'update') {
       // Sent by an earlier attempt, it may be active by now; the manifest is of its inactive form.
       const found = await this.#cluster.get(step.ref);
@@ -338,7 +338,7 @@ function movedSince(step: ApplyStep | ClaimStep, found: KubeObject | undefined, 
   if (step.observed === undefined || (isDefaultAccount(step.manifest) && found !== undefined)) return undefined;
   if (found?.metadata.uid !== step.observed.uid) return `${name} has been deleted since the plan was made`;
   const isOurs = found.metadata.annotations?.[LABELS.operation] === plan.id;
-  if (step.action === 'skip' || isOurs || found.metadata.resourceVersion === step.observed.resourceVersion) return undefined;
+  if (!isSent(step.action) || isOurs || found.metadata.resourceVersion === step.observed.resourceVersion) return undefined;
   return `${name} has changed since the plan was made`;
 }
 
@@ -364,7 +364,7 @@ export function titleOf(step: RestoreStep): string {
   switch (step.do) {
     case 'apply':
     case 'create-claim':
-      return `${step.action === 'skip' ? 'keep' : step.action} ${refName(step.ref)}`;
+      return `${isSent(step.action) ? step.action : 'keep'} ${refName(step.ref)}`;
     case 'populate':
       return populateTitle(step);
     case 'activate':

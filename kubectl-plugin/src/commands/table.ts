@@ -23,6 +23,7 @@ import {
 } from './location.ts';
 import { options } from './options.ts';
 import { restoreCreate, restoreDelete, restoreDescribe, restoreList, restoreResume } from './restore.ts';
+import { restoreApply, restorePlan } from './restore-plan.ts';
 import { version } from './version.ts';
 
 /** The nouns, in the order in which help shows them. */
@@ -46,6 +47,8 @@ export const COMMANDS: readonly Command[] = [
   backupDescribe,
   backupDelete,
   restoreCreate,
+  restorePlan,
+  restoreApply,
   restoreList,
   restoreDescribe,
   restoreResume,
