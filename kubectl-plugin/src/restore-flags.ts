@@ -1,7 +1,18 @@
-import { prepareRestore, type PreparedRestore, type RestoreOptions } from '@dmaas/core';
+import {
+  CONFIDENCES,
+  DmaasError,
+  parsePatches,
+  prepareRestore,
+  type Confidence,
+  type LabelMap,
+  type PreparedRestore,
+  type RestoreOptions,
+  type ValueMaps,
+} from '@dmaas/core';
 import type { Args } from './args.ts';
 import type { Flag } from './command.ts';
 import { locateBackup } from './commands/backup.ts';
+import { readTextFile } from './read-text-file.ts';
 import type { Session } from './session.ts';
 
 /** What to restore, where to, and how it is changed on the way. */
@@ -9,12 +20,53 @@ export const RESTORE_FLAGS: readonly Flag[] = [
   { name: 'to-namespace', type: 'string', value: 'NAME', describe: 'Namespace to restore to; default is that of the backup' },
   { name: 'to-context', type: 'string', value: 'NAME', describe: 'Context of the cluster to restore to; default is the current one' },
   { name: 'map-storage-class', type: 'list', value: 'OLD=NEW', describe: 'Storage class to use instead of another; can be repeated' },
+  { name: 'map-size', type: 'list', value: 'CLAIM=SIZE', describe: 'New size of a claim and of the template it is made from; * in names' },
+  {
+    name: 'map-access-mode',
+    type: 'list',
+    value: 'OLD=NEW',
+    describe: 'Access mode to use instead of another, e.g. ReadWriteMany=ReadWriteOnce',
+  },
+  {
+    name: 'map-image',
+    type: 'list',
+    value: 'OLD=NEW',
+    describe: 'Beginning of image names to replace, e.g. docker.io/acme=registry.local/acme',
+  },
+  { name: 'map-host', type: 'list', value: 'OLD=NEW', describe: 'Host name of Ingresses and routes to replace; *.OLD=*.NEW for a domain' },
+  {
+    name: 'map-node-selector',
+    type: 'list',
+    value: 'KEY=VALUE:[KEY=VALUE]',
+    describe: 'Node label that pods ask for to replace, or to leave out',
+  },
+  {
+    name: 'map-label',
+    type: 'list',
+    value: 'KEY=VALUE:KEY=VALUE',
+    describe: 'Label to replace, on objects and pods and in all selectors',
+  },
+  { name: 'add-label', type: 'list', value: 'KEY=VALUE', describe: 'Label to add to every object' },
+  { name: 'name-prefix', type: 'string', value: 'PREFIX', describe: 'Begin the names of all objects with this; references follow' },
+  {
+    name: 'patch-file',
+    type: 'list',
+    value: 'FILE',
+    describe: 'Patches: Velero’s resource modifiers, kustomize’s patches (JSON 6902 or strategic), or objects to merge',
+  },
+  {
+    name: 'edit-text',
+    type: 'string',
+    choices: [...CONFIDENCES],
+    describe:
+      'Change what names the old place in environment, arguments, ConfigMaps and Secrets, if at least so certain; otherwise it is proposed in the plan',
+  },
   {
     name: 'on-conflict',
     type: 'string',
-    choices: ['fail', 'skip', 'overwrite'],
+    choices: ['fail', 'skip', 'overwrite', 'rename'],
     default: 'fail',
-    describe: 'What to do about objects that exist; volumes are never overwritten',
+    describe: 'What to do about objects that exist: rename restores beside them, as NAME-restored; volumes are never overwritten',
   },
   { name: 'include', type: 'list', value: 'KIND[/NAME]', describe: 'Only these objects; can be repeated' },
   { name: 'exclude', type: 'list', value: 'KIND[/NAME]', describe: 'Not these objects; can be repeated' },
@@ -27,15 +79,61 @@ export const RESTORE_FLAGS: readonly Flag[] = [
   { name: 'everywhere', type: 'boolean', describe: 'Look for the backup in all clusters and namespaces that the location holds' },
 ];
 
+/** `KEY=VALUE:KEY=VALUE` pairs; with `optional`, the second may be left out. */
+function labelMaps(args: Args, name: string, optional: boolean): LabelMap[] {
+  return args.list(name).map((text) => {
+    const [from = '', to = '', ...more] = text.split(':');
+    const [before, after] = [from, to].map((pair): [string, string] | undefined => {
+      const at = pair.indexOf('=');
+      return at > 0 ? [pair.slice(0, at), pair.slice(at + 1)] : undefined;
+    });
+    const isDone = before !== undefined && more.length === 0 && (after !== undefined || (optional && to === ''));
+    if (!isDone) throw new DmaasError('USAGE', `--${name} ${text} is not of the form KEY=VALUE:KEY=VALUE`);
+    return { from: before, ...(after === undefined ? {} : { to: after }) };
+  });
+}
+
+const SIZE = /^\d+(\.\d+)?([kMGTPE]|[KMGTPE]i)?$/;
+const ACCESS_MODES = ['ReadWriteOnce', 'ReadWriteOncePod', 'ReadWriteMany', 'ReadOnlyMany'];
+
+function valueMaps(args: Args): ValueMaps {
+  const claimSizes = args.map('map-size');
+  for (const [claim, size] of Object.entries(claimSizes)) {
+    if (!SIZE.test(size)) throw new DmaasError('USAGE', `--map-size ${claim}=${size} names no size`, { hint: 'write it as 20Gi or 500M' });
+  }
+  const accessModes = args.map('map-access-mode');
+  for (const mode of Object.entries(accessModes).flat()) {
+    if (!ACCESS_MODES.includes(mode))
+      throw new DmaasError('USAGE', `"${mode}" is not an access mode`, { hint: `there are ${ACCESS_MODES.join(', ')}` });
+  }
+  const labels = labelMaps(args, 'map-label', false).flatMap(({ from, to }) => (to === undefined ? [] : [{ from, to }]));
+  return {
+    claimSizes,
+    accessModes,
+    images: args.map('map-image'),
+    hosts: args.map('map-host'),
+    nodeSelectors: labelMaps(args, 'map-node-selector', true),
+    labels,
+    addLabels: args.map('add-label'),
+  };
+}
+
 /** The options that a command line describes. Throws USAGE. */
-function restoreOptions(args: Args): RestoreOptions {
+async function restoreOptions(args: Args): Promise<RestoreOptions> {
+  const files = await Promise.all(args.list('patch-file').map(async (file) => parsePatches(await readTextFile(file), file)));
+  const acceptEdits = args.string('edit-text');
+  const namePrefix = args.string('name-prefix');
   const namespace = args.string('to-namespace');
   const readyTimeoutMs = args.duration('ready-timeout');
   const conflict = args.string('on-conflict');
   return {
     ...(namespace === undefined ? {} : { namespace }),
     storageClassMap: args.map('map-storage-class'),
-    ...(conflict === 'skip' || conflict === 'overwrite' ? { conflict } : {}),
+    values: valueMaps(args),
+    ...(namePrefix === undefined ? {} : { namePrefix }),
+    patches: files.flat(),
+    ...(isConfidence(acceptEdits) ? { acceptEdits } : {}),
+    ...(conflict === 'skip' || conflict === 'overwrite' || conflict === 'rename' ? { conflict } : {}),
     volumesOnly: args.bool('volumes-only'),
     resourcesOnly: args.bool('resources-only'),
     ...(args.list('include').length === 0 ? {} : { include: args.list('include') }),
@@ -46,9 +144,13 @@ function restoreOptions(args: Args): RestoreOptions {
   };
 }
 
+function isConfidence(text: string | undefined): text is Confidence {
+  return CONFIDENCES.some((c) => c === text);
+}
+
 /** Finds the backup that the command line names, looks at the target and plans. */
 export async function prepareFrom(session: Session, args: Args): Promise<PreparedRestore> {
-  const options = restoreOptions(args); // what is wrong with the command line is said before anything is looked up
+  const options = await restoreOptions(args); // what is wrong with the command line is said before anything is looked up
   const located = await locateBackup(session, args);
   const cluster = await session.cluster(args.string('to-context'));
   const access = await session.location();

@@ -427,7 +427,7 @@ describe('the objects of a restore on a real cluster', function () {
       ],
     );
     const p = await plan(copy, { exclude: [...exclude, 'service/web', 'widget/main'] });
-    assert.ok(p.findings.some((f) => f.code === 'namespace-in-text' && f.message === `env DB of deployment/web names namespace ${source}`));
+    assert.ok(p.findings.some((f) => f.code === 'text-not-edited' && f.message.startsWith(`env DB of deployment/web names db.${source}.svc`)));
 
     const cut = new AbortController();
     const stopped = await applyRestore(p, deps(), {

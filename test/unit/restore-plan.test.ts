@@ -295,7 +295,7 @@ describe('conflicts', () => {
     const finding = found(planned({}, target), 'object-exists');
     assert.equal(finding.level, 'blocker');
     assert.equal(finding.message, 'configmap/web-config exists in namespace shop');
-    assert.equal(finding.hint, '--to-namespace shop-restored, or --on-conflict skip to keep what is there');
+    assert.equal(finding.hint, '--to-namespace shop-restored, or --on-conflict skip to keep what is there, rename to restore beside it');
   });
 
   it('skip: it stays as it is', () => {
@@ -527,7 +527,7 @@ describe('checks of the target', () => {
       ['acme.io/x'],
     );
     const p = planned({ namespace: 'copy' }, {}, withObject(config));
-    assert.equal(found(p, 'namespace-in-text').message, 'key url of configmap/web-config names namespace shop');
+    assert.match(found(p, 'text-not-edited').message, /^key url of configmap\/web-config names \S+, which is \S+ after the restore$/);
     assert.equal(found(p, 'finalizer-left-out').message, 'finalizers of configmap/web-config are left to their controllers: acme.io/x');
   });
 

@@ -18,7 +18,8 @@ export function kindOfPattern(pattern: string): string {
   return slash < 0 ? pattern : pattern.slice(0, slash);
 }
 
-function wildcard(pattern: string): RegExp {
+/** `*` stands for any run of characters. */
+export function wildcard(pattern: string): RegExp {
   const escaped = pattern.split('*').map((part) => part.replaceAll(/[.+?^${}()|[\]\\]/g, '\\$&'));
   return new RegExp(`^${escaped.join('.*')}$`);
 }

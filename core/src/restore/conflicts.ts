@@ -108,7 +108,7 @@ function byPolicy(object: KubeObject, found: KubeObject, { policy, namespace }: 
     hint:
       object.metadata.namespace === undefined
         ? '--on-conflict skip'
-        : `--to-namespace ${namespace}-restored, or --on-conflict skip to keep what is there`,
+        : `--to-namespace ${namespace}-restored, or --on-conflict skip to keep what is there, rename to restore beside it`,
   });
 }
 

@@ -3,6 +3,9 @@ import type { Scheduling } from '../discovery/application.ts';
 import type { Finding, KubeObject, ObjectRef, ResourceKind } from '../model.ts';
 import type { MoverIdentity, MoverProfile } from '../mover/job.ts';
 import type { OperationId } from '../operation.ts';
+import type { ObjectPatch } from './patches.ts';
+import type { Confidence, TextEdit } from './text-references.ts';
+import type { ValueMaps } from './value-maps.ts';
 
 /** What a plan needs of a backup. Plain JSON. */
 export interface BackupView {
@@ -46,7 +49,7 @@ export interface TargetState {
   readonly kinds: readonly ResourceKind[];
   readonly storageClasses: readonly KubeObject[];
   /**
-   * Every object there is under a name that `plannedRefs` gives, and in the target namespace its resource quotas and network policies. An
+   * Every object there is under a name that `plannedRefs` gives, and in the target namespace its resource quotas, network policies and services. An
    * object that is not here does not exist, unless its kind is unreadable.
    */
   readonly existing: readonly KubeObject[];
@@ -58,14 +61,25 @@ export interface TargetState {
   readonly denied: readonly Access[];
 }
 
-/** What to do about an object of the target that has the name of one to restore. A claim is never overwritten. */
-export type ConflictPolicy = 'fail' | 'skip' | 'overwrite';
+/**
+ * What to do about an object of the target that has the name of one to restore. A claim is never overwritten. `rename` restores it beside, as
+ * `NAME-restored`, with all references to it.
+ */
+export type ConflictPolicy = 'fail' | 'skip' | 'overwrite' | 'rename';
 
 export interface RestoreOptions {
   /** Where to; the namespace of the backup when absent. */
   readonly namespace?: string;
   /** Old class to new; '' names claims without a class. */
   readonly storageClassMap?: Readonly<Record<string, string>>;
+  /** Other values that differ on the target. */
+  readonly values?: ValueMaps;
+  /** Before the names of all objects. */
+  readonly namePrefix?: string;
+  /** Changes to the objects after all mapping, in order. */
+  readonly patches?: readonly ObjectPatch[];
+  /** Of the edits that free text calls for, those are made that are at least so certain; none when absent. */
+  readonly acceptEdits?: Confidence;
   /** `fail` when absent. */
   readonly conflict?: ConflictPolicy;
   /** Claims and their data, nothing else. */
@@ -194,6 +208,8 @@ export interface RestorePlan {
   readonly source: { readonly app: string; readonly namespace: string; readonly cluster: string };
   readonly target: { readonly context: string; readonly clusterId: string; readonly namespace: string };
   readonly steps: readonly RestoreStep[];
+  /** Free text that names what is called otherwise on the target. The manifests of the steps are without them. */
+  readonly edits?: readonly TextEdit[];
   /** Sorted by level, blockers first. A plan with blockers is not applied. */
   readonly findings: readonly Finding[];
 }

@@ -4,7 +4,6 @@ import { at, listAt, recordAt, stringAt, stringsAt } from '../discovery/read.ts'
 import { groupOf, refKey, refName, refOf } from '../model.ts';
 import type { Finding, KubeObject, ObjectRef } from '../model.ts';
 import { listed, onTarget } from './hints.ts';
-import { namespaceMentions } from './mapping.ts';
 import type { Mapping } from './mapping.ts';
 import type { TargetState } from './model.ts';
 import { podNeeds, statefulClaims } from './pods.ts';
@@ -48,7 +47,6 @@ const CHECKS: readonly Check[] = [
   sharedHosts,
   clusterFacts,
   finalizers,
-  mentions,
 ];
 
 export function checkPlan(checked: Checked): readonly Finding[] {
@@ -305,9 +303,4 @@ function finalizers({ objects, captured }: Checked): readonly Finding[] {
       },
     ];
   });
-}
-
-function mentions({ objects, map }: Checked): readonly Finding[] {
-  const services = objects.filter((o) => kindId(o) === 'Service').map((o) => o.metadata.name);
-  return objects.flatMap((o) => namespaceMentions(o, map, services));
 }

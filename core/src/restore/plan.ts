@@ -9,7 +9,7 @@ import type { OperationId } from '../operation.ts';
 import { formatBytes } from './bytes.ts';
 import { activationPatch, activationWaves, stage } from './activation.ts';
 import type { Staged } from './activation.ts';
-import { decide, isDefaultAccount, isSent, mark } from './conflicts.ts';
+import { decide, isDefaultAccount, isOwn, isSent, mark } from './conflicts.ts';
 import type { ConflictContext, Decision } from './conflicts.ts';
 import { onTarget } from './hints.ts';
 import type { Mapping } from './mapping.ts';
@@ -30,10 +30,12 @@ import type {
 import { inOrder, positionOf } from './order.ts';
 import type { Position, Stage } from './order.ts';
 import { checkPlan } from './plan-checks.ts';
+import { editFindings, sharedPodFindings } from './renaming-checks.ts';
 import { mountsClaim } from './pods.ts';
 import { mappingOf, namespaceItem, prepare } from './prepare.ts';
 import type { Item } from './prepare.ts';
 import { update } from './rewrite.ts';
+import { proposeEdits, servicesOf } from './text-references.ts';
 
 const READY_TIMEOUT_MS = 10 * 60_000;
 /** A definition is established within seconds, or its schema is at fault. */
@@ -51,8 +53,15 @@ interface Settled extends Item {
  */
 export function planRestore(id: OperationId, backup: BackupView, target: TargetState, options: RestoreOptions): RestorePlan {
   const map = mappingOf(backup, options);
-  const { items, findings } = prepare(backup, target, options);
   const existing = new Map(target.existing.map((o) => [refKey(refOf(o)), o]));
+  const isTaken = (o: KubeObject): boolean => {
+    const found =
+      options.conflict === 'rename' && o.metadata.namespace !== undefined && !isDefaultAccount(o)
+        ? existing.get(refKey(refOf(o)))
+        : undefined;
+    return found !== undefined && !isOwn(found, id);
+  };
+  const { items, findings, renames } = prepare(backup, target, options, isTaken);
   const context = { id, policy: options.conflict ?? 'fail', namespace: map.to, existing };
   const namespace = namespaceItem(backup, target, map);
   const finalNamespace = target.namespace ?? namespace?.object;
@@ -68,6 +77,8 @@ export function planRestore(id: OperationId, backup: BackupView, target: TargetS
     namespace: finalNamespace,
     isSameCluster: backup.app.clusterId === target.clusterId,
   });
+  const renaming = { map, hosts: options.values?.hosts ?? {}, services: servicesOf(items), accept: options.acceptEdits };
+  const edits = changed.flatMap((s) => proposeEdits(s.decision.object, renaming));
   const { steps, notes } = stepsOf(settled, { id, namespace: finalNamespace, backup, target, options, map });
   return {
     schema: 1,
@@ -78,7 +89,15 @@ export function planRestore(id: OperationId, backup: BackupView, target: TargetS
     source: { app: backup.app.name, namespace: backup.app.namespace, cluster: backup.app.cluster },
     target: { context: target.context, clusterId: target.clusterId, namespace: map.to },
     steps,
-    findings: byLevel([...findings, ...settled.flatMap((s) => s.decision.findings), ...checks, ...notes]),
+    ...(edits.length === 0 ? {} : { edits }),
+    findings: byLevel([
+      ...findings,
+      ...settled.flatMap((s) => s.decision.findings),
+      ...checks,
+      ...editFindings(edits),
+      ...sharedPodFindings(changed, renames, target),
+      ...notes,
+    ]),
   };
 }
 
@@ -176,10 +195,10 @@ function populateSteps(
   const profile = profileFor(namespace);
   const steps: PopulateStep[] = [];
   const notes: Finding[] = [];
-  for (const { object, decision } of settled) {
+  for (const { object, captured, decision } of settled) {
     if (kindId(object) !== 'PersistentVolumeClaim' || decision.action !== 'create') continue;
     const claim = refOf(object);
-    const found = volumes.get(claim.name);
+    const found = volumes.get(captured.metadata.name);
     if (found === undefined) {
       notes.push({
         level: 'warning',

@@ -17,6 +17,7 @@ import { planNeeds } from './needs.ts';
 import { planRestore } from './plan.ts';
 import { readTarget, REQUESTS_AT_ONCE } from './read-target.ts';
 import { scrub } from './scrub.ts';
+import { withEdits } from './text-references.ts';
 
 /**
  * Looks at the target and plans: the plan holds everything that stands in the way, the server's own refusals included. Changes nothing.
@@ -67,15 +68,22 @@ async function tryObjects(
   const isSending = (step: RestoreStep): step is Sent => (step.do === 'apply' || step.do === 'create-claim') && isSent(step.action);
   const untried = untriedReason(plan, target);
   const existing = new Map(target.existing.map((o) => [refKey(refOf(o)), o]));
+  const edited = withEdits(plan).steps;
   const tried = await mapConcurrent(
-    plan.steps,
+    plan.steps.map((step, i) => ({ step, edited: edited[i] })),
     REQUESTS_AT_ONCE,
-    async (step): Promise<{ readonly step: RestoreStep; readonly finding?: Finding }> => {
+    async ({ step, edited: sent }): Promise<{ readonly step: RestoreStep; readonly finding?: Finding }> => {
       if (!isSending(step)) return { step };
       throwIfCancelled(run.signal);
       const message = untried(step);
       if (message !== undefined) return { step: { ...step, server: { verdict: 'not-asked', message } } };
-      return tryObject(step, existing.get(refKey(step.ref)), plan, cluster);
+      return tryObject(
+        step,
+        sent !== undefined && 'manifest' in sent ? sent.manifest : step.manifest,
+        existing.get(refKey(step.ref)),
+        plan,
+        cluster,
+      );
     },
   );
   const untriedCount = tried.filter(({ step }) => 'server' in step && step.server.verdict === 'not-asked').length;
@@ -132,14 +140,15 @@ function needsOthersFirst(step: Sent, coming: ReadonlySet<string>): boolean {
 
 async function tryObject(
   step: Sent,
+  manifest: KubeObject,
   existing: KubeObject | undefined,
   plan: RestorePlan,
   cluster: Cluster,
 ): Promise<{ readonly step: Sent; readonly finding?: Finding }> {
   try {
-    if (step.action === 'create') await cluster.create(step.manifest, { dryRun: true });
+    if (step.action === 'create') await cluster.create(manifest, { dryRun: true });
     else {
-      const after = await cluster.apply(activeForm(step.manifest), { dryRun: true, force: true });
+      const after = await cluster.apply(activeForm(manifest), { dryRun: true, force: true });
       // The server keeps what others have set and the backup does not have: only it knows what the object will be.
       const changes = existing === undefined ? step.changes : describeDiff(scrub(existing).object, scrub(after).object);
       return { step: { ...step, changes, server: { verdict: 'accepted' } } };

@@ -86,7 +86,7 @@ export async function readTarget(cluster: Cluster, backup: BackupView, options: 
     readExisting(cluster, refs, kinds, run),
     getIfAllowed(cluster, namespaceRef),
     readKinds(cluster, named(['StorageClass.storage.k8s.io']), {}, run),
-    readKinds(cluster, named(['ResourceQuota', 'NetworkPolicy.networking.k8s.io']), { namespace: namespaceName }, run),
+    readKinds(cluster, named(['ResourceQuota', 'NetworkPolicy.networking.k8s.io', 'Service']), { namespace: namespaceName }, run),
   ]);
   const all = new Map([...limits.objects.map((o) => [refKey(refOf(o)), o] as const), ...existing.byKey]);
   // Whoever may not see the namespace was given one to work in.

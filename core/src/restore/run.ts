@@ -22,6 +22,7 @@ import type {
 } from './model.ts';
 import { isReady } from './readiness.ts';
 import { readExisting } from './read-target.ts';
+import { withEdits } from './text-references.ts';
 
 export interface PopulateResult {
   /** Name of the claim. */
@@ -128,7 +129,7 @@ class Attempt {
   #next = 0;
 
   constructor(plan: RestorePlan, deps: RestoreDeps, run: RunOptions) {
-    this.#plan = plan;
+    this.#plan = withEdits(plan);
     this.#deps = deps;
     this.#cluster = deps.cluster;
     this.#run = run;

@@ -51,6 +51,10 @@ export const restoreCreate: Command = {
   output: true,
   examples: [
     ['What would be done', 'restore create web-k7m2q8xa -n shop --to-namespace shop-copy --dry-run'],
+    [
+      'Beside the original, as another application',
+      'restore create latest --app web -n shop --name-prefix copy- --map-label app=web:app=copy-web --edit-text likely',
+    ],
     ['Into another cluster with other storage', 'restore create web-k7m2q8xa -n shop --to-context dr --map-storage-class gp3=premium-rwo'],
     ['The cluster is gone', 'restore create latest --app web --location-file s3-eu.yaml --context new'],
   ],
