@@ -106,7 +106,7 @@ describe('kubectl dmaas, from a running application to its copy in another clust
     await source.kubectl('delete', 'namespace', app);
     assert.match(await dmaas(`backup list --location-file ${lab.locationFile}`), /second +shop +Completed/);
     const { code, stdout, stderr } = await plugin.run(
-      `restore create second --location-file ${lab.locationFile} --to-namespace ${copy} --yes --context ${source.context}`.split(' '),
+      `restore create second --location-file ${lab.locationFile} --to-namespace ${copy} --allow clusterrolebinding --yes --context ${source.context}`.split(' '),
     );
     assert.equal(code, 0, stderr);
     assert.match(stdout, new RegExp(`completed: second is in namespace ${copy} of ${source.context}`));
@@ -118,7 +118,7 @@ describe('kubectl dmaas, from a running application to its copy in another clust
 
   it('restores the earlier backup into the second cluster, in another storage class', async () => {
     await dmaas(
-      `restore create first --location-file ${lab.locationFile} --to-context ${target.context} --map-storage-class csi-hostpath=csi-hostpath-immediate --yes --context ${source.context}`,
+      `restore create first --location-file ${lab.locationFile} --to-context ${target.context} --map-storage-class csi-hostpath=csi-hostpath-immediate --allow clusterrolebinding --yes --context ${source.context}`,
     );
     await waitForDemo(target, app);
     assert.deepEqual(await fingerprint(target, app), first);

@@ -180,7 +180,10 @@ const backup: fc.Arbitrary<BackupView> = fc
 const options: fc.Arbitrary<RestoreOptions> = fc
   .record({
     namespace: maybe(fc.constantFrom('shop', 'shop-dr')),
-    conflict: fc.constantFrom('fail', 'skip', 'overwrite'),
+    namePrefix: maybe(fc.constantFrom('x-', 'a')),
+    allow: maybe(fc.constantFrom(['*'])),
+    values: maybe(fc.constant({ labels: [{ from: ['app', 'a'], to: ['app', 'z'] }], images: { x: 'y' }, addLabels: { l: 'v' } } as const)),
+    conflict: fc.constantFrom('fail', 'skip', 'overwrite', 'rename'),
     activate: fc.boolean(),
     startJobs: fc.boolean(),
     volumesOnly: maybe(fc.boolean()),

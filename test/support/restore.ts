@@ -162,7 +162,7 @@ export function emptyTarget(more: Partial<TargetState> = {}): TargetState {
 }
 
 export function plan(backup: BackupView, target: TargetState, options: Partial<RestoreOptions> = {}): RestorePlan {
-  return planRestore(OPERATION, backup, target, { activate: true, ...options });
+  return planRestore(OPERATION, backup, target, { activate: true, allow: ['*'], ...options });
 }
 
 /** One word for each step: `create secret/a`, `populate data`, `activate deployment/web`. */

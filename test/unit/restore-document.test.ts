@@ -93,7 +93,7 @@ describe('the server in a plan', () => {
 
   it('says to each object what it will say', async () => {
     const cluster = playedCluster({ objects: [kube('v1', 'ConfigMap', 'other')] });
-    const p = await preflightRestore(OPERATION, backup(), cluster, { activate: true }, quiet);
+    const p = await preflightRestore(OPERATION, backup(), cluster, { activate: true, allow: ['*'] }, quiet);
     assert.equal(answers(p)['/Secret/shop/db-password'], 'accepted');
     assert.equal(answers(p)['rbac.authorization.k8s.io/RoleBinding/shop/web'], 'not-asked');
   });
@@ -101,7 +101,7 @@ describe('the server in a plan', () => {
   it('tells how an overwritten object will be: what others added stays', async () => {
     const existing = live(kube('v1', 'ConfigMap', 'web-config', { data: { 'app.ini': 'host = old\n', added: 'later' } }));
     const cluster = playedCluster({ objects: [existing] });
-    const p = await preflightRestore(OPERATION, backup(), cluster, { activate: true, conflict: 'overwrite' }, quiet);
+    const p = await preflightRestore(OPERATION, backup(), cluster, { activate: true, allow: ['*'], conflict: 'overwrite' }, quiet);
     const step = p.steps.find((s): s is ApplyStep => s.do === 'apply' && s.ref.name === 'web-config');
     assert.equal(step?.action, 'update');
     assert.deepEqual(step.changes, ['data["app.ini"]: host = old  -> host = db ']);
@@ -109,7 +109,7 @@ describe('the server in a plan', () => {
 
   it('an applied plan is refused when the target has moved, and again it changes nothing', async () => {
     const cluster = playedCluster({ objects: [kube('v1', 'ConfigMap', 'other')] });
-    const p = await preflightRestore(OPERATION, backup(), cluster, { activate: true }, quiet);
+    const p = await preflightRestore(OPERATION, backup(), cluster, { activate: true, allow: ['*'] }, quiet);
     const document = withSecrets(parsePlanDocument(written(p)), itemsOf(backup(), p.options));
     const deps = { cluster, populate: fillingMover(), journal: new MemoryJournal() };
     const intruder = cluster.put(kube('v1', 'ConfigMap', 'web-config'));

@@ -22,7 +22,7 @@ function listening(signal?: AbortSignal): { readonly run: RunOptions; readonly e
 }
 const quiet: RunOptions = { emit: () => undefined };
 const preflight = (cluster: MemoryCluster, options: Partial<RestoreOptions> = {}, backup = shop()): Promise<RestorePlan> =>
-  preflightRestore(OPERATION, backup, cluster, { activate: true, readyTimeoutMs: 5000, ...options }, quiet);
+  preflightRestore(OPERATION, backup, cluster, { activate: true, allow: ['*'], readyTimeoutMs: 5000, ...options }, quiet);
 
 /** The shop, with a few things more that take steps of their own. */
 function bigShop(): BackupView {
@@ -58,7 +58,7 @@ describe('preflight', () => {
   it('plans against what it reads, and tries objects on the server', async () => {
     const cluster = playedCluster({ objects: [kube('v1', 'ConfigMap', 'web-config')] });
     const { run, events } = listening();
-    const plan = await preflightRestore(OPERATION, shop(), cluster, { activate: true }, run);
+    const plan = await preflightRestore(OPERATION, shop(), cluster, { activate: true, allow: ['*'] }, run);
     assert.deepEqual(
       plan.findings.filter((f) => f.level === 'blocker').map((f) => f.message),
       ['configmap/web-config exists in namespace shop'],

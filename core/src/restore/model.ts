@@ -55,6 +55,10 @@ export interface TargetState {
   readonly existing: readonly KubeObject[];
   /** Kinds (`Kind.group`) that this identity may not read. What they are needed for is left to the server. */
   readonly unreadable: readonly string[];
+  /** Absent when this identity may not list them. */
+  readonly nodes?: readonly KubeObject[];
+  /** CSIStorageCapacity objects, where drivers publish them. */
+  readonly capacities?: readonly KubeObject[];
   /** The target namespace, if it exists; without labels when this identity may not read it. */
   readonly namespace?: KubeObject;
   /** Rights that the plan needs and this identity lacks. */
@@ -89,6 +93,8 @@ export interface RestoreOptions {
   /** `KIND`, `KIND/NAME`, with `*` in either; kinds as kubectl names them. Only these when present. */
   readonly include?: readonly string[];
   readonly exclude?: readonly string[];
+  /** `KIND` or `KIND/NAME` of objects that may reach beyond the namespace. */
+  readonly allow?: readonly string[];
   /** Without it everything is left staged: claims filled, workloads inactive. */
   readonly activate: boolean;
   /** Stand-alone Jobs and CronJobs start too. They stay suspended otherwise: running a migration twice is worse than late. */

@@ -76,6 +76,7 @@ export function planRestore(id: OperationId, backup: BackupView, target: TargetS
     target,
     namespace: finalNamespace,
     isSameCluster: backup.app.clusterId === target.clusterId,
+    allow: options.allow ?? [],
   });
   const renaming = { map, hosts: options.values?.hosts ?? {}, services: servicesOf(items), accept: options.acceptEdits };
   const edits = changed.flatMap((s) => proposeEdits(s.decision.object, renaming));

@@ -3,6 +3,7 @@ import { parseQuantity } from '../discovery/quantity.ts';
 import { at, listAt, stringAt } from '../discovery/read.ts';
 import { refKey, refName, refOf } from '../model.ts';
 import type { Finding, KubeObject, ObjectRef } from '../model.ts';
+import { inServedApi } from './api-versions.ts';
 import { describeDiff } from './diff.ts';
 import { listed } from './hints.ts';
 import { leftOutBy } from './left-out-rules.ts';
@@ -46,9 +47,13 @@ export function mappingOf(backup: BackupView, options: RestoreOptions): Mapping 
  * The names that a plan would touch or depend on, as they are on the target: whoever gathers its state reads these. A name that is not
  * here does not matter to the plan.
  */
-export function plannedRefs(backup: BackupView, target: Pick<TargetState, 'kinds'>, options: RestoreOptions): readonly ObjectRef[] {
+export function plannedRefs(
+  backup: BackupView,
+  target: Pick<TargetState, 'kinds' | 'version'>,
+  options: RestoreOptions,
+): readonly ObjectRef[] {
   const map = mappingOf(backup, options);
-  const { items } = prepare(backup, { ...target, context: '', storageClasses: [] }, options);
+  const { items } = prepare(backup, target, options);
   const refs = items.flatMap(({ object }) => {
     const own = refOf(object);
     const beside = [
@@ -71,12 +76,17 @@ export function besideName(name: string): string {
 /** Chooses what is restored, scrubs, maps, renames and patches it. `taken`: names of the target that are not to be used. */
 export function prepare(
   backup: BackupView,
-  target: Pick<TargetState, 'kinds' | 'storageClasses' | 'context'>,
+  target: Pick<TargetState, 'kinds' | 'version'>,
   options: RestoreOptions,
   taken: (object: KubeObject) => boolean = () => false,
 ): { readonly items: readonly Item[]; readonly findings: readonly Finding[]; readonly renames: Renames } {
   const map = mappingOf(backup, options);
-  const all = [...backup.objects, ...claimsWithoutManifest(backup)];
+  const converted = new Map(backup.objects.map((o) => [inServedApi(o, target.version.minor), o]));
+  const originals = [...converted].filter(([now, then]) => now === then);
+  // Of an object that was captured by its old API and by its new one too, the latter counts.
+  const all = [...[...converted].filter(([now, then]) => now !== then), ...originals]
+    .map(([now]) => now)
+    .concat(claimsWithoutManifest(backup));
   const index = { namespace: map.from, byKey: new Map(all.map((o) => [refKey(refOf(o)), o])) };
   const leftOut = new Map<string, { level: Finding['level']; why: string; refs: ObjectRef[] }>();
   const leave = (object: KubeObject, why: string, level: Finding['level']): void => {
@@ -115,7 +125,11 @@ export function prepare(
       ? { object: named, changes: [] }
       : sizeClaim(named, captured, volume);
     const patched = patching.apply(sized.object, captured);
+    const before = converted.get(captured)?.apiVersion ?? captured.apiVersion;
     const changes = [
+      ...(before === captured.apiVersion
+        ? []
+        : [`apiVersion: ${before} -> ${captured.apiVersion} (Kubernetes does not serve the old one any more)`]),
       ...scrubbed.changes,
       ...mapped.changes,
       ...bound.changes,

@@ -4,13 +4,16 @@ import type { RunOptions } from '../events.ts';
 import type { LocationAccess } from '../location/location.ts';
 import { listRepositories, openLocationRepository } from '../location/open.ts';
 import type { LocatedBackup, LocationRepository, OpenDeps } from '../location/open.ts';
-import type { Finding } from '../model.ts';
+import type { Finding, ResourceKind } from '../model.ts';
 import type { MoverOptions } from '../mover/job.ts';
 import { JobMover } from '../mover/job-mover.ts';
 import { isOperationId, newOperationId } from '../operation.ts';
 import { readManifests } from '../repository/manifests.ts';
 import type { CallOptions } from '../store/object-store.ts';
 import { populateVolumes } from '../transfer/populate.ts';
+import { activeForm } from './activation.ts';
+import { isSent } from './conflicts.ts';
+import { consentFindings } from './consent.ts';
 import { readRestore, readRestores, restoreJournal } from './journal.ts';
 import type { RestoreRecord } from './journal.ts';
 import type { BackupView, RestoreOptions, RestorePlan } from './model.ts';
@@ -78,13 +81,24 @@ export async function preparePlanned(
   const source = await openLocationRepository(request.access, located.source, request.stores, callOf(run));
   try {
     const view = await viewOf(source, located, run);
-    const kinds = await request.cluster.kinds();
-    const { items } = prepare(view, { kinds, storageClasses: [], context: plan.target.context }, plan.options);
+    const [kinds, version] = await Promise.all([request.cluster.kinds(), request.cluster.version()]);
+    assertConsent(plan, kinds);
+    const { items } = prepare(view, { kinds, version }, plan.options);
     return { plan: withSecrets(plan, items), request, source, close: () => source.close() };
   } catch (e) {
     await source.close();
     throw e;
   }
+}
+
+/** A plan may have been edited, or come from somebody else. */
+function assertConsent(plan: RestorePlan, kinds: readonly ResourceKind[]): void {
+  const sent = plan.steps.flatMap((s) => ('manifest' in s && isSent(s.action) ? [activeForm(s.manifest)] : []));
+  const refused = consentFindings(sent, plan.options.allow ?? [], kinds).find((f) => f.level === 'blocker');
+  if (refused !== undefined)
+    throw new DmaasError('PREFLIGHT_FAILED', refused.message, {
+      hint: 'allow it when planning, with --allow, or write it into options.allow of the plan',
+    });
 }
 
 async function viewOf({ repository }: LocationRepository, { backup }: LocatedBackup, run: RunOptions): Promise<BackupView> {
