@@ -75,6 +75,7 @@ export type { MoverOptions } from './mover/job.ts';
 export { cleanupOperation, listOperations, type CleanupReport, type OperationLeftovers } from './transfer/cleanup.ts';
 export type { BackupOptions, BackupPlan } from './transfer/model.ts';
 export { backupFixesOf, type BackupFix } from './transfer/fixes.ts';
+export { RECIPE_NAMES } from './transfer/recipes.ts';
 export { redactBackupPlan } from './transfer/plan.ts';
 export { checkedBackupPlan, executeBackup, prepareBackup, type PreparedBackup } from './transfer/prepare-backup.ts';
 

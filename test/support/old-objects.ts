@@ -1,10 +1,10 @@
 import type { KubeObject } from '../../core/src/model.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
-const of = (apiVersion: string, kind: string, fields: Fields, namespace: string | undefined = 'shop'): KubeObject => ({
+const of = (apiVersion: string, kind: string, fields: Fields, namespace: string | null = 'shop'): KubeObject => ({
   apiVersion,
   kind,
-  metadata: namespace === undefined ? { name: 'web' } : { name: 'web', namespace },
+  metadata: namespace === null ? { name: 'web' } : { name: 'web', namespace },
   ...fields,
 });
 const template = { metadata: { labels: { app: 'web' } }, spec: { containers: [{ name: 'web', image: 'web' }] } };
@@ -30,7 +30,7 @@ export const OLD_OBJECTS: readonly KubeObject[] = [
   of('extensions/v1beta1', 'Ingress', ingress),
   of('networking.k8s.io/v1beta1', 'Ingress', ingress),
   of(RBAC, 'Role', { rules: [{ apiGroups: [''], resources: ['pods'], verbs: ['get'] }] }),
-  of(RBAC, 'ClusterRole', { rules: [{ apiGroups: [''], resources: ['pods'], verbs: ['get'] }] }, undefined),
+  of(RBAC, 'ClusterRole', { rules: [{ apiGroups: [''], resources: ['pods'], verbs: ['get'] }] }, null),
   of(RBAC, 'RoleBinding', {
     roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'view' },
     subjects: [{ kind: 'ServiceAccount', name: 'web', namespace: 'shop' }],
@@ -42,10 +42,10 @@ export const OLD_OBJECTS: readonly KubeObject[] = [
       roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'view' },
       subjects: [{ kind: 'User', name: 'nobody', apiGroup: 'rbac.authorization.k8s.io' }],
     },
-    undefined,
+    null,
   ),
-  of('admissionregistration.k8s.io/v1beta1', 'ValidatingWebhookConfiguration', { webhooks: [webhook] }, undefined),
-  of('admissionregistration.k8s.io/v1beta1', 'MutatingWebhookConfiguration', { webhooks: [webhook] }, undefined),
+  of('admissionregistration.k8s.io/v1beta1', 'ValidatingWebhookConfiguration', { webhooks: [webhook] }, null),
+  of('admissionregistration.k8s.io/v1beta1', 'MutatingWebhookConfiguration', { webhooks: [webhook] }, null),
   {
     ...of(
       'apiextensions.k8s.io/v1beta1',
@@ -62,7 +62,7 @@ export const OLD_OBJECTS: readonly KubeObject[] = [
           additionalPrinterColumns: [{ name: 'Size', type: 'integer', JSONPath: '.spec.size' }],
         },
       },
-      undefined,
+      null,
     ),
     metadata: { name: 'things.old.dmaas.test' },
   },

@@ -8,9 +8,11 @@ import {
   findBackup,
   listBackups,
   prepareBackup,
+  RECIPE_NAMES,
   redactBackupPlan,
   type AppSelector,
   type Backup,
+  type BackupOptions,
   type BackupPlan,
   type LocatedBackup,
   formatAge,
@@ -72,6 +74,26 @@ export const backupCreate: Command = {
     { name: 'exclude-volume', type: 'list', value: 'CLAIM', describe: 'Leave out this volume; can be repeated' },
     { name: 'volumes-only', type: 'boolean', describe: 'Volumes and their claims, no other manifests' },
     { name: 'resources-only', type: 'boolean', describe: 'Manifests, no volumes' },
+    {
+      name: 'quiesce',
+      type: 'string',
+      choices: ['hooks', 'scale', 'none'],
+      default: 'hooks',
+      describe:
+        'How the application stands still for the volume snapshots: hooks and recipes for databases, stopping workloads with volumes, or not at all',
+    },
+    {
+      name: 'without-recipe',
+      type: 'list',
+      value: 'NAME',
+      describe: 'Do not use the recipe postgresql, mysql, mongodb or redis; can be repeated',
+    },
+    {
+      name: 'freeze-limit',
+      type: 'string',
+      value: 'DURATION',
+      describe: 'After that a frozen database goes on by itself, whatever became of us (default 2m)',
+    },
     { name: 'snapshot-class', type: 'string', value: 'NAME', describe: 'VolumeSnapshotClass to use for every volume' },
     ...MOVER_FLAGS,
     { name: 'dry-run', type: 'boolean', describe: 'Show the plan and the preflight check, change nothing' },
@@ -90,6 +112,7 @@ export const backupCreate: Command = {
     const name = args.string('NAME');
     const snapshotClass = args.string('snapshot-class');
     const dryRun = args.bool('dry-run');
+    quiesceOptions(args); // what is wrong with the command line is said before anything is looked up
     return session.withProgress(async (emit) => {
       const run = { emit, signal: session.signal };
       const app = await discover(cluster, selector, run);
@@ -102,6 +125,7 @@ export const backupCreate: Command = {
           resourcesOnly: args.bool('resources-only'),
           volumesOnly: args.bool('volumes-only'),
           ...(snapshotClass === undefined ? {} : { snapshotClass }),
+          ...quiesceOptions(args),
         },
         run,
       );
@@ -115,6 +139,20 @@ export const backupCreate: Command = {
     });
   },
 };
+
+function quiesceOptions(args: Args): Pick<BackupOptions, 'quiesce' | 'withoutRecipes' | 'freezeLimitSeconds'> {
+  const mode = args.string('quiesce');
+  const limitMs = args.duration('freeze-limit');
+  const withoutRecipes = args.list('without-recipe');
+  const unknown = withoutRecipes.find((name) => !RECIPE_NAMES.includes(name));
+  if (unknown !== undefined)
+    throw new DmaasError('USAGE', `there is no recipe ${unknown}`, { hint: `recipes are ${RECIPE_NAMES.join(', ')}` });
+  return {
+    ...(mode === 'scale' || mode === 'none' ? { quiesce: mode } : {}),
+    withoutRecipes,
+    ...(limitMs === undefined ? {} : { freezeLimitSeconds: Math.max(1, Math.round(limitMs / 1000)) }),
+  };
+}
 
 function showPlan(plan: BackupPlan) {
   const blockers = plan.findings.filter((f) => f.level === 'blocker').length;
