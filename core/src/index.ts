@@ -99,5 +99,6 @@ export {
 } from './restore/restore.ts';
 export { CONFIDENCES, type Confidence, type TextEdit } from './restore/text-references.ts';
 export type { LabelMap, ValueMaps } from './restore/value-maps.ts';
+export type { Replicas } from './restore/replicas.ts';
 export type { RestoreReport } from './restore/run.ts';
 export type { RemovalReport } from './restore/undo.ts';

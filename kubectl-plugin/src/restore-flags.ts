@@ -6,6 +6,7 @@ import {
   type Confidence,
   type LabelMap,
   type PreparedRestore,
+  type Replicas,
   type RestoreOptions,
   type ValueMaps,
 } from '@dmaas/core';
@@ -76,6 +77,24 @@ export const RESTORE_FLAGS: readonly Flag[] = [
     value: 'KIND[/NAME]',
     describe: 'Allow these objects what reaches beyond the namespace: rights in the cluster, webhooks, definitions, privileged pods',
   },
+  {
+    name: 'volume',
+    type: 'list',
+    value: 'CLAIM[=NAME]',
+    describe: 'Only this claim and its data, perhaps under another name, beside the original; can be repeated',
+  },
+  {
+    name: 'replicas',
+    type: 'list',
+    value: 'KIND/NAME=N',
+    describe: 'Number of replicas; claims of replicas that a StatefulSet does not get are left out',
+  },
+  {
+    name: 'ordinals',
+    type: 'list',
+    value: 'STATEFULSET=FIRST[-LAST]',
+    describe: 'Only these replicas of a StatefulSet, with their claims',
+  },
   { name: 'volumes-only', type: 'boolean', describe: 'Claims and their data, nothing else' },
   { name: 'resources-only', type: 'boolean', describe: 'Everything but claims and their data' },
   { name: 'no-activate', type: 'boolean', describe: 'Leave it staged: volumes filled, workloads inactive' },
@@ -124,6 +143,34 @@ function valueMaps(args: Args): ValueMaps {
   };
 }
 
+function volumesOf(args: Args): Record<string, string> {
+  return Object.fromEntries(
+    args.list('volume').map((text) => {
+      const [claim = '', name = claim, ...more] = text.split('=');
+      if (claim === '' || name === '' || more.length > 0)
+        throw new DmaasError('USAGE', `--volume ${text} is not of the form CLAIM or CLAIM=NAME`);
+      return [claim, name];
+    }),
+  );
+}
+
+function replicasOf(args: Args): Replicas {
+  const wanted: Record<string, { replicas: number; start?: number }> = {};
+  for (const [name, count] of Object.entries(args.map('replicas'))) {
+    if (!/^[a-z]+\/[^/]+$/.test(name) || !/^\d+$/.test(count))
+      throw new DmaasError('USAGE', `--replicas ${name}=${count} is not of the form KIND/NAME=N`);
+    wanted[name] = { replicas: Number(count) };
+  }
+  for (const [name, range] of Object.entries(args.map('ordinals'))) {
+    const [, first = '', last = first] = /^(\d+)(?:-(\d+))?$/.exec(range) ?? [];
+    const replicas = Number(last) - Number(first) + 1;
+    if (first === '' || replicas < 1)
+      throw new DmaasError('USAGE', `--ordinals ${name}=${range} is not of the form STATEFULSET=FIRST or STATEFULSET=FIRST-LAST`);
+    wanted[`statefulset/${name.replace(/^statefulset\//, '')}`] = { replicas, start: Number(first) };
+  }
+  return wanted;
+}
+
 /** The options that a command line describes. Throws USAGE. */
 async function restoreOptions(args: Args): Promise<RestoreOptions> {
   const files = await Promise.all(args.list('patch-file').map(async (file) => parsePatches(await readTextFile(file), file)));
@@ -135,6 +182,8 @@ async function restoreOptions(args: Args): Promise<RestoreOptions> {
   return {
     ...(namespace === undefined ? {} : { namespace }),
     storageClassMap: args.map('map-storage-class'),
+    replicas: replicasOf(args),
+    ...(args.list('volume').length === 0 ? {} : { volumes: volumesOf(args) }),
     values: valueMaps(args),
     ...(namePrefix === undefined ? {} : { namePrefix }),
     patches: files.flat(),

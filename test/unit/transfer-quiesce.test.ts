@@ -12,7 +12,7 @@ import { cleanupOperation } from '../../core/src/transfer/cleanup.ts';
 import { parseHookCommand, parseHookTimeout, planQuiesce } from '../../core/src/transfer/plan-quiesce.ts';
 import type { QuiesceOptions, QuiescePlan } from '../../core/src/transfer/plan-quiesce.ts';
 import { Quiesce, QUIESCED } from '../../core/src/transfer/quiesce.ts';
-import { EXPIRED, recipeFor, RECIPES } from '../../core/src/transfer/recipes.ts';
+import { EXPIRED, NOT_RUNNING, recipeFor, RECIPES } from '../../core/src/transfer/recipes.ts';
 import { application, appVolume } from '../support/application.ts';
 import { manifest, workload } from '../support/manifests.ts';
 
@@ -153,6 +153,11 @@ describe('standing still', () => {
     assert.match(errors[0]?.message ?? '', /given up its lock, so the volumes may be of different moments/);
   });
 
+  it('a recipe that finds no server is a warning', async () => {
+    const { findings, errors } = await attempt({ 'pre a': NOT_RUNNING }, { ...plan, hooks: [hook('a')] });
+    assert.deepEqual([findings[0]?.level, findings[0]?.code, errors.length], ['warning', 'recipe-declined', 0]);
+  });
+
   it('one that may fail is a warning', async () => {
     const { findings, errors } = await attempt({ 'pre a': 2 }, { ...plan, hooks: [hook('a', false)] });
     assert.deepEqual([findings[0]?.level, findings[0]?.code, errors.length], ['warning', 'hook-failed', 0]);
@@ -259,6 +264,13 @@ describe('recipes in a shell', function () {
     const frozen = sh(recipe('mysql').freeze('op', 5));
     assert.equal(frozen.status, 1);
     assert.match(frozen.stderr, /ERROR 1045: access denied/);
+  });
+
+  it('declines when no server answers', () => {
+    script('psql', 'echo "psql: error: connection to server on socket failed: Connection refused" >&2; exit 2');
+    assert.equal(sh(recipe('postgresql').freeze('op', 5)).status, NOT_RUNNING);
+    script('mysql', `echo "ERROR 2002 (HY000): Can't connect to local server" >&2; exit 1`);
+    assert.equal(sh(recipe('mysql').freeze('op', 5)).status, NOT_RUNNING);
   });
 
   it('begins anew after an attempt that died', () => {

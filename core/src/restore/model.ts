@@ -4,6 +4,8 @@ import type { Finding, KubeObject, ObjectRef, ResourceKind } from '../model.ts';
 import type { MoverIdentity, MoverProfile } from '../mover/job.ts';
 import type { OperationId } from '../operation.ts';
 import type { ObjectPatch } from './patches.ts';
+import type { Replicas } from './replicas.ts';
+import type { RestoreHook } from './restore-hooks.ts';
 import type { Confidence, TextEdit } from './text-references.ts';
 import type { ValueMaps } from './value-maps.ts';
 
@@ -78,6 +80,9 @@ export interface RestoreOptions {
   readonly storageClassMap?: Readonly<Record<string, string>>;
   /** Other values that differ on the target. */
   readonly values?: ValueMaps;
+  readonly replicas?: Replicas;
+  /** Only these claims and their data, by the names they get: `data-db-0` to `data-db-0-old`. */
+  readonly volumes?: Readonly<Record<string, string>>;
   /** Before the names of all objects. */
   readonly namePrefix?: string;
   /** Changes to the objects after all mapping, in order. */
@@ -187,6 +192,8 @@ export interface WaitStep extends Step {
   readonly do: 'wait-ready';
   readonly ref: ObjectRef;
   readonly timeoutMs: number;
+  /** Commands in its pods, once it is ready. */
+  readonly hooks?: readonly RestoreHook[];
 }
 
 /** Points an object's owner references to the new uids of owners that were restored too. */

@@ -36,6 +36,7 @@ export function planNeeds(plan: RestorePlan, kinds: readonly ResourceKind[]): re
     const resource = plurals.get(kindId(ref)) ?? `${ref.kind.toLowerCase()}s`;
     for (const verb of verbs) add(verb, groupOf(ref.apiVersion), resource, ref.namespace);
     if (step.do === 'populate') for (const [group, what, of] of MOVER) for (const verb of of) add(verb, group, what, namespace);
+    if (step.do === 'wait-ready' && step.hooks !== undefined) for (const verb of ['get', 'create']) add(verb, '', 'pods/exec', namespace);
     if (step.do === 'wait-ready' && step.phase === 'activate') for (const what of DIAGNOSIS) add('list', '', what, namespace);
   }
   return [...needs].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, access]) => access);

@@ -34,6 +34,7 @@ import { editFindings, sharedPodFindings } from './renaming-checks.ts';
 import { mountsClaim } from './pods.ts';
 import { mappingOf, namespaceItem, prepare } from './prepare.ts';
 import type { Item } from './prepare.ts';
+import { restoreHooksOf } from './restore-hooks.ts';
 import { update } from './rewrite.ts';
 import { proposeEdits, servicesOf } from './text-references.ts';
 
@@ -243,7 +244,10 @@ function activationSteps(
   const steps = waves.flatMap((wave) => {
     const members = wave.flatMap((ref) => byKey.get(refKey(ref)) ?? []);
     const starts = members.flatMap((s) => startSteps(s, context));
-    const waits = members.map((s): WaitStep => ({ do: 'wait-ready', phase: 'activate', ref: refOf(s.object), timeoutMs }));
+    const waits = members.map((s): WaitStep => {
+      const { hooks } = restoreHooksOf(s.object);
+      return { do: 'wait-ready', phase: 'activate', ref: refOf(s.object), timeoutMs, ...(hooks.length === 0 ? {} : { hooks }) };
+    });
     return [...starts, ...waits];
   });
   const notes = held.map((s): Finding => {
@@ -252,7 +256,7 @@ function activationSteps(
     const hint = onTarget(`kubectl patch ${name} -n ${context.map.to} --type merge -p '${patch}'`, context.target);
     return { level: 'info', code: 'job-suspended', message: `${name} is restored suspended`, ref: refOf(s.object), hint };
   });
-  return { steps, notes };
+  return { steps, notes: [...notes, ...started.flatMap((s) => restoreHooksOf(s.object).findings)] };
 }
 
 function startSteps(item: Settled, context: StepContext): readonly RestoreStep[] {

@@ -16,6 +16,7 @@ import { needRef } from './plan-checks.ts';
 import { podNeeds } from './pods.ts';
 import { applyRenames, renamesOf } from './renames.ts';
 import type { Renames } from './renames.ts';
+import { scaled, withReplicas } from './replicas.ts';
 import { put, update } from './rewrite.ts';
 import { scrub } from './scrub.ts';
 import { selectionOf } from './selection.ts';
@@ -104,9 +105,11 @@ export function prepare(
   });
   const selection = selectionOf(restorable, target.kinds, options);
   const volumes = new Map(backup.volumes.map((v) => [v.claim.name, v]));
-  const selected = restorable.filter(selection.isSelected);
+  const numbered = withReplicas(restorable.filter(selection.isSelected), options.replicas ?? {});
+  const selected = numbered.objects;
   const renames = renamesOf(selected, (object) => {
-    const name = `${options.namePrefix ?? ''}${object.metadata.name}`;
+    const own = kindId(object) === 'PersistentVolumeClaim' ? options.volumes?.[object.metadata.name] : undefined;
+    const name = own ?? `${options.namePrefix ?? ''}${object.metadata.name}`;
     const moved = {
       ...object,
       metadata: { ...object.metadata, name, ...(object.metadata.namespace === undefined ? {} : { namespace: map.to }) },
@@ -124,7 +127,8 @@ export function prepare(
     const sized = hasOwnSize(captured.metadata.name, map.values ?? {})
       ? { object: named, changes: [] }
       : sizeClaim(named, captured, volume);
-    const patched = patching.apply(sized.object, captured);
+    const replicated = scaled(sized.object, captured, options.replicas ?? {});
+    const patched = patching.apply(replicated, captured);
     const before = converted.get(captured)?.apiVersion ?? captured.apiVersion;
     const changes = [
       ...(before === captured.apiVersion
@@ -135,7 +139,8 @@ export function prepare(
       ...bound.changes,
       ...describeDiff(bound.object, named),
       ...sized.changes,
-      ...describeDiff(sized.object, patched).map((line) => `${line} (patched)`),
+      ...describeDiff(sized.object, replicated),
+      ...describeDiff(replicated, patched).map((line) => `${line} (patched)`),
     ];
     return { captured, object: patched, changes };
   });
@@ -145,7 +150,7 @@ export function prepare(
     message: `left out: ${listed(refs.map((ref) => refName(ref)))}; ${why}`,
     ...(refs.length === 1 && refs[0] !== undefined ? { ref: refs[0] } : {}),
   }));
-  return { items, findings: [...selection.findings, ...patching.findings(), ...findings], renames };
+  return { items, findings: [...selection.findings, ...numbered.findings, ...patching.findings(), ...findings], renames };
 }
 
 /** Applies the operator's patches, and remembers what came of them. */

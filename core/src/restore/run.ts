@@ -2,12 +2,13 @@ import type { Cluster } from '../cluster/cluster.ts';
 import { mapAt } from '../discovery/read.ts';
 import { DmaasError, throwIfCancelled } from '../errors.ts';
 import type { Phase, RunOptions } from '../events.ts';
-import { refKey, refName } from '../model.ts';
+import { refKey, refName, refOf } from '../model.ts';
 import type { Finding, KubeObject, ObjectRef } from '../model.ts';
 import { ANNOTATIONS, LABELS } from '../operation.ts';
+import { runHookCommand } from '../transfer/hook-command.ts';
 import { isStaged } from './activation.ts';
 import { isDefaultAccount, isOwn, isSent } from './conflicts.ts';
-import { diagnose } from './diagnose.ts';
+import { diagnose, podsOf } from './diagnose.ts';
 import { listed, onTarget, resumeCommand, undoCommand } from './hints.ts';
 import type {
   ActivateStep,
@@ -126,6 +127,7 @@ class Attempt {
   readonly #run: RunOptions;
   readonly #counts: Record<Done, number> = { created: 0, updated: 0, skipped: 0, activated: 0, other: 0 };
   readonly #populated: PopulateResult[] = [];
+  readonly #hookFindings: Finding[] = [];
   #next = 0;
 
   constructor(plan: RestorePlan, deps: RestoreDeps, run: RunOptions) {
@@ -176,7 +178,7 @@ class Attempt {
     }
     const { created, updated, skipped, activated } = this.#counts;
     const sum = (field: 'bytes' | 'files'): number => this.#populated.reduce((total, result) => total + result[field], 0);
-    const findings = [...this.#plan.findings, ...this.#populated.flatMap((r) => r.findings)];
+    const findings = [...this.#plan.findings, ...this.#populated.flatMap((r) => r.findings), ...this.#hookFindings];
     return { created, updated, skipped, activated, populatedBytes: sum('bytes'), populatedFiles: sum('files'), findings };
   }
 
@@ -279,12 +281,30 @@ class Attempt {
         ...(signal === undefined ? {} : { signal }),
       });
       if (object === undefined) throw stepFailed(`${refName(step.ref, true)} was deleted while the restore was running`);
+      await this.#runHooks(step, object);
       return 'other';
     } catch (e) {
       if (!DmaasError.is(e, 'TIMEOUT')) throw e;
       const { cause, fix } = await diagnose(this.#cluster, step.ref, this.#run);
       const hint = fix?.startsWith('kubectl ') === true ? onTarget(fix, this.#plan.target) : fix;
       throw stepFailed(`${refName(step.ref)} is not ready after ${minutes(step.timeoutMs)}: ${cause}`, e, hint);
+    }
+  }
+
+  /** In each of its pods. That they may run twice, after a crash between one and the next step, is theirs to bear, as with Velero. */
+  async #runHooks({ hooks = [] }: WaitStep, workload: KubeObject): Promise<void> {
+    if (hooks.length === 0) return;
+    const pods = (await podsOf(this.#cluster, workload, this.#run)).filter(isReady);
+    for (const { failsRestore, container, ...command } of hooks) {
+      for (const pod of pods) {
+        const failure = await runHookCommand(this.#cluster, { pod: refOf(pod), container }, command, this.#run.signal);
+        if (failure === undefined) continue;
+        const message = `the command after the restore in container ${container} of ${refName(refOf(pod))} ${failure.fact}`;
+        if (failsRestore) throw stepFailed(message);
+        const finding: Finding = { level: 'warning', code: 'hook-failed', message, ref: refOf(pod) };
+        this.#hookFindings.push(finding);
+        this.#run.emit({ type: 'finding', finding });
+      }
     }
   }
 

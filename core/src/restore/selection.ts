@@ -28,8 +28,20 @@ export function selectionOf(objects: readonly KubeObject[], kinds: readonly Reso
   };
   const included = options.include === undefined ? () => true : compile('--include', options.include);
   const excluded = compile('--exclude', options.exclude ?? []);
+  const volumes = options.volumes ?? {};
+  for (const name of Object.keys(volumes)) {
+    if (objects.some((o) => o.kind === 'PersistentVolumeClaim' && o.metadata.name === name)) continue;
+    const known = objects.filter((o) => o.kind === 'PersistentVolumeClaim').map((o) => o.metadata.name);
+    findings.push({
+      level: 'blocker',
+      code: 'volume-unknown',
+      message: `the backup has no volume ${name}`,
+      hint: known.length === 0 ? 'it has no volumes at all' : `it has ${known.join(', ')}`,
+    });
+  }
   const isSelected = (object: KubeObject): boolean => {
     const isClaim = object.kind === 'PersistentVolumeClaim';
+    if (Object.keys(volumes).length > 0) return isClaim && Object.hasOwn(volumes, object.metadata.name);
     if (options.volumesOnly === true && !isClaim) return false;
     if (options.resourcesOnly === true && isClaim) return false;
     return included(object) && !excluded(object);

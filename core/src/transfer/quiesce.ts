@@ -6,14 +6,15 @@ import type { RunOptions } from '../events.ts';
 import { refName, refOf } from '../model.ts';
 import type { Finding, ObjectRef } from '../model.ts';
 import type { OperationId } from '../operation.ts';
+import { runHookCommand } from './hook-command.ts';
+import type { HookFailure } from './hook-command.ts';
 import type { HookCommand, PlannedHook, QuiescePlan } from './plan-quiesce.ts';
-import { EXPIRED } from './recipes.ts';
+import { EXPIRED, NOT_RUNNING } from './recipes.ts';
 
 /** On a workload that is stopped for a backup: the operation, and how many replicas it had. Who finds them later starts it again. */
 export const QUIESCED = { label: 'dmaas.io/quiesced-by', replicas: 'dmaas.io/quiesced-replicas' } as const;
 
 const STOP_TIMEOUT_MS = 300_000;
-const LONGEST_QUOTE = 300;
 
 /**
  * Makes an application stand still and lets it go on: `freeze` is every command before, in order, then workloads stop; `thaw` is all of the commands after,
@@ -72,15 +73,11 @@ export class Quiesce {
     return findings;
   }
 
-  async #attempt(
-    hook: PlannedHook,
-    { command, timeoutMs, failsBackup }: HookCommand,
-    when: 'before' | 'after',
-  ): Promise<Finding | undefined> {
+  async #attempt(hook: PlannedHook, command: HookCommand, when: 'before' | 'after'): Promise<Finding | undefined> {
     const what = `the command ${when} the volume snapshots in container ${hook.container} of ${refName(hook.pod)} (${hook.by})`;
     const title = when === 'before' ? `freeze ${refName(hook.pod)}` : `release ${refName(hook.pod)}`;
     this.#run.emit({ type: 'step', phase: 'capture', title, state: 'start' });
-    const problem = await this.#exec(hook, command, timeoutMs, when);
+    const problem = await this.#exec(hook, command, when);
     this.#run.emit({
       type: 'step',
       phase: 'capture',
@@ -93,33 +90,19 @@ export class Quiesce {
     const hint = hook.by.startsWith('recipe ')
       ? `mend it, or leave it out with --without-recipe ${hook.by.slice('recipe '.length)}`
       : 'mend it, or leave hooks out with --quiesce none';
-    if (failsBackup)
+    if (command.failsBackup && problem.isDeclined !== true)
       throw new DmaasError('QUIESCE_FAILED', message, { hint, ...(problem.cause === undefined ? {} : { cause: problem.cause }) });
-    return { level: 'warning', code: 'hook-failed', message, ref: hook.pod, hint };
+    return { level: 'warning', code: problem.isDeclined === true ? 'recipe-declined' : 'hook-failed', message, ref: hook.pod, hint };
   }
 
-  async #exec(
-    hook: PlannedHook,
-    command: readonly string[],
-    timeoutMs: number,
-    when: 'before' | 'after',
-  ): Promise<{ readonly fact: string; readonly cause?: unknown } | undefined> {
-    const limit = AbortSignal.timeout(timeoutMs);
+  async #exec(hook: PlannedHook, command: HookCommand, when: 'before' | 'after'): Promise<Problem | undefined> {
     // What is frozen is released even when the user has stopped us.
-    const signal = when === 'after' || this.#run.signal === undefined ? limit : AbortSignal.any([limit, this.#run.signal]);
-    try {
-      const { exitCode, stdout, stderr } = await this.#cluster.exec(hook.pod, hook.container, command, { signal });
-      if (exitCode === 0) return undefined;
-      if (exitCode === EXPIRED && when === 'after')
-        return { fact: 'came too late: the container had given up its lock, so the volumes may be of different moments' };
-      const said = (stderr.trim() === '' ? stdout : stderr).trim().replaceAll(/\s+/g, ' ').slice(0, LONGEST_QUOTE);
-      return { fact: `ended with exit code ${String(exitCode)}${said === '' ? '' : `: ${said}`}` };
-    } catch (e) {
-      if (!DmaasError.is(e)) throw e;
-      if (limit.aborted) return { fact: `did not end within ${String(Math.round(timeoutMs / 1000))} s`, cause: e };
-      if (e.code === 'CANCELLED') throw e;
-      return { fact: `could not be run: ${e.message}`, cause: e };
-    }
+    const failure = await runHookCommand(this.#cluster, hook, command, when === 'after' ? undefined : this.#run.signal);
+    if (failure?.exitCode === NOT_RUNNING && when === 'before' && hook.by.startsWith('recipe '))
+      return { fact: 'found no server that answers, so nothing is held', isDeclined: true };
+    if (failure?.exitCode === EXPIRED && when === 'after')
+      return { fact: 'came too late: the container had given up its lock, so the volumes may be of different moments' };
+    return failure;
   }
 
   async #stop(ref: ObjectRef, replicas: number): Promise<void> {
@@ -143,6 +126,11 @@ export class Quiesce {
     }
     this.#run.emit({ type: 'step', phase: 'capture', title, state: 'done' });
   }
+}
+
+interface Problem extends HookFailure {
+  /** There is nothing to do for it. */
+  readonly isDeclined?: boolean;
 }
 
 async function startAgain(cluster: Cluster, ref: ObjectRef, replicas: number): Promise<void> {

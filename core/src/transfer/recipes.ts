@@ -11,9 +11,14 @@ export interface Recipe {
   readonly release?: (operation: string) => string;
 }
 
+/** Exit code of a freeze where no server answers: the container may be a client's, or the server is down, so that nothing writes. */
+export const NOT_RUNNING = 69;
+
 /** Exit code of a release that came too late: what was captured is not of one moment. */
 export const EXPIRED = 75;
 
+/** What clients say when nobody listens. */
+const NO_SERVER = 'Connection refused|ECONNREFUSED|No such file or directory|ERROR 200[23]|Is the server running';
 const PLACES = '"${TMPDIR:-/tmp}" /tmp /dev/shm /var/tmp /run';
 
 /**
@@ -39,7 +44,11 @@ hold() {
 n=0
 while [ ! -e "$d/held" ]; do
   if grep -q dmaas-held "$d/out" 2>/dev/null; then locked; break; fi
-  if [ -e "$d/done" ] || [ "$n" -ge ${limitSeconds} ]; then touch "$d/release"; tail -n 3 "$d/err" >&2; tail -n 1 "$d/out" >&2; rm -rf "$d"; exit 1; fi
+  if [ -e "$d/done" ] || [ "$n" -ge ${limitSeconds} ]; then 
+    touch "$d/release"; tail -n 3 "$d/err" >&2; tail -n 1 "$d/out" >&2; code=1
+    grep -qE "${NO_SERVER}" "$d/err" "$d/out" && code=${NOT_RUNNING}
+    rm -rf "$d"; exit "$code"
+  fi
   n=$((n + 1)); sleep 1
 done
 echo held`;
@@ -104,7 +113,7 @@ export REDISCLI_AUTH="\${REDIS_PASSWORD:-\${REDISCLI_AUTH:-}}"
 client="$(command -v redis-cli || command -v valkey-cli)"
 [ -n "$client" ] || { echo "no redis-cli" >&2; exit 1; }
 answer="$("$client" save 2>&1)"
-case "$answer" in OK*) ;; *) echo "$answer" >&2; exit 1 ;; esac`;
+case "$answer" in OK*) ;; *"Connection refused"*) echo "$answer" >&2; exit ${NOT_RUNNING} ;; *) echo "$answer" >&2; exit 1 ;; esac`;
 
 const session = (script: string) => (operation: string, limitSeconds: number) => held(operation, limitSeconds, script);
 

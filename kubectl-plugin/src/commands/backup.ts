@@ -40,7 +40,7 @@ export const BACKUP_NAME = {
   complete: completeBackups,
 } as const;
 
-const SCOPE_FLAGS: readonly Flag[] = [
+export const SCOPE_FLAGS: readonly Flag[] = [
   { name: 'app', type: 'string', value: 'NAME', describe: 'Of this application', complete: completeApps },
   { name: 'all-namespaces', short: 'A', type: 'boolean', describe: 'Of all namespaces of this cluster' },
   { name: 'everywhere', type: 'boolean', describe: 'Of all clusters and namespaces that the location holds' },

@@ -1,6 +1,7 @@
 import type { Command, Group } from '../command.ts';
 import { appDescribe, appExplain, appList, appTree } from './app.ts';
 import { backupCreate, backupDelete, backupDescribe, backupList } from './backup.ts';
+import { backupBrowse, backupCat, backupDownload } from './backup-files.ts';
 import { cleanup } from './cleanup.ts';
 import { completionInstall, completionScript } from './completion.ts';
 import {
@@ -45,6 +46,9 @@ export const COMMANDS: readonly Command[] = [
   backupCreate,
   backupList,
   backupDescribe,
+  backupBrowse,
+  backupCat,
+  backupDownload,
   backupDelete,
   restoreCreate,
   restorePlan,
