@@ -83,7 +83,7 @@ done
 version="$(psql -XAtq -w -h "$host" -U "$user" -d postgres -c 'show server_version_num')"
 if [ "$version" -ge 150000 ]; then start="pg_backup_start('dmaas', true)"; stop='pg_backup_stop(false)'
 else start="pg_start_backup('dmaas', true, false)"; stop='pg_stop_backup(false, false)'; fi
-{ echo "select 'started' from (select $start) s;"; echo '\\echo dmaas-held'; hold; echo "select 'stopped' from (select $stop) s;"; } |
+{ echo "select 'dmaas-held' from (select $start) s;"; hold; echo "select 'stopped' from (select $stop) s;"; } |
   psql -XAtq -w -v ON_ERROR_STOP=1 -h "$host" -U "$user" -d postgres`;
 
 const MYSQL = `
