@@ -181,7 +181,7 @@ async function restoreOptions(args: Args): Promise<RestoreOptions> {
   const conflict = args.string('on-conflict');
   return {
     ...(namespace === undefined ? {} : { namespace }),
-    storageClassMap: args.map('map-storage-class'),
+    storageClassMap: args.map('map-storage-class', true), // '' are claims without a class
     replicas: replicasOf(args),
     ...(args.list('volume').length === 0 ? {} : { volumes: volumesOf(args) }),
     values: valueMaps(args),

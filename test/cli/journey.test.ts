@@ -122,7 +122,10 @@ describe('kubectl dmaas, from a running application to its copy in another clust
 
   it('shows files of a backup without any cluster', async () => {
     const nowhere = { KUBECONFIG: join(plugin.home, 'none') };
-    assert.match(await dmaas(`backup browse second --location-file ${lab.locationFile}`, 0, nowhere), /data-db-0 +filesystem[^]*uploads +filesystem/);
+    assert.match(
+      await dmaas(`backup browse second --location-file ${lab.locationFile}`, 0, nowhere),
+      /data-db-0 +filesystem[^]*uploads +filesystem/,
+    );
     const files = JSON.parse(await dmaas(`backup browse second uploads --location-file ${lab.locationFile} -o json`, 0, nowhere)) as {
       items: { path: string; type: string; sizeBytes: number }[];
     };

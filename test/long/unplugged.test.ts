@@ -69,7 +69,9 @@ describe('unplugged in the middle', function () {
       if (code !== 0) await lab.dmaas(`backup create ${name} --app shop ${here}`);
       assert.equal(await leftovers(lab.source), '');
       const before = await fingerprint(lab.source, namespace);
-      await lab.dmaas(`restore create ${name} --location-file ${lab.locationFile} --to-context ${lab.target.context} --allow clusterrolebinding --yes`);
+      await lab.dmaas(
+        `restore create ${name} --location-file ${lab.locationFile} --to-context ${lab.target.context} --allow clusterrolebinding --yes`,
+      );
       await waitForDemo(lab.target, namespace);
       assert.deepEqual(await fingerprint(lab.target, namespace), before);
     });

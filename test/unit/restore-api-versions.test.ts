@@ -93,7 +93,7 @@ describe('APIs that left Kubernetes', () => {
       ['v1alpha1'],
     );
     assert.deepEqual(converted.versions[0]?.additionalPrinterColumns, [{ name: 'Size', type: 'integer', jsonPath: '.spec.size' }]);
-    assert.ok(converted.versions[0]?.schema);
+    assert.ok(converted.versions[0].schema);
   });
 
   it('a plan restores them in the new one, and says so', () => {

@@ -1,8 +1,7 @@
-import { DmaasError, findBackup, parsePlanDocument, preparePlanned, redactPlan, type RestorePlan } from '@dmaas/core';
+import { DmaasError, findBackup, parsePlanDocument, plural, preparePlanned, redactPlan, type RestorePlan } from '@dmaas/core';
 import { stringify } from 'yaml';
 import type { Command } from '../command.ts';
 import { findingLines } from '../findings.ts';
-import { plural } from '../format.ts';
 import { LOCATION_FLAGS, MOVER_FLAGS } from '../location-flags.ts';
 import { planSummary, question } from '../plan-view.ts';
 import { readTextFile } from '../read-text-file.ts';
