@@ -174,7 +174,7 @@ describe('kubectl dmaas, from a running application to its copy in another clust
     };
     assert.deepEqual(
       items.map((r) => r.status),
-      ['Completed', 'Completed'],
+      ['Completed', 'Completed', 'Completed'], // two applications, and the volume of the plan that was applied
     );
     const there = items.find((r) => r.plan.target.context === target.context);
     await dmaas(`restore delete ${there?.id ?? ''} --location-file ${lab.locationFile} --yes`);

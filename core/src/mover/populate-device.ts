@@ -4,7 +4,7 @@ import { LIMITS } from '../repository/blob.ts';
 import type { Repository } from '../repository/repository.ts';
 import { PieceBatches, type Piece } from './batches.ts';
 import { deviceBytes } from './capture-device.ts';
-import { bytesOf, extentsOf } from './content.ts';
+import { bytesOf, extentsOf, type Extent } from './content.ts';
 import { readFully, writeFully } from './io.ts';
 import { errorCode, isUnsupported, type Posix } from './posix.ts';
 import type { Volume } from './volume-node.ts';
@@ -13,7 +13,10 @@ export interface DeviceTask {
   readonly path: string;
   readonly name: string;
   readonly volume: Volume;
-  readonly repository: Pick<Repository, 'read' | 'readMany'>;
+  readonly repository: Pick<Repository, 'read' | 'readMany' | 'dataId'>;
+  /** It holds data, and only what differs is written. */
+  readonly isInPlace: boolean;
+  readonly onWritten: (bytes: number) => void;
   readonly native: Posix | undefined;
   readonly onBytes: (bytes: number) => void;
   readonly signal: AbortSignal | undefined;
@@ -40,7 +43,7 @@ export async function populateDevice(task: DeviceTask): Promise<void> {
         hint: 'restore into a volume that is at least as large',
       });
     }
-    await checkEmpty(fd, task);
+    if (!task.isInPlace) await checkEmpty(fd, task);
     if (isFile) ftruncateSync(fd, volume.bytes);
     await writeDevice(fd, task);
     fsyncSync(fd);
@@ -68,12 +71,15 @@ async function checkEmpty(fd: number, { name, repository, volume }: DeviceTask):
   }
 }
 
-async function writeDevice(fd: number, { repository, volume, native, onBytes, signal }: DeviceTask): Promise<void> {
+async function writeDevice(fd: number, task: DeviceTask): Promise<void> {
+  const { repository, volume, native, onBytes, onWritten, signal } = task;
+  const isThere = task.isInPlace ? comparer(fd, repository) : () => Promise.resolve(false);
   const batches = new PieceBatches<undefined>(
     repository,
     {
       write: async ({ offset, length }: Piece<undefined>, data) => {
         await writeFully(fd, data, offset);
+        onWritten(length);
         onBytes(length);
       },
       onUnreadable: (_piece, error) => {
@@ -88,7 +94,8 @@ async function writeDevice(fd: number, { repository, volume, native, onBytes, si
       if (id === undefined) {
         await clear(fd, offset, length, native);
         onBytes(length);
-      } else if (batches.add({ file: undefined, offset, length, id })) await batches.send(() => undefined);
+      } else if (await isThere({ offset, length, id })) onBytes(length);
+      else if (batches.add({ file: undefined, offset, length, id })) await batches.send(() => undefined);
     }
     await batches.send(() => undefined);
     await batches.finish();
@@ -97,8 +104,18 @@ async function writeDevice(fd: number, { repository, volume, native, onBytes, si
   }
 }
 
-/** Makes a range read as zeros: by telling the device, or where it does not listen, by writing to what is not zero yet. */
-async function clear(fd: number, offset: number, length: number, native: Posix | undefined): Promise<void> {
+function comparer(fd: number, repository: Pick<Repository, 'dataId'>): (extent: Extent) => Promise<boolean> {
+  let buffer = Buffer.alloc(0);
+  return async ({ offset, length, id }) => {
+    if (buffer.length < length) buffer = Buffer.allocUnsafeSlow(length);
+    const piece = buffer.subarray(0, length);
+    return (await readFully(fd, piece, offset)) === length && repository.dataId(piece) === id;
+  };
+}
+
+/** Makes a range of a device or file read as zeros: by telling it, or where it does not listen, by writing to what is not zero yet. */
+export async function clear(fd: number, offset: number, length: number, native: Posix | undefined): Promise<void> {
+  if (length === 0) return;
   try {
     if (native !== undefined) {
       native.punchHole(fd, offset, length);

@@ -3,9 +3,10 @@ import type { DmaasError } from '../errors.ts';
 import { throwIfCancelled } from '../errors.ts';
 import type { Repository } from '../repository/repository.ts';
 import { PieceBatches, type Piece, type PieceSink } from './batches.ts';
-import { extentsOf } from './content.ts';
-import { writeFully } from './io.ts';
+import { extentsOf, type Extent } from './content.ts';
+import { readFully, writeFully } from './io.ts';
 import { ROOT } from './paths.ts';
+import { clear } from './populate-device.ts';
 import { errorCode, systemCode, type Posix } from './posix.ts';
 import type { Problems } from './problems.ts';
 import type { Checkpoint } from './restore-marker.ts';
@@ -16,11 +17,15 @@ import type { TreeReader } from './tree-reader.ts';
 export interface FilesTask {
   readonly target: Target;
   readonly tree: TreeReader;
-  readonly repository: Pick<Repository, 'read' | 'readMany'>;
+  readonly repository: Pick<Repository, 'read' | 'readMany' | 'dataId'>;
   readonly native: Posix | undefined;
   readonly problems: Problems;
   /** Where an earlier run stopped; undefined in an empty target. */
   readonly resumed: Checkpoint | undefined;
+  /** What is there is compared, and written where it differs. `makeWay` has left nothing else there. */
+  readonly isInPlace: boolean;
+  /** Of content. */
+  readonly onWritten: (bytes: number) => void;
   /** Told now and then how far everything is written. */
   readonly onCheckpoint: (checkpoint: Checkpoint) => void;
   readonly onBytes: (bytes: number) => void;
@@ -71,13 +76,13 @@ export function isLinkToEarlier({ linkGroup }: Entry, groups: Set<bigint>): bool
   return false;
 }
 
-function makeDirectory({ path }: Entry, { target, problems, resumed }: FilesTask): void {
+function makeDirectory({ path }: Entry, { target, problems, resumed, isInPlace }: FilesTask): void {
   if (path.length === 0) return;
   try {
     try {
       mkdirSync(target.at(path), 0o700);
     } catch (error) {
-      if (resumed === undefined || errorCode(error) !== 'EEXIST') throw error;
+      if ((resumed === undefined && !isInPlace) || errorCode(error) !== 'EEXIST') throw error;
       // It may have got its final mode already.
       target.openDirectory(path);
     }
@@ -90,6 +95,8 @@ class FileWriter implements PieceSink<OutFile> {
   readonly #task: FilesTask;
   readonly #batches: PieceBatches<OutFile>;
   readonly #open = new Set<OutFile>();
+  /** For what is compared. */
+  #buffer = Buffer.alloc(0);
   /** The beginning of the volume that is planned. */
   #planned: Checkpoint = { path: ROOT, bytes: 0 };
 
@@ -107,15 +114,23 @@ class FileWriter implements PieceSink<OutFile> {
     }
     const file: OutFile = { entry, fd: undefined, pending: 0, writing: 0, isPlanned: false, hasFailed: false };
     const opts = signal === undefined ? {} : { signal };
-    for await (const { offset, length, id } of extentsOf(repository, entry.content, entry.size, { offset: 0, length: entry.size }, opts)) {
-      if (id === undefined || offset + length <= done) {
-        onBytes(length);
-        continue;
+    const there = this.#openThere(entry);
+    try {
+      const whole = { offset: 0, length: entry.size };
+      for await (const extent of extentsOf(repository, entry.content, entry.size, whole, opts)) {
+        const { offset, length, id } = extent;
+        const isThere = there !== undefined && (await this.#isThere(there, extent));
+        if (id === undefined || isThere || offset + length <= done) {
+          onBytes(length);
+          continue;
+        }
+        file.pending += 1;
+        const isFull = this.#batches.add({ file, offset, length, id });
+        this.#planned = { path: entry.path, bytes: offset + length };
+        if (isFull) await this.#send();
       }
-      file.pending += 1;
-      const isFull = this.#batches.add({ file, offset, length, id });
-      this.#planned = { path: entry.path, bytes: offset + length };
-      if (isFull) await this.#send();
+    } finally {
+      if (there !== undefined) closeSync(there);
     }
     file.isPlanned = true;
     this.#planned = { path: entry.path, bytes: entry.size };
@@ -138,6 +153,7 @@ class FileWriter implements PieceSink<OutFile> {
       file.writing += 1;
       try {
         await writeFully(this.#descriptor(file), data, offset);
+        this.#task.onWritten(length);
       } catch (error) {
         this.#fail(file, systemCode(error));
       } finally {
@@ -159,6 +175,28 @@ class FileWriter implements PieceSink<OutFile> {
     });
   }
 
+  /** The file that is written over; undefined when there is none, or it has nothing to keep. */
+  #openThere({ path }: Entry): number | undefined {
+    if (!this.#task.isInPlace) return undefined;
+    try {
+      return openSync(this.#task.target.at(path), constants.O_RDWR | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    } catch (error) {
+      systemCode(error); // writing it anew will tell
+      return undefined;
+    }
+  }
+
+  /** Whether a piece of a file is what the backup has there. Makes it a hole where the backup has one. */
+  async #isThere(fd: number, { offset, length, id }: Extent): Promise<boolean> {
+    if (id === undefined) {
+      await clear(fd, offset, Math.min(length, Math.max(0, fstatSync(fd).size - offset)), this.#task.native);
+      return true;
+    }
+    if (this.#buffer.length < length) this.#buffer = Buffer.allocUnsafeSlow(length);
+    const piece = this.#buffer.subarray(0, length);
+    return (await readFully(fd, piece, offset)) === length && this.#task.repository.dataId(piece) === id;
+  }
+
   /** How many bytes of a file an earlier run has written for sure. */
   #doneBefore({ path, size }: Entry): number {
     const { resumed, target } = this.#task;
@@ -175,9 +213,9 @@ class FileWriter implements PieceSink<OutFile> {
 
   #descriptor(file: OutFile): number {
     if (file.fd !== undefined) return file.fd;
-    const { target, resumed } = this.#task;
+    const { target, resumed, isInPlace } = this.#task;
     const { path, size } = file.entry;
-    const fd = openSync(target.at(path), resumed === undefined ? CREATE | constants.O_EXCL : CREATE, 0o600);
+    const fd = openSync(target.at(path), resumed === undefined && !isInPlace ? CREATE | constants.O_EXCL : CREATE, 0o600);
     if (!fstatSync(fd).isFile()) {
       closeSync(fd);
       throw Object.assign(new Error('in the way'), { code: 'EEXIST' });

@@ -6,6 +6,7 @@ import type { BlobId } from '../repository/blob.ts';
 import type { Repository } from '../repository/repository.ts';
 import { compareTree } from './compare.ts';
 import { VolumeFindings } from './findings.ts';
+import { makeWay } from './make-way.ts';
 import { ROOT } from './paths.ts';
 import { populateDevice } from './populate-device.ts';
 import { isLinkToEarlier, populateFiles } from './populate-files.ts';
@@ -21,7 +22,7 @@ import { readVolume, type Volume, type VolumeMode } from './volume-node.ts';
 export interface PopulateOptions {
   /** What messages and events call the volume: the name of its claim. */
   readonly name: string;
-  /** An empty directory (`lost+found` does not count), or an empty device. */
+  /** An empty directory (`lost+found` does not count), or an empty device; with `isInPlace` any that nobody else writes to. */
   readonly path: string;
   readonly mode: VolumeMode;
   readonly repository: Repository;
@@ -29,6 +30,8 @@ export interface PopulateOptions {
   readonly root: BlobId;
   /** A run that was interrupted is taken up again under the same id. */
   readonly operation: OperationId;
+  /** The volume holds data: what the backup does not have is removed, and only what differs is written. */
+  readonly isInPlace?: boolean;
   /** Makes device nodes, which give access to the machine's devices to whoever may use the volume. */
   readonly allowDevices?: boolean;
   readonly fidelity?: Fidelity;
@@ -40,6 +43,8 @@ export interface PopulateResult {
   readonly files: number;
   readonly entries: number;
   readonly bytes: number;
+  /** Of content, written: less than `bytes` where some was there. */
+  readonly writtenBytes: number;
   readonly findings: readonly Finding[];
 }
 
@@ -48,11 +53,11 @@ const CHECKPOINT_BYTES = 512 << 20;
 const PROGRESS_BYTES = 1 << 20;
 
 /**
- * Fills an empty volume from the repository and checks it afterwards. What could not be restored or kept is a finding; the rest is done. Whatever
+ * Fills an empty volume from the repository, or makes one what the backup has, and checks it afterwards. What could not be restored or kept is a finding; the rest is done. Whatever
  * the backup holds, nothing outside of the target is touched. Throws PREFLIGHT_FAILED, with nothing changed, when the target is not fit.
  */
 export async function populateVolume(options: PopulateOptions, run: RunOptions): Promise<PopulateResult> {
-  const { name, mode, repository, root } = options;
+  const { name, mode, repository, root, isInPlace = false } = options;
   const opts = run.signal === undefined ? {} : { signal: run.signal };
   const volume = await readVolume(repository, root, opts);
   if (volume.mode !== mode) {
@@ -62,8 +67,10 @@ export async function populateVolume(options: PopulateOptions, run: RunOptions):
   const native = options.fidelity === 'reduced' ? undefined : loadPosix();
   const onBytes = progressOf(name, volume.bytes, run);
   if (mode === 'block') {
-    await populateDevice({ path: options.path, name, volume, repository, native, onBytes, signal: run.signal });
-    const result = { files: 0, entries: 0, bytes: volume.bytes, findings: findings.all() };
+    const written = new Counter();
+    const device = { path: options.path, name, volume, repository, native, isInPlace, onBytes, onWritten: written.add };
+    await populateDevice({ ...device, signal: run.signal });
+    const result = { files: 0, entries: 0, bytes: volume.bytes, writtenBytes: written.total, findings: findings.all() };
     await options.record?.(result);
     return result;
   }
@@ -83,10 +90,10 @@ async function populateTree(
   volume: Volume,
   { findings, native, onBytes, signal }: TreeTools,
 ): Promise<PopulateResult> {
-  const { name, path, repository, root, operation, allowDevices = false } = options;
+  const { name, path, repository, root, operation, allowDevices = false, isInPlace = false } = options;
   const target = openTarget(path, name, native);
   try {
-    const marker = new RestoreMarker(target.rootFd, operation, root, name);
+    const marker = new RestoreMarker(target.rootFd, operation, root, name, isInPlace);
     const problems = new Problems();
     const tree = new TreeReader(repository, volume.top, signal === undefined ? {} : { signal });
     const totals = new Totals(volume);
@@ -94,9 +101,13 @@ async function populateTree(
     const checkpoints = new Checkpoints(marker, () => {
       sync(target, native, name);
     });
+    if (isInPlace) await makeWay({ ...shared, path, skip: [marker.name] });
+    const written = new Counter();
     await populateFiles({
       ...shared,
       repository,
+      isInPlace,
+      onWritten: written.add,
       resumed: marker.resumed,
       onCheckpoint: (checkpoint) => {
         checkpoints.reached(checkpoint);
@@ -114,7 +125,7 @@ async function populateTree(
     sync(target, native, name);
     await compareTree({ ...shared, path, findings, skip: [marker.name] });
     const { files, entries, bytes } = volume;
-    const result = { files, entries, bytes, findings: findings.all() };
+    const result = { files, entries, bytes, writtenBytes: written.total, findings: findings.all() };
     await options.record?.(result);
     marker.remove();
     if (totals.root !== undefined) target.setMtime({ path: ROOT, mtimeNs: totals.root.mtimeNs });
@@ -167,6 +178,13 @@ class Checkpoints {
     this.#marker.save(checkpoint);
     this.#bytes = 0;
   }
+}
+
+class Counter {
+  total = 0;
+  readonly add = (count: number): void => {
+    this.total += count;
+  };
 }
 
 /** A tree must hold what its volume node says: a backup that claims a gigabyte does not get to write a thousand. */

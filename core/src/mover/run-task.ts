@@ -23,7 +23,7 @@ export async function runMoverTask(
     return found === undefined ? undefined : moverResultSchema.parse(found);
   };
   const record = async (
-    done: Pick<MoverResult, 'root' | 'files' | 'entries' | 'bytes' | 'addedBytes' | 'findings'>,
+    done: Pick<MoverResult, 'root' | 'files' | 'entries' | 'bytes' | 'addedBytes' | 'writtenBytes' | 'findings'>,
   ): Promise<MoverResult> => {
     const { operation, index } = task;
     const peakMemoryBytes = process.resourceUsage().maxRSS * 1024;
@@ -46,13 +46,14 @@ export async function runMoverTask(
     return record(await captureVolume({ ...common, ...(task.parent === undefined ? {} : { parent: task.parent }) }, run));
   }
   let result: MoverResult | undefined;
-  const { root, allowDevices = false } = task;
+  const { root, allowDevices = false, isInPlace = false } = task;
   await populateVolume(
     {
       ...common,
       root,
       operation,
       allowDevices,
+      isInPlace,
       record: async (done) => {
         result = await record({ ...done, root, addedBytes: 0 });
       },

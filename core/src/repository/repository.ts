@@ -142,6 +142,11 @@ export class Repository {
     this.treeSeed = hmac(config.keys.chunker, 'tree').readUInt32LE(0);
   }
 
+  /** The id that these bytes have, or would have, as a data blob. */
+  dataId(bytes: Uint8Array): BlobId {
+    return this.#config.keys.blobId('data', bytes);
+  }
+
   /** Whether the index, as loaded, names this blob. */
   has(id: BlobId): boolean {
     return this.#loader.index.has(id);
