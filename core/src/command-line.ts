@@ -51,6 +51,9 @@ export function restoreCommandLine(request: {
     ...(o.allow ?? []).map((pattern) => ['--allow', pattern] as const),
     ...Object.entries(o.volumes ?? {}).map(([claim, name]) => ['--volume', name === claim ? claim : `${claim}=${name}`] as const),
     ...Object.entries(o.replicas ?? {}).flatMap(([name, range]) => replicaFlags(name, range)),
+    ...(o.hooks ?? []).map(hookFlag),
+    ...(o.inPlace === true ? [['--in-place'] as const] : []),
+    ...(o.withoutUndo === true ? [['--without-undo'] as const] : []),
     ...(o.volumesOnly === true ? [['--volumes-only'] as const] : []),
     ...(o.resourcesOnly === true ? [['--resources-only'] as const] : []),
     ...(o.activate ? [] : [['--no-activate'] as const]),
@@ -75,6 +78,11 @@ function valueFlags({ values = {} }: RestoreOptions): Flag[] {
     ...(values.labels ?? []).map((map): Flag => ['--map-label', label(map)]),
     ...pairs('--add-label', values.addLabels),
   ];
+}
+
+/** What surfaces make are commands for a shell. */
+function hookFlag({ target, container, command }: NonNullable<RestoreOptions['hooks']>[number]): Flag {
+  return ['--hook-after', `${target}${container === undefined ? '' : `:${container}`}=${command.at(-1) ?? ''}`];
 }
 
 function replicaFlags(name: string, { replicas, start }: Replicas[string]): Flag[] {

@@ -88,6 +88,7 @@ export { redactPlan } from './restore/plan.ts';
 export {
   executeRestore,
   getRestore,
+  goBack,
   listRestores,
   preparePlanned,
   prepareRestore,

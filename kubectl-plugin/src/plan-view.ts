@@ -4,7 +4,9 @@ import { details, table } from './output.ts';
 
 /** What the confirmation of a restore asks. */
 export function question(plan: RestorePlan): string {
-  return `Restore ${planSummary(plan)}?`;
+  const stops = plan.steps.flatMap((s) => (s.do === 'stop' ? [refName(s.ref)] : []));
+  if (plan.options.inPlace !== true) return `Restore ${planSummary(plan)}?`;
+  return `Restore ${planSummary(plan)}, over the data that are there${stops.length === 0 ? '' : `, while ${stops.join(', ')} ${stops.length === 1 ? 'is' : 'are'} stopped`}?`;
 }
 
 /** A plan in one line. */
@@ -12,10 +14,11 @@ export function planSummary({ steps, target, backup }: RestorePlan): string {
   const creates = steps.filter((s) => (s.do === 'apply' || s.do === 'create-claim') && s.action === 'create').length;
   const updates = steps.filter((s) => s.do === 'apply' && s.action === 'update').length;
   const bytes = steps.reduce((sum, s) => sum + (s.do === 'populate' ? s.bytes : 0), 0);
+  const isInPlace = steps.some((s) => s.do === 'populate' && s.inPlace !== undefined);
   const changes = [
-    `create ${plural(creates, 'object')}`,
+    ...(isInPlace ? [] : [`create ${plural(creates, 'object')}`]),
     ...(updates > 0 ? [`overwrite ${plural(updates, 'object')}`] : []),
-    `fill ${formatBytes(bytes)} of volumes`,
+    `${isInPlace ? 'compare' : 'fill'} ${formatBytes(bytes)} of volumes`,
   ];
   return `${backup} to namespace ${target.namespace} of ${target.context} (${changes.join(', ')})`;
 }
@@ -37,7 +40,7 @@ function planRows(plan: RestorePlan): PlanRow[] {
       case 'populate':
         return {
           phase,
-          action: 'fill',
+          action: s.inPlace === undefined ? 'fill' : 'rewrite',
           what: refName(s.claim),
           detail: `${formatBytes(s.bytes)}${s.mode === 'block' ? '' : `, ${plural(s.files, 'file')}`}`,
         };
@@ -45,6 +48,13 @@ function planRows(plan: RestorePlan): PlanRow[] {
         return { phase, action: 'activate', what: refName(s.ref), detail: s.how };
       case 'wait-ready':
         return { phase, action: 'wait', what: refName(s.ref), detail: 'until ready' };
+      case 'stop':
+      case 'start':
+        return { phase, action: s.do, what: refName(s.ref), detail: plural(s.replicas, 'replica') };
+      case 'wait-unused':
+        return { phase, action: 'wait', what: s.claims.map((claim) => refName(claim)).join(', '), detail: 'until no pod uses it' };
+      case 'snapshot':
+        return { phase, action: 'snapshot', what: refName(s.claim), detail: `to go back to: ${refName(s.ref)}` };
       case 'link-owners':
         return { phase, action: 'link', what: refName(s.ref), detail: `to ${s.owners.map((o) => refName(o.ref)).join(', ')}` };
     }

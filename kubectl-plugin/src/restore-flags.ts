@@ -13,6 +13,7 @@ import {
 import type { Args } from './args.ts';
 import type { Flag } from './command.ts';
 import { locateBackup } from './commands/backup.ts';
+import { parseHook } from './hook-flag.ts';
 import { readTextFile } from './read-text-file.ts';
 import type { Session } from './session.ts';
 
@@ -95,9 +96,22 @@ export const RESTORE_FLAGS: readonly Flag[] = [
     value: 'STATEFULSET=FIRST[-LAST]',
     describe: 'Only these replicas of a StatefulSet, with their claims',
   },
+  {
+    name: 'in-place',
+    type: 'boolean',
+    describe:
+      'Over the data of existing claims: stops what uses them, takes volume snapshots to go back to, writes only what differs, starts again',
+  },
+  { name: 'without-undo', type: 'boolean', describe: 'With --in-place: without volume snapshots, so with no way back' },
   { name: 'volumes-only', type: 'boolean', describe: 'Claims and their data, nothing else' },
   { name: 'resources-only', type: 'boolean', describe: 'Everything but claims and their data' },
   { name: 'no-activate', type: 'boolean', describe: 'Leave it staged: volumes filled, workloads inactive' },
+  {
+    name: 'hook-after',
+    type: 'list',
+    value: 'KIND/NAME[:CONTAINER]=COMMAND',
+    describe: 'Command for a shell in the pods of a workload when they are ready; can be repeated',
+  },
   { name: 'start-jobs', type: 'boolean', describe: 'Start Jobs and CronJobs too; they stay suspended otherwise' },
   { name: 'ready-timeout', type: 'string', value: 'DURATION', describe: 'How long each workload may take to become ready (default 10m)' },
   { name: 'app', type: 'string', value: 'NAME', describe: 'With "latest": of this application' },
@@ -174,6 +188,7 @@ function replicasOf(args: Args): Replicas {
 /** The options that a command line describes. Throws USAGE. */
 async function restoreOptions(args: Args): Promise<RestoreOptions> {
   const files = await Promise.all(args.list('patch-file').map(async (file) => parsePatches(await readTextFile(file), file)));
+  const hooks = args.each('hook-after').map((text) => parseHook('hook-after', text));
   const acceptEdits = args.string('edit-text');
   const namePrefix = args.string('name-prefix');
   const namespace = args.string('to-namespace');
@@ -190,6 +205,9 @@ async function restoreOptions(args: Args): Promise<RestoreOptions> {
     ...(isConfidence(acceptEdits) ? { acceptEdits } : {}),
     ...(conflict === 'skip' || conflict === 'overwrite' || conflict === 'rename' ? { conflict } : {}),
     allow: args.list('allow'),
+    ...(hooks.length === 0 ? {} : { hooks }),
+    ...(args.bool('in-place') ? { inPlace: true } : {}),
+    ...(args.bool('without-undo') ? { withoutUndo: true } : {}),
     volumesOnly: args.bool('volumes-only'),
     resourcesOnly: args.bool('resources-only'),
     ...(args.list('include').length === 0 ? {} : { include: args.list('include') }),

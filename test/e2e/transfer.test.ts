@@ -356,7 +356,7 @@ describe('a backup on a real cluster', function () {
     try {
       const facts = await gatherCaptureFacts(limited, namespace);
       assert.equal(facts.snapshotClasses, undefined);
-      const own = planBackup(plan.id, plan.app, [], facts, { snapshotClass: 'csi-hostpath' });
+      const own = planBackup(plan.id, plan.app, [], facts, { quiesce: 'none', snapshotClass: 'csi-hostpath' });
       const findings: string[] = [];
       const onEvent = (e: DmaasEvent) => {
         if (e.type === 'finding' && e.finding.level !== 'info') findings.push(e.finding.message);

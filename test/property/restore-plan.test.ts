@@ -296,6 +296,7 @@ function refsOf(
   step: RestoreStep,
 ): readonly { readonly apiVersion: string; readonly kind: string; readonly name: string; readonly namespace?: string }[] {
   if (step.do === 'populate') return [step.claim];
+  if (step.do === 'wait-unused') return step.claims;
   if (step.do === 'link-owners') return [step.ref, ...step.owners.map((o) => o.ref)];
   return 'manifest' in step ? [step.ref, refOf(step.manifest)] : [step.ref];
 }

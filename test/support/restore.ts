@@ -169,6 +169,7 @@ export function plan(backup: BackupView, target: TargetState, options: Partial<R
 export function outline(steps: readonly RestoreStep[]): readonly string[] {
   return steps.map((step) => {
     if (step.do === 'populate') return `populate ${step.claim.name}`;
+    if (step.do === 'wait-unused') return `wait-unused ${step.claims.map((c) => c.name).join(' ')}`;
     const name = `${step.ref.kind.toLowerCase()}/${step.ref.name}`;
     return step.do === 'apply' || step.do === 'create-claim' ? `${step.action} ${name}` : `${step.do} ${name}`;
   });

@@ -4,7 +4,7 @@ import { DmaasError } from '../../core/src/errors.ts';
 import type { KubeObject } from '../../core/src/model.ts';
 import type { BackupView, RestoreOptions, RestorePlan } from '../../core/src/restore/model.ts';
 import { preflightRestore } from '../../core/src/restore/preflight.ts';
-import { restoreHooksOf } from '../../core/src/restore/restore-hooks.ts';
+import { givenHooks, restoreHooksOf, unmetHooks } from '../../core/src/restore/restore-hooks.ts';
 import { put } from '../../core/src/restore/rewrite.ts';
 import { applyRestore } from '../../core/src/restore/run.ts';
 import { fillingMover, MemoryJournal, playedCluster } from '../support/restore-cluster.ts';
@@ -92,6 +92,19 @@ describe('commands after a restore', () => {
     );
     assert.deepEqual(hooks, [{ container: 'main', command: ['sh', '-c', 'x'], timeoutMs: 5000, failsRestore: true }]);
     assert.deepEqual(restoreHooksOf(annotated({})), { hooks: [], findings: [] });
+    const given = [
+      { target: 'deployment/a', command: ['sh', '-c', 'y'] },
+      { target: 'deployment/b', container: 'c', command: ['z'] },
+    ];
+    const named = { ...annotated({}), kind: 'Deployment', metadata: { name: 'a' } };
+    assert.deepEqual(
+      givenHooks(named, given).map((h) => [h.container, h.command.at(-1), h.failsRestore]),
+      [['main', 'y', true]],
+    );
+    assert.deepEqual(
+      unmetHooks([named], given).map((f) => [f.level, f.code]),
+      [['blocker', 'hook-without-pod']],
+    );
     assert.equal(restoreHooksOf(annotated({ [`${POST}command`]: '[' })).findings[0]?.code, 'hook-malformed');
     assert.equal(restoreHooksOf(annotated({ 'init.hook.restore.velero.io/container-name': 'x' })).findings[0]?.code, 'hook-not-honoured');
   });

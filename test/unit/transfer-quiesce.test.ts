@@ -79,6 +79,33 @@ describe('planning to stand still', () => {
     assert.throws(() => parseHookTimeout('soon'), RangeError);
   });
 
+  it('commands of the user: in every running pod of what they name, before all others', () => {
+    const edge = (from: string, kind: string, name: string) => ({
+      name: 'owned-by' as const,
+      from: podRef(from),
+      to: { apiVersion: 'apps/v1', kind, name, namespace: 'shop' },
+    });
+    const owned = { ...app(), edges: [edge('db-0', 'StatefulSet', 'db'), edge('web-1', 'Deployment', 'web')] };
+    const hooks = [
+      { target: 'statefulset/db', container: 'side', before: ['sh', '-c', 'sync'] },
+      { target: 'pod/web-1', after: ['x'] },
+      { target: 'statefulset/other', before: ['y'] },
+    ];
+    const { quiesce, findings } = planQuiesce(ID, owned, [pod('db-0', 'postgres'), pod('web-1', 'x')], { hooks });
+    assert.deepEqual(
+      quiesce.hooks.map((h) => [h.pod.name, h.container, h.by, h.pre?.command.at(-1) !== undefined, h.post !== undefined]),
+      [
+        ['db-0', 'side', 'command line', true, false],
+        ['web-1', 'side', 'command line', false, true],
+        ['db-0', 'main', 'recipe postgresql', true, true],
+      ],
+    );
+    assert.deepEqual(
+      findings.filter((f) => f.level === 'blocker').map((f) => f.message),
+      ['there is no running pod of statefulset/other in the application, to run a command in'],
+    );
+  });
+
   it('what will be done is in the plan’s findings', () => {
     const [finding] = planned([pod('db-0', 'redis')]).findings;
     assert.match(finding?.message ?? '', /container main of pod\/db-0 makes Redis save its data set \(recipe redis\)/);

@@ -98,10 +98,16 @@ export interface RestoreOptions {
   /** `KIND`, `KIND/NAME`, with `*` in either; kinds as kubectl names them. Only these when present. */
   readonly include?: readonly string[];
   readonly exclude?: readonly string[];
+  /** Makes claims that exist what the backup has, and touches nothing else; their workloads are stopped meanwhile. */
+  readonly inPlace?: boolean;
+  /** In place without a volume snapshot to go back to. */
+  readonly withoutUndo?: boolean;
   /** `KIND` or `KIND/NAME` of objects that may reach beyond the namespace. */
   readonly allow?: readonly string[];
   /** Without it everything is left staged: claims filled, workloads inactive. */
   readonly activate: boolean;
+  /** Commands in the pods of workloads, when they are ready, besides those that annotations ask for. A failure stops the restore. */
+  readonly hooks?: readonly { readonly target: string; readonly container?: string; readonly command: readonly string[] }[];
   /** Stand-alone Jobs and CronJobs start too. They stay suspended otherwise: running a migration twice is worse than late. */
   readonly startJobs?: boolean;
   /** How long a workload may take to become ready; ten minutes when absent. */
@@ -176,6 +182,45 @@ export interface PopulateStep extends Step {
   /** As whom and where the workload that mounts the claim will run; empty when none does. */
   readonly identity: MoverIdentity;
   readonly placement: Scheduling;
+  /** The claim holds data, and is made what the backup has. It must still be this object. */
+  readonly inPlace?: { readonly uid: string };
+}
+
+/** Stops a workload that uses a volume which is rewritten. */
+export interface StopStep extends Step {
+  readonly do: 'stop';
+  readonly phase: 'populate';
+  readonly ref: ObjectRef;
+  /** What it goes back to. */
+  readonly replicas: number;
+}
+
+/** Waits until no pod has these claims mounted. */
+export interface WaitUnusedStep extends Step {
+  readonly do: 'wait-unused';
+  readonly phase: 'populate';
+  readonly claims: readonly ObjectRef[];
+}
+
+/** Takes a volume snapshot to go back to. */
+export interface SnapshotStep extends Step {
+  readonly do: 'snapshot';
+  readonly phase: 'populate';
+  /** The VolumeSnapshot. */
+  readonly ref: ObjectRef;
+  readonly claim: ObjectRef;
+  /** Absent: the default one of the driver. */
+  readonly snapshotClass?: string;
+  /** The claim that going back makes of it, in place of the one that is there. */
+  readonly back: KubeObject;
+}
+
+/** Starts what a `stop` has stopped. */
+export interface StartStep extends Step {
+  readonly do: 'start';
+  readonly phase: 'activate';
+  readonly ref: ObjectRef;
+  readonly replicas: number;
 }
 
 /** Merges `patch` into an inactive workload. */
@@ -203,7 +248,8 @@ export interface LinkStep extends Step {
   readonly owners: readonly { readonly ref: ObjectRef; readonly controller?: boolean; readonly blockOwnerDeletion?: boolean }[];
 }
 
-export type RestoreStep = ApplyStep | ClaimStep | PopulateStep | ActivateStep | WaitStep | LinkStep;
+export type RestoreStep =
+  ApplyStep | ClaimStep | PopulateStep | ActivateStep | WaitStep | LinkStep | StopStep | WaitUnusedStep | SnapshotStep | StartStep;
 
 /**
  * What a restore will do, in order. Plain JSON: what `--dry-run` prints, what the editor shows and what is executed is this

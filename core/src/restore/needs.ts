@@ -36,6 +36,7 @@ export function planNeeds(plan: RestorePlan, kinds: readonly ResourceKind[]): re
     const resource = plurals.get(kindId(ref)) ?? `${ref.kind.toLowerCase()}s`;
     for (const verb of verbs) add(verb, groupOf(ref.apiVersion), resource, ref.namespace);
     if (step.do === 'populate') for (const [group, what, of] of MOVER) for (const verb of of) add(verb, group, what, namespace);
+    if (step.do === 'wait-unused') add('list', '', 'pods', namespace);
     if (step.do === 'wait-ready' && step.hooks !== undefined) for (const verb of ['get', 'create']) add(verb, '', 'pods/exec', namespace);
     if (step.do === 'wait-ready' && step.phase === 'activate') for (const what of DIAGNOSIS) add('list', '', what, namespace);
   }
@@ -43,6 +44,7 @@ export function planNeeds(plan: RestorePlan, kinds: readonly ResourceKind[]): re
 }
 
 function refOfStep(step: RestoreStep): ObjectRef {
+  if (step.do === 'wait-unused') return step.claims[0] ?? { apiVersion: 'v1', kind: 'PersistentVolumeClaim', name: '' };
   return step.do === 'populate' ? step.claim : step.ref;
 }
 
@@ -58,6 +60,13 @@ function verbsOf(step: RestoreStep): readonly string[] {
       return ['get', 'patch'];
     case 'wait-ready':
       return ['get', 'watch', 'list'];
+    case 'stop':
+    case 'start':
+      return ['get', 'patch'];
+    case 'wait-unused':
+      return ['get'];
+    case 'snapshot':
+      return ['get', 'create', 'list', 'watch'];
   }
 }
 

@@ -4,7 +4,7 @@ import { kindId } from '../discovery/pod-template.ts';
 import { DmaasError } from '../errors.ts';
 import { parseJson } from '../json.ts';
 import { refKey, refName, refOf } from '../model.ts';
-import type { KubeObject } from '../model.ts';
+import type { KubeObject, ObjectRef } from '../model.ts';
 import { isOperationId } from '../operation.ts';
 import type { RestorePlan } from './model.ts';
 import { HIDDEN } from './plan.ts';
@@ -35,7 +35,12 @@ const step = z.discriminatedUnion('do', [
     profile: z.enum(['baseline', 'restricted']),
     identity: z.looseObject({}),
     placement: z.looseObject({}),
+    inPlace: z.object({ uid: z.string() }).exactOptional(),
   }),
+  z.looseObject({ do: z.literal('stop'), phase: z.literal('populate'), ref, replicas: z.number().int().nonnegative() }),
+  z.looseObject({ do: z.literal('wait-unused'), phase: z.literal('populate'), claims: z.array(ref).min(1) }),
+  z.looseObject({ do: z.literal('snapshot'), phase: z.literal('populate'), ref, claim: ref, back: manifest }),
+  z.looseObject({ do: z.literal('start'), phase: z.literal('activate'), ref, replicas: z.number().int().nonnegative() }),
   z.looseObject({ do: z.literal('activate'), phase, ref, patch: z.looseObject({}), how: z.string() }),
   z.looseObject({ do: z.literal('wait-ready'), phase, ref, timeoutMs: z.number().positive() }),
   z.looseObject({ do: z.literal('link-owners'), phase, ref, owners: z.array(z.looseObject({ ref })) }),
@@ -85,8 +90,13 @@ function withNumbers(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, field]) => [key, withNumbers(field)]));
 }
 
-function checkScope(each: RestorePlan['steps'][number], { target }: RestorePlan): void {
-  const named = each.do === 'populate' ? each.claim : each.ref;
+function checkScope(each: RestorePlan['steps'][number], plan: RestorePlan): void {
+  const back = each.do === 'snapshot' ? [each.claim, refOf(each.back)] : [];
+  const named = each.do === 'populate' ? [each.claim] : each.do === 'wait-unused' ? each.claims : [each.ref];
+  for (const ref of [...named, ...back]) checkInside(each, ref, plan);
+}
+
+function checkInside(each: RestorePlan['steps'][number], named: ObjectRef, { target }: RestorePlan): void {
   const isInside =
     named.namespace === undefined
       ? CLUSTER_SCOPED_KINDS.includes(kindId(named)) || (kindId(named) === 'Namespace' && named.name === target.namespace)

@@ -34,7 +34,7 @@ import { editFindings, sharedPodFindings } from './renaming-checks.ts';
 import { mountsClaim } from './pods.ts';
 import { mappingOf, namespaceItem, prepare } from './prepare.ts';
 import type { Item } from './prepare.ts';
-import { restoreHooksOf } from './restore-hooks.ts';
+import { givenHooks, restoreHooksOf, unmetHooks } from './restore-hooks.ts';
 import { update } from './rewrite.ts';
 import { proposeEdits, servicesOf } from './text-references.ts';
 
@@ -245,7 +245,7 @@ function activationSteps(
     const members = wave.flatMap((ref) => byKey.get(refKey(ref)) ?? []);
     const starts = members.flatMap((s) => startSteps(s, context));
     const waits = members.map((s): WaitStep => {
-      const { hooks } = restoreHooksOf(s.object);
+      const hooks = [...restoreHooksOf(s.object).hooks, ...givenHooks(s.object, context.options.hooks)];
       return { do: 'wait-ready', phase: 'activate', ref: refOf(s.object), timeoutMs, ...(hooks.length === 0 ? {} : { hooks }) };
     });
     return [...starts, ...waits];
@@ -256,7 +256,11 @@ function activationSteps(
     const hint = onTarget(`kubectl patch ${name} -n ${context.map.to} --type merge -p '${patch}'`, context.target);
     return { level: 'info', code: 'job-suspended', message: `${name} is restored suspended`, ref: refOf(s.object), hint };
   });
-  return { steps, notes: [...notes, ...started.flatMap((s) => restoreHooksOf(s.object).findings)] };
+  const unmet = unmetHooks(
+    started.map((s) => s.object),
+    context.options.hooks,
+  );
+  return { steps, notes: [...unmet, ...notes, ...started.flatMap((s) => restoreHooksOf(s.object).findings)] };
 }
 
 function startSteps(item: Settled, context: StepContext): readonly RestoreStep[] {

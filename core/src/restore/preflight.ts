@@ -13,7 +13,9 @@ import { isOwn, isSent } from './conflicts.ts';
 import { describeDiff } from './diff.ts';
 import { about, onTarget } from './hints.ts';
 import type { ApplyStep, BackupView, ClaimStep, RestoreOptions, RestorePlan, RestoreStep, TargetState } from './model.ts';
+import { gatherInPlace } from './in-place.ts';
 import { planNeeds } from './needs.ts';
+import { planInPlace } from './plan-in-place.ts';
 import { planRestore } from './plan.ts';
 import { readTarget, REQUESTS_AT_ONCE } from './read-target.ts';
 import { scrub } from './scrub.ts';
@@ -50,6 +52,34 @@ export async function preflightRestore(
     for (const finding of findings) run.emit({ type: 'finding', finding });
     run.emit({ type: 'phase', phase: 'preflight', state: findings.some((f) => f.level === 'blocker') ? 'failed' : 'done' });
     return { ...plan, steps: tried.steps, findings };
+  } catch (e) {
+    run.emit({ type: 'phase', phase: 'preflight', state: 'failed' });
+    throw e;
+  }
+}
+
+/** As `preflightRestore`, for a restore over the data of existing claims. The server has nothing to be asked about: no object is sent. */
+export async function preflightInPlace(
+  id: OperationId,
+  backup: BackupView,
+  cluster: Cluster,
+  options: RestoreOptions,
+  run: RunOptions,
+): Promise<RestorePlan> {
+  run.emit({ type: 'phase', phase: 'preflight', state: 'start' });
+  try {
+    const facts = await gatherInPlace(cluster, backup, options, run);
+    const plan = planInPlace(id, backup, facts, options);
+    const denied = await cluster.denied(planNeeds(plan, facts.kinds));
+    const refused = denied.map(({ verb, group, resource, namespace = '' }): Finding => {
+      const name = group === '' ? resource : `${resource}.${group}`;
+      const hint = onTarget(`kubectl auth can-i ${verb} ${name} -n ${namespace}`, plan.target);
+      return { level: 'blocker', code: 'access-denied', message: `this identity may not ${verb} ${name} in namespace ${namespace}`, hint };
+    });
+    const findings = [...refused, ...plan.findings];
+    for (const finding of findings) run.emit({ type: 'finding', finding });
+    run.emit({ type: 'phase', phase: 'preflight', state: findings.some((f) => f.level === 'blocker') ? 'failed' : 'done' });
+    return { ...plan, findings };
   } catch (e) {
     run.emit({ type: 'phase', phase: 'preflight', state: 'failed' });
     throw e;

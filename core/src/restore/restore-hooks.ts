@@ -2,6 +2,7 @@ import { kindId, podTemplateOf } from '../discovery/pod-template.ts';
 import { at, listAt, mapAt, stringAt } from '../discovery/read.ts';
 import { refName, refOf } from '../model.ts';
 import type { Finding, KubeObject } from '../model.ts';
+import type { RestoreOptions } from './model.ts';
 import { parseHookCommand, parseHookTimeout } from '../transfer/plan-quiesce.ts';
 
 /** A command in each pod of a workload, when it is ready. Plain JSON. */
@@ -53,6 +54,28 @@ export function restoreHooksOf(workload: KubeObject): { readonly hooks: readonly
     };
     return { hooks: [], findings: [...initial, problem] };
   }
+}
+
+/** Those that the options ask for. */
+export function givenHooks(workload: KubeObject, requests: RestoreOptions['hooks'] = []): readonly RestoreHook[] {
+  const name = refName(refOf(workload));
+  const first = stringAt(listAt(podTemplateOf(workload)?.spec, 'containers')[0], 'name') ?? '';
+  return requests
+    .filter(({ target }) => target === name)
+    .map(({ container = first, command }) => ({ container, command, timeoutMs: TIMEOUT_MS, failsRestore: true }));
+}
+
+/** Requests for workloads that are not started: a slip of the pen. */
+export function unmetHooks(started: readonly KubeObject[], requests: RestoreOptions['hooks'] = []): readonly Finding[] {
+  const names = new Set(started.map((o) => refName(refOf(o))));
+  return requests
+    .filter(({ target }) => !names.has(target))
+    .map(({ target }) => ({
+      level: 'blocker',
+      code: 'hook-without-pod',
+      message: `${target} is not started by this restore, so there is no pod of it to run a command in`,
+      hint: 'commands are for KIND/NAME of a workload, by its name on the target',
+    }));
 }
 
 function templateMetadata(workload: KubeObject): unknown {

@@ -1,26 +1,32 @@
 import type { Cluster } from '../cluster/cluster.ts';
 import { DmaasError } from '../errors.ts';
-import type { RunOptions } from '../events.ts';
+import type { Phase, RunOptions } from '../events.ts';
 import type { LocationAccess } from '../location/location.ts';
 import { listRepositories, openLocationRepository } from '../location/open.ts';
 import type { LocatedBackup, LocationRepository, OpenDeps } from '../location/open.ts';
-import type { Finding, ResourceKind } from '../model.ts';
+import { refName } from '../model.ts';
+import type { Finding, ObjectRef, ResourceKind } from '../model.ts';
 import type { MoverOptions } from '../mover/job.ts';
 import { JobMover } from '../mover/job-mover.ts';
 import { isOperationId, newOperationId } from '../operation.ts';
 import { readManifests } from '../repository/manifests.ts';
 import type { CallOptions } from '../store/object-store.ts';
+import { cleanupOperation } from '../transfer/cleanup.ts';
 import { populateVolumes } from '../transfer/populate.ts';
 import { activeForm } from './activation.ts';
 import { isSent } from './conflicts.ts';
 import { consentFindings } from './consent.ts';
-import { readRestore, readRestores, restoreJournal } from './journal.ts';
+import { diagnose } from './diagnose.ts';
+import { readRestore, readRestores, recordUndone, restoreJournal } from './journal.ts';
 import type { RestoreRecord } from './journal.ts';
-import type { BackupView, RestoreOptions, RestorePlan } from './model.ts';
+import { putBack, startWorkload, stopWorkload, waitUnused } from './in-place.ts';
+import type { BackupView, RestoreOptions, RestorePlan, RestoreStep } from './model.ts';
+import { STOPPED } from './plan-in-place.ts';
+import { isReady } from './readiness.ts';
 import { withSecrets } from './plan-document.ts';
-import { preflightRestore } from './preflight.ts';
+import { preflightInPlace, preflightRestore } from './preflight.ts';
 import { prepare } from './prepare.ts';
-import { applyRestore } from './run.ts';
+import { applyRestore, titleOf } from './run.ts';
 import type { CommandFlags, Populate, RestoreReport } from './run.ts';
 import { removeRestored } from './undo.ts';
 import type { RemovalReport } from './undo.ts';
@@ -55,7 +61,8 @@ export async function prepareRestore(
   const source = await openLocationRepository(request.access, located.source, request.stores, callOf(run));
   try {
     const view = await viewOf(source, located, run);
-    const plan = await preflightRestore(newOperationId(), view, request.cluster, options, run);
+    const preflight = options.inPlace === true ? preflightInPlace : preflightRestore;
+    const plan = await preflight(newOperationId(), view, request.cluster, options, run);
     return { plan, request, source, close: () => source.close() };
   } catch (e) {
     await source.close();
@@ -121,7 +128,8 @@ export async function executeRestore({ plan, request, source }: PreparedRestore,
   const populate: Populate = async (steps, each) => {
     const mover = new JobMover({ cluster, runs, options: moverOptions });
     const deps = { cluster, mover, runs, store: source.store, unlock: source.unlock, maxMovers };
-    const filled = await populateVolumes(plan.id, steps, deps, each);
+    const items = steps.map((step) => (step.inPlace === undefined ? step : { ...step, isInPlace: true }));
+    const filled = await populateVolumes(plan.id, items, deps, each);
     return filled.map(({ claim, ...result }) => ({ claim: claim.name, ...result }));
   };
   const journal = restoreJournal(runs, plan.id, () => new Date());
@@ -138,9 +146,73 @@ export async function resumeRestore(request: RestoreRequest, located: LocatedRes
   }
 }
 
-/** Takes a restore back: what it created goes, and nothing else. */
-export function undoRestore(cluster: Cluster, { record }: LocatedRestore, run: RunOptions): Promise<RemovalReport> {
+/**
+ * Takes a restore back: what it created goes, and nothing else. Of a restore in place that is the way back; throws USAGE while workloads are stopped by it,
+ * because there may be need of it yet.
+ */
+export async function undoRestore(cluster: Cluster, { record }: LocatedRestore, run: RunOptions): Promise<RemovalReport> {
+  for (const step of record.plan.steps) {
+    if (step.do !== 'stop' || (await cluster.get(step.ref))?.metadata.labels?.[STOPPED.label] !== record.id) continue;
+    throw new DmaasError('USAGE', `${refName(step.ref)} is still stopped by restore ${record.id}`, {
+      hint: `kubectl dmaas restore resume ${record.id}, or restore undo ${record.id}`,
+    });
+  }
   return removeRestored(cluster, { id: record.id, namespace: record.plan.target.namespace }, run);
+}
+
+/**
+ * Goes back behind a restore in place: every volume becomes what it was before, from its volume snapshot, while its workloads stand still. Run again
+ * it goes on. Throws USAGE for a restore that has nothing to go back to.
+ */
+export async function goBack(request: RestoreRequest, located: LocatedRestore, run: RunOptions): Promise<readonly ObjectRef[]> {
+  const { id, plan } = located.record;
+  const { cluster } = request;
+  const of = <D extends RestoreStep['do']>(kind: D) => plan.steps.filter((s): s is Extract<RestoreStep, { do: D }> => s.do === kind);
+  const snapshots = of('snapshot');
+  if (snapshots.length === 0)
+    throw new DmaasError(
+      'USAGE',
+      `restore ${id} ${of('stop').length > 0 ? 'took no volume snapshots to go back to' : 'was not in place'}`,
+      {
+        hint: `"kubectl dmaas restore delete ${id}" takes back what a restore created`,
+      },
+    );
+  const step = async <T>(phase: Phase, title: string, work: () => Promise<T>): Promise<T> => {
+    run.emit({ type: 'step', phase, title, state: 'start' });
+    const result = await work();
+    run.emit({ type: 'step', phase, title, state: 'done' });
+    return result;
+  };
+  await cleanupOperation(cluster, plan.target.namespace, id); // movers of an attempt that died
+  for (const stop of of('stop')) await step('populate', titleOf(stop), () => stopWorkload(cluster, id, stop));
+  for (const wait of of('wait-unused')) await step('populate', titleOf(wait), () => waitUnused(cluster, wait.claims, run));
+  for (const each of snapshots) await step('populate', `put claim ${each.claim.name} back`, () => putBack(cluster, id, each, run));
+  for (const stop of of('stop')) {
+    await step('activate', `start ${refName(stop.ref)}`, () => startWorkload(cluster, id, stop));
+    await step('activate', `wait until ${refName(stop.ref)} is ready`, () =>
+      waitReady(cluster, stop.ref, plan.options.readyTimeoutMs, run),
+    );
+  }
+  const source = await openLocationRepository(request.access, located.source, request.stores, callOf(run));
+  try {
+    await recordUndone(source.repository.runs, id, new Date());
+  } finally {
+    await source.close();
+  }
+  return snapshots.map(({ claim }) => claim);
+}
+
+async function waitReady(cluster: Cluster, ref: ObjectRef, timeoutMs = 600_000, run: RunOptions): Promise<void> {
+  try {
+    await cluster.waitFor(ref, (o) => o === undefined || isReady(o), { timeoutMs, ...callOf(run) });
+  } catch (e) {
+    if (!DmaasError.is(e, 'TIMEOUT')) throw e;
+    const { cause, fix } = await diagnose(cluster, ref, run);
+    throw new DmaasError('RESTORE_STEP_FAILED', `${refName(ref)} has its volumes back but is not ready: ${cause}`, {
+      cause: e,
+      ...(fix === undefined ? {} : { hint: fix }),
+    });
+  }
 }
 
 /** A restore, and the repository that its backup is in. */

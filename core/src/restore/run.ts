@@ -20,7 +20,9 @@ import type {
   RestorePlan,
   RestoreStep,
   WaitStep,
+  WaitUnusedStep,
 } from './model.ts';
+import { startWorkload, stopWorkload, takeUndoSnapshot, waitUnused } from './in-place.ts';
 import { isReady } from './readiness.ts';
 import { readExisting } from './read-target.ts';
 import { withEdits } from './text-references.ts';
@@ -30,6 +32,8 @@ export interface PopulateResult {
   readonly claim: string;
   readonly files: number;
   readonly bytes: number;
+  /** Of content, that was not there before. */
+  readonly writtenBytes?: number;
   /** What of the data could not be restored as it was. */
   readonly findings: readonly Finding[];
 }
@@ -77,6 +81,8 @@ export interface RestoreReport {
   readonly activated: number;
   readonly populatedBytes: number;
   readonly populatedFiles: number;
+  /** Of `populatedBytes`, those that were written: fewer where a volume was rewritten in place. */
+  readonly writtenBytes: number;
   /** Those of the plan, and what movers found. */
   readonly findings: readonly Finding[];
 }
@@ -129,6 +135,8 @@ class Attempt {
   readonly #populated: PopulateResult[] = [];
   readonly #hookFindings: Finding[] = [];
   #next = 0;
+  /** All volumes that are rewritten in place have been, by an earlier attempt: nothing is stopped again. */
+  #isRewritten = false;
 
   constructor(plan: RestorePlan, deps: RestoreDeps, run: RunOptions) {
     this.#plan = withEdits(plan);
@@ -165,9 +173,21 @@ class Attempt {
       await this.#cluster.kinds(),
       this.#run,
     );
-    const moved = steps.flatMap((step) => movedSince(step, byKey.get(refKey(step.ref)), this.#plan) ?? []);
+    const rewritten = await this.#checkInPlace();
+    const moved = [...rewritten, ...steps.flatMap((step) => movedSince(step, byKey.get(refKey(step.ref)), this.#plan) ?? [])];
     if (moved.length > 0) throw preflightFailed(moved, 'plan the restore again, and look at what changed');
     await this.#deps.journal.begin(this.#plan);
+  }
+
+  async #checkInPlace(): Promise<readonly string[]> {
+    const steps = this.#plan.steps.filter((s): s is PopulateStep => s.do === 'populate' && s.inPlace !== undefined);
+    const claims = await Promise.all(steps.map(({ claim }) => this.#cluster.get(claim)));
+    this.#isRewritten = steps.length > 0 && claims.every((claim) => isRewritten(claim, this.#plan));
+    return steps.flatMap(({ claim, inPlace }, i) => {
+      const uid = claims[i]?.metadata.uid;
+      if (uid === inPlace?.uid) return [];
+      return [`claim ${claim.name} ${uid === undefined ? 'has been deleted' : 'is another one'} since the plan was made`];
+    });
   }
 
   async apply(): Promise<RestoreReport> {
@@ -178,8 +198,9 @@ class Attempt {
     }
     const { created, updated, skipped, activated } = this.#counts;
     const sum = (field: 'bytes' | 'files'): number => this.#populated.reduce((total, result) => total + result[field], 0);
+    const writtenBytes = this.#populated.reduce((total, { bytes, writtenBytes: written = bytes }) => total + written, 0);
     const findings = [...this.#plan.findings, ...this.#populated.flatMap((r) => r.findings), ...this.#hookFindings];
-    return { created, updated, skipped, activated, populatedBytes: sum('bytes'), populatedFiles: sum('files'), findings };
+    return { created, updated, skipped, activated, populatedBytes: sum('bytes'), populatedFiles: sum('files'), writtenBytes, findings };
   }
 
   async #applyPhase(phase: RestorePhase, steps: readonly RestoreStep[]): Promise<void> {
@@ -220,7 +241,24 @@ class Attempt {
         return this.#waitReady(step);
       case 'link-owners':
         return this.#linkOwners(step);
+      case 'stop':
+        return this.#unlessRewritten(() => stopWorkload(this.#cluster, this.#plan.id, step));
+      case 'wait-unused':
+        return this.#unlessRewritten(() => this.#waitUnused(step));
+      case 'snapshot':
+        return this.#unlessRewritten(() => takeUndoSnapshot(this.#cluster, this.#plan.id, this.#plan.backup, step, this.#run));
+      case 'start':
+        return startWorkload(this.#cluster, this.#plan.id, step).then((started) => (started ? 'activated' : 'skipped'));
     }
+  }
+
+  async #unlessRewritten(work: () => Promise<boolean>): Promise<Done> {
+    return !this.#isRewritten && (await work()) ? 'other' : 'skipped';
+  }
+
+  async #waitUnused({ claims }: WaitUnusedStep): Promise<boolean> {
+    await waitUnused(this.#cluster, claims, this.#run);
+    return true;
   }
 
   async #send(step: ApplyStep | ClaimStep): Promise<Done> {
@@ -250,7 +288,7 @@ class Attempt {
     for (const step of steps) {
       const claim = await this.#mustGet(step.claim);
       const root = mapAt(claim, 'metadata', 'annotations')[ANNOTATIONS.populated];
-      if (root === step.root)
+      if (step.inPlace === undefined ? root === step.root : isRewritten(claim, this.#plan))
         this.#run.emit({ type: 'step', phase: 'populate', title: populateTitle(step), state: 'skipped', reason: 'filled before' });
       else waiting.push(step);
     }
@@ -260,7 +298,8 @@ class Attempt {
     for (const step of waiting) {
       const result = results.find((r) => r.claim === step.claim.name);
       if (result === undefined) throw new DmaasError('INTERNAL', `no result for the volume of claim ${step.claim.name}`);
-      await this.#cluster.patch(step.claim, { metadata: { annotations: { [ANNOTATIONS.populated]: step.root } } });
+      const mark = step.inPlace === undefined ? { [ANNOTATIONS.populated]: step.root } : { [ANNOTATIONS.rewritten]: this.#plan.id };
+      await this.#cluster.patch(step.claim, { metadata: { annotations: mark } });
       this.#populated.push(result);
       for (const finding of result.findings) this.#run.emit({ type: 'finding', finding });
       this.#run.emit({ type: 'step', phase: 'populate', title: populateTitle(step), state: 'done' });
@@ -342,12 +381,15 @@ class Attempt {
       return new DmaasError('CANCELLED', `stopped with ${left}; what is done stays`, { cause: e, hint: goOn });
     }
     const step = steps[this.#next];
-    const isTold =
-      e.code === 'RESTORE_STEP_FAILED' || step === undefined || step.do === 'populate' || e.message.includes(refName(step.ref));
+    const isTold = e.code === 'RESTORE_STEP_FAILED' || step === undefined || !('ref' in step) || e.message.includes(refName(step.ref));
     const message = isTold ? e.message : `could not ${titleOf(step)}: ${e.message}`;
     const code = step?.do === 'populate' ? e.code : 'RESTORE_STEP_FAILED';
     return new DmaasError(code, message, { cause: e, hint: e.hint === undefined ? goOn : `${e.hint}; then ${goOn}`, details: e.details });
   }
+}
+
+function isRewritten(claim: KubeObject | undefined, { id }: RestorePlan): boolean {
+  return mapAt(claim, 'metadata', 'annotations')[ANNOTATIONS.rewritten] === id;
 }
 
 function movedSince(step: ApplyStep | ClaimStep, found: KubeObject | undefined, plan: RestorePlan): string | undefined {
@@ -377,7 +419,7 @@ function minutes(ms: number): string {
 }
 
 function populateTitle(step: PopulateStep): string {
-  return `fill claim ${step.claim.name}`;
+  return `${step.inPlace === undefined ? 'fill' : 'rewrite'} claim ${step.claim.name}`;
 }
 
 /** What a step does, as people say it; completes "could not …" too. */
@@ -394,5 +436,13 @@ export function titleOf(step: RestoreStep): string {
       return `wait until ${refName(step.ref)} is ready`;
     case 'link-owners':
       return `link ${refName(step.ref)} to ${listed(step.owners.map((o) => refName(o.ref)))}`;
+    case 'stop':
+      return `stop ${refName(step.ref)}`;
+    case 'wait-unused':
+      return `wait until nothing uses ${listed(step.claims.map((claim) => `claim ${claim.name}`))}`;
+    case 'snapshot':
+      return `take a volume snapshot of claim ${step.claim.name} to go back to`;
+    case 'start':
+      return `start ${refName(step.ref)}`;
   }
 }

@@ -38,10 +38,22 @@ export interface QuiescePlan {
 export interface QuiesceOptions {
   /** `hooks` when absent. */
   readonly quiesce?: QuiesceMode;
+  /** Commands that the user gives, besides those of annotations and recipes. Each runs in every running pod of its target. */
+  readonly hooks?: readonly HookRequest[];
   /** Names of recipes not to use. */
   readonly withoutRecipes?: readonly string[];
   /** After that a container that is frozen by a recipe thaws by itself. Two minutes when absent. */
   readonly freezeLimitSeconds?: number;
+}
+
+/** A command in the pods of a workload, or in one pod. Plain JSON. */
+export interface HookRequest {
+  /** `statefulset/db`, `pod/db-0`: kinds in lower case. */
+  readonly target: string;
+  /** The first one when absent. */
+  readonly container?: string;
+  readonly before?: readonly string[];
+  readonly after?: readonly string[];
 }
 
 export const NO_QUIESCE: QuiescePlan = { mode: 'none', hooks: [], scale: [] };
@@ -62,20 +74,26 @@ export function planQuiesce(
   if (mode === 'none') return { quiesce: NO_QUIESCE, findings: [] };
   if (mode === 'scale') return { quiesce: { mode, hooks: [], scale: stoppable(app) }, findings: [] };
   const own = podsOf(app, pods);
+  const given = givenHooks(app, own, options.hooks ?? []);
   const annotated = own.map((pod) => ({ pod, hook: annotatedHook(pod) }));
   const findings = annotated.flatMap(({ hook }) => (hook !== undefined && 'problem' in hook ? [hook.problem] : []));
-  const hooks = annotated.flatMap(({ pod, hook }): PlannedHook[] => {
+  const found = annotated.flatMap(({ pod, hook }): PlannedHook[] => {
     if (hook !== undefined) return 'problem' in hook ? [] : [hook.planned];
     return recipeHooks(id, app, pod, options);
   });
+  const hooks = [...given.hooks, ...found];
   const notes = hooks.map(({ pod, container, does, by }): Finding => ({
     level: 'info',
     code: 'quiesce',
     message: `before the volume snapshots container ${container} of ${refName(pod)} ${does} (${by})`,
     ref: pod,
-    hint: by.startsWith('recipe ') ? `--without-recipe ${by.slice('recipe '.length)} leaves it out` : '--quiesce none leaves it out',
+    ...(by === COMMAND_LINE
+      ? {}
+      : {
+          hint: by.startsWith('recipe ') ? `--without-recipe ${by.slice('recipe '.length)} leaves it out` : '--quiesce none leaves it out',
+        }),
   }));
-  return { quiesce: { mode, hooks, scale: [] }, findings: [...findings, ...notes] };
+  return { quiesce: { mode, hooks, scale: [] }, findings: [...given.findings, ...findings, ...notes] };
 }
 
 function stoppable(app: Application): QuiescePlan['scale'] {
@@ -98,6 +116,40 @@ function podsOf(app: Application, pods: readonly KubeObject[]): readonly KubeObj
         names.has(refKey(refOf(pod))) && stringAt(pod, 'status', 'phase') === 'Running' && pod.metadata.deletionTimestamp === undefined,
     )
     .toSorted((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
+}
+
+const COMMAND_LINE = 'command line';
+
+/** For each request, a hook in each running pod that it means. */
+function givenHooks(
+  app: Application,
+  pods: readonly KubeObject[],
+  requests: readonly HookRequest[],
+): { readonly hooks: readonly PlannedHook[]; readonly findings: readonly Finding[] } {
+  const findings: Finding[] = [];
+  const hooks = requests.flatMap(({ target, container, before, after }): PlannedHook[] => {
+    const own = pods.filter((pod) => ownersOf(app, refOf(pod)).some((ref) => refName(ref) === target));
+    if (own.length === 0) {
+      const message = `there is no running pod of ${target} in the application, to run a command in`;
+      findings.push({ level: 'blocker', code: 'hook-without-pod', message, hint: 'commands are for KIND/NAME of a workload or a pod' });
+    }
+    const command = (words: readonly string[]): HookCommand => ({ command: words, timeoutMs: HOOK_TIMEOUT_MS, failsBackup: true });
+    return own.map((pod) => ({
+      pod: refOf(pod),
+      container: container ?? stringAt(listAt(pod, 'spec', 'containers')[0], 'name') ?? '',
+      by: COMMAND_LINE,
+      does: `runs ${(before ?? after ?? []).join(' ')}`,
+      ...(before === undefined ? {} : { pre: command(before) }),
+      ...(after === undefined ? {} : { post: command(after) }),
+    }));
+  });
+  return { hooks, findings };
+}
+
+/** The object, its owner, the owner's, and so on. */
+function ownersOf(app: Application, ref: ObjectRef): readonly ObjectRef[] {
+  const owners = app.edges.filter(({ name, from }) => name === 'owned-by' && refKey(from) === refKey(ref)).map(({ to }) => to);
+  return [ref, ...owners.flatMap((owner) => ownersOf(app, owner))];
 }
 
 const PRE = 'pre.hook.backup.velero.io/';

@@ -159,7 +159,7 @@ function planLive(volume: AppVolume, profile: MoverProfile): Planned {
 type StagingDecision = { readonly staging: Staging; readonly findings: readonly Finding[] } | { readonly blocker: Finding };
 
 /** Whether and how the volume can be snapshotted. Declining is an answer: the blocker says why and what could be done. */
-function planStaging(volume: AppVolume, facts: CaptureFacts, options: BackupOptions): StagingDecision {
+export function planStaging(volume: AppVolume, facts: CaptureFacts, options: BackupOptions): StagingDecision {
   const name = refName(volume.claim);
   const block = (code: string, message: string, hint: string): StagingDecision => ({
     blocker: { level: 'blocker', code, message, ref: volume.claim, hint },

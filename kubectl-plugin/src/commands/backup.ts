@@ -24,6 +24,7 @@ import { APP_FLAGS, appSelector, completeApps } from '../app-flags.ts';
 import type { Args } from '../args.ts';
 import type { Command, Completer, Flag } from '../command.ts';
 import { findingLines, noteFindings } from '../findings.ts';
+import { parseHook } from '../hook-flag.ts';
 import { LOCATION_FLAGS, MOVER_FLAGS } from '../location-flags.ts';
 import { details, table, type Column } from '../output.ts';
 import type { Session } from '../session.ts';
@@ -83,6 +84,18 @@ export const backupCreate: Command = {
         'How the application stands still for the volume snapshots: hooks and recipes for databases, stopping workloads with volumes, or not at all',
     },
     {
+      name: 'hook-before',
+      type: 'list',
+      value: 'KIND/NAME[:CONTAINER]=COMMAND',
+      describe: 'Command for a shell in the pods of a workload before the volume snapshots, e.g. statefulset/db=sync; can be repeated',
+    },
+    {
+      name: 'hook-after',
+      type: 'list',
+      value: 'KIND/NAME[:CONTAINER]=COMMAND',
+      describe: 'The same after the volume snapshots, whatever fails',
+    },
+    {
       name: 'without-recipe',
       type: 'list',
       value: 'NAME',
@@ -140,14 +153,26 @@ export const backupCreate: Command = {
   },
 };
 
-function quiesceOptions(args: Args): Pick<BackupOptions, 'quiesce' | 'withoutRecipes' | 'freezeLimitSeconds'> {
+function quiesceOptions(args: Args): Pick<BackupOptions, 'quiesce' | 'hooks' | 'withoutRecipes' | 'freezeLimitSeconds'> {
   const mode = args.string('quiesce');
   const limitMs = args.duration('freeze-limit');
   const withoutRecipes = args.list('without-recipe');
   const unknown = withoutRecipes.find((name) => !RECIPE_NAMES.includes(name));
   if (unknown !== undefined)
     throw new DmaasError('USAGE', `there is no recipe ${unknown}`, { hint: `recipes are ${RECIPE_NAMES.join(', ')}` });
+  const hooks = [
+    ...args.each('hook-before').map((text) => ({ ...parseHook('hook-before', text), before: true })),
+    ...args.each('hook-after').map((text) => ({ ...parseHook('hook-after', text), before: false })),
+  ];
+  if (hooks.length > 0 && mode !== undefined && mode !== 'hooks')
+    throw new DmaasError(
+      'USAGE',
+      `--quiesce ${mode} runs no commands, and there is --hook-${hooks[0]?.before === true ? 'before' : 'after'}`,
+    );
   return {
+    ...(hooks.length === 0
+      ? {}
+      : { hooks: hooks.map(({ before, command, ...to }) => ({ ...to, [before ? 'before' : 'after']: command })) }),
     ...(mode === 'scale' || mode === 'none' ? { quiesce: mode } : {}),
     withoutRecipes,
     ...(limitMs === undefined ? {} : { freezeLimitSeconds: Math.max(1, Math.round(limitMs / 1000)) }),

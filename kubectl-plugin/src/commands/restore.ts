@@ -2,6 +2,7 @@ import {
   DmaasError,
   executeRestore,
   getRestore,
+  goBack,
   listRestores,
   redactPlan,
   refName,
@@ -12,6 +13,7 @@ import {
   type RestorePlan,
   type RestoreReport,
   formatAge,
+  formatBytes,
 } from '@dmaas/core';
 import type { Args } from '../args.ts';
 import type { Command, Completer } from '../command.ts';
@@ -90,8 +92,15 @@ function done(plan: RestorePlan, report: RestoreReport) {
   return {
     data: { id: plan.id, backup: plan.backup, target: plan.target, ...report },
     names: [`restore/${plan.id}`],
-    text: () => `restore/${plan.id} completed: ${plan.backup} is in namespace ${plan.target.namespace} of ${plan.target.context}`,
-    notes: noteFindings(gaps),
+    text: () =>
+      `restore/${plan.id} completed: ${plan.backup} is in namespace ${plan.target.namespace} of ${plan.target.context}` +
+      (plan.options.inPlace === true ? ` (${formatBytes(report.writtenBytes)} of ${formatBytes(report.populatedBytes)} differed)` : ''),
+    notes: [
+      ...noteFindings(gaps),
+      ...(plan.steps.some((s) => s.do === 'snapshot')
+        ? [`kubectl dmaas restore undo ${plan.id} goes back, until restore delete ${plan.id}`]
+        : []),
+    ],
     exitCode: gaps.length > 0 ? 3 : 0,
   };
 }
@@ -198,6 +207,31 @@ export const restoreResume: Command = {
     const request = { cluster, access, stores: session.stores, commandFlags: commandFlags(session), ...session.movers() };
     const report = await session.withProgress((emit) => resumeRestore(request, found, { emit, signal: session.signal }));
     return done(found.record.plan, report);
+  },
+};
+
+export const restoreUndo: Command = {
+  path: ['restore', 'undo'],
+  summary: 'Go back behind a restore in place: volumes become what they were before it',
+  description:
+    'Stops what uses the volumes, puts claims made from the volume snapshots that the restore took in the place of those that are there, and starts everything again. What was written since the restore is lost. The volume snapshots stay until "restore delete".',
+  positionals: [ID],
+  flags: [TARGET_FLAG, ...LOCATION_FLAGS, { name: 'yes', short: 'y', type: 'boolean', describe: 'Do not ask' }],
+  run: async (session, args) => {
+    const found = await findRestore(session, args);
+    const cluster = await targetOf(session, args, found);
+    const { id, plan } = found.record;
+    const { context, namespace } = plan.target;
+    await session.confirm(
+      `Go back to what the volumes in namespace ${namespace} of ${context} were before restore ${id}? What was written since is lost`,
+    );
+    const request = { cluster, access: await session.location(), stores: session.stores, ...session.movers() };
+    const claims = await session.withProgress((emit) => goBack(request, found, { emit, signal: session.signal }));
+    return {
+      text: () =>
+        `restore/${id} undone: ${claims.map((claim) => refName(claim)).join(', ')} ${claims.length === 1 ? 'is' : 'are'} as before`,
+      notes: [`kubectl dmaas restore delete ${id} deletes the volume snapshots`],
+    };
   },
 };
 

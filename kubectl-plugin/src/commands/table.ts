@@ -23,7 +23,7 @@ import {
   locationSetDefault,
 } from './location.ts';
 import { options } from './options.ts';
-import { restoreCreate, restoreDelete, restoreDescribe, restoreList, restoreResume } from './restore.ts';
+import { restoreCreate, restoreDelete, restoreUndo, restoreDescribe, restoreList, restoreResume } from './restore.ts';
 import { restoreApply, restorePlan } from './restore-plan.ts';
 import { version } from './version.ts';
 
@@ -57,6 +57,7 @@ export const COMMANDS: readonly Command[] = [
   restoreDescribe,
   restoreResume,
   restoreDelete,
+  restoreUndo,
   locationCreate,
   locationList,
   locationDescribe,
