@@ -86,6 +86,7 @@ export { parsePatches } from './restore/patches.ts';
 export { parsePlanDocument } from './restore/plan-document.ts';
 export { redactPlan } from './restore/plan.ts';
 export {
+  activateRestore,
   executeRestore,
   getRestore,
   goBack,

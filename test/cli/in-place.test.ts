@@ -97,4 +97,34 @@ describe('a restore in place', function () {
     await dmaas(`restore delete ${other} --yes`);
     assert.equal(await snapshots(), '');
   });
+
+  it('left staged, the workloads wait for their activation', async () => {
+    const copy = `${app}-copy`;
+    try {
+      const { code, stdout, stderr } = await lab.plugin.run(
+        here(`restore create good --to-namespace ${copy} --allow clusterrolebinding --no-activate --yes`).split(' '),
+      );
+      assert.equal(code, 0, stderr);
+      const [, staged = ''] = /restore\/(\w+) completed/.exec(stdout) ?? [];
+      assert.equal(await lab.source.kubectl('-n', copy, 'get', 'pods', '-o', 'name'), '');
+      await dmaas(`restore activate ${staged}`);
+      await waitForDemo(lab.source, copy);
+      assert.deepEqual(await fingerprint(lab.source, copy), good);
+    } finally {
+      await removeDemo(lab.source, copy);
+    }
+  });
+
+  it('runs commands that are given on the command line', async () => {
+    const proof = 'statefulset/db=touch\t/var/lib/postgresql/data/proof'; // no space: the line is cut at these
+    await dmaas(`backup create hooked --app shop --hook-before ${proof} --hook-after deployment/web=true`);
+    const files = await dmaas('backup browse hooked data-db-0');
+    assert.match(files, /proof/);
+    const failed = await lab.plugin.run(here('backup create never --app shop --hook-before deployment/web=false').split(' '));
+    assert.equal(failed.code, 41, failed.stderr);
+    assert.match(
+      failed.stderr,
+      /the command before the volume snapshots in container \S+ of pod\/web-\S+ \(command line\) ended with exit code 1/,
+    );
+  });
 });

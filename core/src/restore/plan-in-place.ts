@@ -128,6 +128,7 @@ export function planInPlace(id: OperationId, backup: BackupView, facts: InPlaceF
       level: 'info',
       code: 'staged',
       message: `${stops.map(({ ref }) => refName(ref)).join(', ')} stay stopped until the restore is activated`,
+      hint: `kubectl dmaas restore activate ${id} -n ${backup.app.namespace}`,
     });
   return {
     schema: 1,

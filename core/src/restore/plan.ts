@@ -152,6 +152,7 @@ function stepsOf(
     level: 'info',
     code: 'staged',
     message: `everything is restored inactive; ${String(active.filter((s) => s.do !== 'wait-ready').length)} steps are left until it is activated`,
+    hint: `kubectl dmaas restore activate ${context.id} -n ${context.backup.app.namespace}`,
   };
   return { steps: staged, notes: [...populate.notes, note] };
 }

@@ -147,6 +147,36 @@ export async function resumeRestore(request: RestoreRequest, located: LocatedRes
 }
 
 /**
+ * Activates a restore that was left staged: plans the same again with activation, which finds everything done up to there, and executes that. Throws
+ * USAGE for one that is active, and PREFLIGHT_FAILED as `executeRestore` does.
+ */
+export async function activateRestore(
+  request: RestoreRequest,
+  { record, source }: LocatedRestore,
+  change: Pick<RestoreOptions, 'startJobs'>,
+  run: RunOptions,
+): Promise<{ readonly plan: RestorePlan; readonly report: RestoreReport }> {
+  if (record.plan.options.activate)
+    throw new DmaasError('USAGE', `restore ${record.id} was not left staged`, { hint: `kubectl dmaas restore resume ${record.id}` });
+  const open = await openLocationRepository(request.access, source, request.stores, callOf(run));
+  try {
+    const backup = await open.repository.backup(record.plan.backupId, undefined, callOf(run));
+    const options = { ...record.plan.options, ...change, activate: true };
+    const preflight = options.inPlace === true ? preflightInPlace : preflightRestore;
+    const plan = await preflight(record.id, await viewOf(open, { backup, source }, run), request.cluster, options, run);
+    const quiet: RunOptions = {
+      ...run,
+      emit: (event) => {
+        if (event.type !== 'phase' || event.phase !== 'preflight') run.emit(event); // it has been made just now
+      },
+    };
+    return { plan, report: await executeRestore({ plan, request, source: open, close: () => open.close() }, quiet) };
+  } finally {
+    await open.close();
+  }
+}
+
+/**
  * Takes a restore back: what it created goes, and nothing else. Of a restore in place that is the way back; throws USAGE while workloads are stopped by it,
  * because there may be need of it yet.
  */

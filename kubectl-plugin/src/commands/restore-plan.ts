@@ -29,7 +29,7 @@ export const restorePlan: Command = {
     ['Look before restoring', 'restore plan latest --app web -n shop --to-namespace shop-copy > plan.yaml'],
     [
       'What differs between a backup and the cluster',
-      'restore plan web-k7m2q8xa -n shop --on-conflict overwrite --resources-only --exit-code',
+      'restore plan web-k7m2q8xa -n shop --on-conflict overwrite --manifests-only --exit-code',
     ],
   ],
   run: async (session, args) => {

@@ -1,4 +1,5 @@
 import {
+  activateRestore,
   DmaasError,
   executeRestore,
   getRestore,
@@ -207,6 +208,30 @@ export const restoreResume: Command = {
     const request = { cluster, access, stores: session.stores, commandFlags: commandFlags(session), ...session.movers() };
     const report = await session.withProgress((emit) => resumeRestore(request, found, { emit, signal: session.signal }));
     return done(found.record.plan, report);
+  },
+};
+
+export const restoreActivate: Command = {
+  path: ['restore', 'activate'],
+  summary: 'Activate a restore that was left staged with --no-activate',
+  positionals: [ID],
+  flags: [
+    { name: 'start-jobs', type: 'boolean', describe: 'Start Jobs and CronJobs too; they stay suspended otherwise' },
+    TARGET_FLAG,
+    ...LOCATION_FLAGS,
+    ...MOVER_FLAGS,
+  ],
+  output: true,
+  run: async (session, args) => {
+    const found = await findRestore(session, args);
+    const cluster = await targetOf(session, args, found);
+    const access = await session.location();
+    const request = { cluster, access, stores: session.stores, commandFlags: commandFlags(session), ...session.movers() };
+    const change = args.bool('start-jobs') ? { startJobs: true } : {};
+    const { plan, report } = await session.withProgress((emit) =>
+      activateRestore(request, found, change, { emit, signal: session.signal }),
+    );
+    return done(plan, report);
   },
 };
 

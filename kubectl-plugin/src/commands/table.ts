@@ -23,7 +23,7 @@ import {
   locationSetDefault,
 } from './location.ts';
 import { options } from './options.ts';
-import { restoreCreate, restoreDelete, restoreUndo, restoreDescribe, restoreList, restoreResume } from './restore.ts';
+import { restoreActivate, restoreCreate, restoreDelete, restoreUndo, restoreDescribe, restoreList, restoreResume } from './restore.ts';
 import { restoreApply, restorePlan } from './restore-plan.ts';
 import { version } from './version.ts';
 
@@ -56,6 +56,7 @@ export const COMMANDS: readonly Command[] = [
   restoreList,
   restoreDescribe,
   restoreResume,
+  restoreActivate,
   restoreDelete,
   restoreUndo,
   locationCreate,
