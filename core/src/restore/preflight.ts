@@ -23,7 +23,7 @@ import { withEdits } from './text-references.ts';
 
 /**
  * Looks at the target and plans: the plan holds everything that stands in the way, the server's own refusals included. Changes nothing.
- * Requests: one or a few for each kind in the backup, one for each right, and one dry run for each object to be sent.
+ * Requests: one or a few for each kind in the backup, one for each right, and a dry run for each object to be sent, of those to be created at most 50 of a kind.
  */
 export async function preflightRestore(
   id: OperationId,
@@ -96,7 +96,7 @@ async function tryObjects(
   run: RunOptions,
 ): Promise<Pick<RestorePlan, 'steps' | 'findings'>> {
   const isSending = (step: RestoreStep): step is Sent => (step.do === 'apply' || step.do === 'create-claim') && isSent(step.action);
-  const untried = untriedReason(plan, target);
+  const untried = untriedReason(plan, target, trialsOf(plan));
   const existing = new Map(target.existing.map((o) => [refKey(refOf(o)), o]));
   const edited = withEdits(plan).steps;
   const tried = await mapConcurrent(
@@ -131,8 +131,24 @@ async function tryObjects(
   return { steps: tried.map(({ step }) => step), findings: [...tried.flatMap(({ finding }) => finding ?? []), ...note] };
 }
 
+/** Objects of a kind that the server is asked about. What it refuses, it refuses for reasons that most of a kind share; updates are all tried, for their changes. */
+const TRIALS_PER_KIND = 50;
+
+function trialsOf(plan: RestorePlan): ReadonlySet<Sent> {
+  const counts = new Map<string, number>();
+  const sent = plan.steps.filter((step): step is Sent => step.do === 'apply' || step.do === 'create-claim');
+  return new Set(
+    sent.filter(({ action, ref }) => {
+      if (action !== 'create') return true;
+      const count = (counts.get(kindId(ref)) ?? 0) + 1;
+      counts.set(kindId(ref), count);
+      return count <= TRIALS_PER_KIND;
+    }),
+  );
+}
+
 /** Why the server is not asked about a step, if it is not. */
-function untriedReason(plan: RestorePlan, target: TargetState): (step: Sent) => string | undefined {
+function untriedReason(plan: RestorePlan, target: TargetState, trials: ReadonlySet<Sent>): (step: Sent) => string | undefined {
   // What is refused already would only be refused again, in other words.
   const blocked = new Set(plan.findings.flatMap((f) => (f.level === 'blocker' && f.ref !== undefined ? [refKey(f.ref)] : [])));
   const kinds = new Set(target.kinds.map(idOfKind));
@@ -145,6 +161,7 @@ function untriedReason(plan: RestorePlan, target: TargetState): (step: Sent) => 
     if (!kinds.has(kindId(step.ref))) return 'its kind is not served yet';
     if (needsOthersFirst(step, coming)) return 'it needs others of this plan first';
     if (step.ref.namespace !== undefined && target.namespace === undefined) return `namespace ${namespace} does not exist yet`;
+    if (!trials.has(step)) return `${String(TRIALS_PER_KIND)} others of its kind are tried`;
     return undefined;
   };
 }
