@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import type { AppVolume } from '../../core/src/discovery/application.ts';
 import { KNOWN_KINDS } from '../../core/src/cluster/known-kinds.ts';
+import { MemoryCluster } from '../../core/src/cluster/memory-cluster.ts';
 import type { KubeObject } from '../../core/src/model.ts';
 import { parsePlanDocument } from '../../core/src/restore/plan-document.ts';
 import { planInPlace, STOPPED } from '../../core/src/restore/plan-in-place.ts';
 import type { RestoreOptions } from '../../core/src/restore/model.ts';
+import { cleanupOperation } from '../../core/src/transfer/cleanup.ts';
 import { application, appVolume, claimObject, FAST_CLASS, snapshotClass } from '../support/application.ts';
 import { workload } from '../support/manifests.ts';
 import { OPERATION, outline, shop, volumeOf } from '../support/restore.ts';
@@ -116,6 +118,19 @@ describe('a plan of a restore in place', () => {
       assert.deepEqual([...new Set(codes(situation))], [...new Set(expected)]);
     });
   }
+
+  it('keeps its way back when movers are cleaned up', async () => {
+    const content = (name: string): KubeObject => ({
+      apiVersion: 'snapshot.storage.k8s.io/v1',
+      kind: 'VolumeSnapshotContent',
+      metadata: { name: `content-${name}` },
+      spec: { deletionPolicy: 'Retain', volumeSnapshotRef: { name: `dmaas-${OPERATION}-${name}-0`, namespace: 'shop' } },
+    });
+    const cluster = new MemoryCluster({ objects: [content('undo'), content('snapshot')] });
+    await cleanupOperation(cluster, 'shop', OPERATION);
+    const found = (name: string) => cluster.get({ apiVersion: 'snapshot.storage.k8s.io/v1', kind: 'VolumeSnapshotContent', name });
+    assert.deepEqual([(await found('content-undo')) !== undefined, (await found('content-snapshot')) !== undefined], [true, false]);
+  });
 
   it('takes up the replicas of an attempt before', () => {
     const stopped = set('db', { replicas: 0 }, { labels: { [STOPPED.label]: OPERATION }, annotations: { [STOPPED.replicas]: '3' } });

@@ -146,7 +146,7 @@ describe('applying a restore', () => {
     assert.deepEqual(filled, ['data-db-0', 'uploads']);
     assert.deepEqual(
       { ...report, findings: [] },
-      { created: 21, updated: 1, skipped: 0, activated: 4, populatedBytes: 2000, populatedFiles: 20, findings: [] },
+      { created: 21, updated: 1, skipped: 0, activated: 4, populatedBytes: 2000, writtenBytes: 2000, populatedFiles: 20, findings: [] },
     );
     assert.equal((find(cluster, 'deployment/web')['spec'] as { replicas: number }).replicas, 2);
     assert.equal((find(cluster, 'cronjob/report')['spec'] as { suspend: boolean }).suspend, false);

@@ -135,7 +135,7 @@ async function removeObject(cluster: Cluster, object: KubeObject, timeoutMs: num
 }
 
 /** A content of policy Retain would outlive its VolumeSnapshot, and the storage system's snapshot with it. */
-async function releaseContent(cluster: Cluster, snapshot: KubeObject): Promise<void> {
+export async function releaseContent(cluster: Cluster, snapshot: KubeObject): Promise<void> {
   const name = stringAt(snapshot, 'status', 'boundVolumeSnapshotContentName');
   if (name === undefined) return;
   const ref = { apiVersion: SNAPSHOT_API, kind: 'VolumeSnapshotContent', name };
@@ -179,7 +179,8 @@ async function contentsOf(cluster: Cluster, namespace: string, id: OperationId):
   const contents: KubeObject[] = [];
   try {
     for await (const content of cluster.list(CONTENT_KIND, {})) {
-      const isOurs = stringAt(content, 'spec', 'volumeSnapshotRef', 'name')?.startsWith(`dmaas-${id}-`) === true;
+      // Not those of volume snapshots that a restore in place keeps to go back to.
+      const isOurs = stringAt(content, 'spec', 'volumeSnapshotRef', 'name')?.startsWith(`dmaas-${id}-snapshot-`) === true;
       // One that is being deleted is its driver's business.
       if (!isOurs || content.metadata.deletionTimestamp !== undefined) continue;
       if (stringAt(content, 'spec', 'volumeSnapshotRef', 'namespace') === namespace) contents.push(content);
