@@ -115,6 +115,17 @@ describe('planning to stand still', () => {
   it('scale: workloads with volumes that run', () => {
     const set = workload('StatefulSet', 'data-set', {}, { spec: { replicas: 3 } });
     const with0 = { ...app(), members: [set, workload('Deployment', 'web')].map((object) => ({ object, because: [] })) };
+    const losing = workload(
+      'StatefulSet',
+      'data-set',
+      {},
+      { spec: { replicas: 1, persistentVolumeClaimRetentionPolicy: { whenScaled: 'Delete' } } },
+    );
+    const lost = planQuiesce(ID, { ...with0, members: [{ object: losing, because: [] }] }, [], { quiesce: 'scale' });
+    assert.deepEqual(
+      lost.findings.map((f) => `${f.level} ${f.code}`),
+      ['blocker claims-go-with-replicas'],
+    );
     const { quiesce } = planQuiesce(ID, with0, [], { quiesce: 'scale' });
     assert.deepEqual(
       quiesce.scale.map((s) => [s.ref.name, s.replicas]),

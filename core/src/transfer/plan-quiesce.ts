@@ -72,7 +72,7 @@ export function planQuiesce(
 ): { readonly quiesce: QuiescePlan; readonly findings: readonly Finding[] } {
   const mode = options.quiesce ?? 'hooks';
   if (mode === 'none') return { quiesce: NO_QUIESCE, findings: [] };
-  if (mode === 'scale') return { quiesce: { mode, hooks: [], scale: stoppable(app) }, findings: [] };
+  if (mode === 'scale') return { quiesce: { mode, hooks: [], scale: stoppable(app) }, findings: losesClaims(app) };
   const own = podsOf(app, pods);
   const given = givenHooks(app, own, options.hooks ?? []);
   const annotated = own.map((pod) => ({ pod, hook: annotatedHook(pod) }));
@@ -103,6 +103,21 @@ function stoppable(app: Application): QuiescePlan['scale'] {
     .filter((o) => STOPPABLE.has(kindId(o)) && consumers.has(refKey(refOf(o))))
     .map((o) => ({ ref: refOf(o), replicas: numberAt(o, 'spec', 'replicas') ?? 1 }))
     .filter(({ replicas }) => replicas > 0);
+}
+
+/** To stop these would delete the data that are to be backed up. */
+function losesClaims(app: Application): Finding[] {
+  const stopped = new Set(stoppable(app).map(({ ref }) => refKey(ref)));
+  return app.members
+    .map(({ object }) => object)
+    .filter((o) => stopped.has(refKey(refOf(o))) && stringAt(o, 'spec', 'persistentVolumeClaimRetentionPolicy', 'whenScaled') === 'Delete')
+    .map((o) => ({
+      level: 'blocker',
+      code: 'claims-go-with-replicas',
+      message: `${refName(refOf(o))} deletes its claims when it is scaled down, so it cannot be stopped`,
+      ref: refOf(o),
+      hint: 'set persistentVolumeClaimRetentionPolicy.whenScaled to Retain, or --quiesce hooks',
+    }));
 }
 
 /** Running pods that are members, or that members made; in order of their names. */
