@@ -80,9 +80,10 @@ function valueFlags({ values = {} }: RestoreOptions): Flag[] {
   ];
 }
 
-/** What surfaces make are commands for a shell. */
 function hookFlag({ target, container, command }: NonNullable<RestoreOptions['hooks']>[number]): Flag {
-  return ['--hook-after', `${target}${container === undefined ? '' : `:${container}`}=${command.at(-1) ?? ''}`];
+  const isScript = command.length === 3 && command[0] === 'sh' && command[1] === '-c';
+  const text = isScript ? command[2] : JSON.stringify(command);
+  return ['--hook-after', `${target}${container === undefined ? '' : `:${container}`}=${text ?? ''}`];
 }
 
 function replicaFlags(name: string, { replicas, start }: Replicas[string]): Flag[] {

@@ -7,7 +7,7 @@ export interface GivenHook {
   readonly command: readonly string[];
 }
 
-/** `KIND/NAME[:CONTAINER]=COMMAND`; the command is for a shell. */
+/** `KIND/NAME[:CONTAINER]=COMMAND`; the command is for a shell, or a JSON list of words for containers without one. */
 export function parseHook(flag: string, text: string): GivenHook {
   const [, target, container, command] = /^([A-Za-z.]+\/[a-z0-9.-]+)(?::([a-z0-9-]+))?=(.+)$/s.exec(text) ?? [];
   if (target === undefined || command === undefined)
@@ -18,6 +18,17 @@ export function parseHook(flag: string, text: string): GivenHook {
   return {
     target: target.slice(0, slash).toLowerCase() + target.slice(slash),
     ...(container === undefined ? {} : { container }),
-    command: ['sh', '-c', command],
+    command: command.startsWith('[') ? words(flag, command) : ['sh', '-c', command],
   };
+}
+
+function words(flag: string, text: string): readonly string[] {
+  let list: unknown;
+  try {
+    list = JSON.parse(text);
+  } catch {
+    list = undefined;
+  }
+  if (Array.isArray(list) && list.length > 0 && list.every((word) => typeof word === 'string')) return list;
+  throw new DmaasError('USAGE', `--${flag}: ${text} is no JSON list of words`);
 }

@@ -110,7 +110,7 @@ export const RESTORE_FLAGS: readonly Flag[] = [
     name: 'hook-after',
     type: 'list',
     value: 'KIND/NAME[:CONTAINER]=COMMAND',
-    describe: 'Command for a shell in the pods of a workload when they are ready; can be repeated',
+    describe: 'Command in the pods of a workload when they are ready: for a shell, or a JSON list of words; can be repeated',
   },
   { name: 'start-jobs', type: 'boolean', describe: 'Start Jobs and CronJobs too; they stay suspended otherwise' },
   { name: 'ready-timeout', type: 'string', value: 'DURATION', describe: 'How long each workload may take to become ready (default 10m)' },

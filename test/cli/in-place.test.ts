@@ -117,14 +117,14 @@ describe('a restore in place', function () {
 
   it('runs commands that are given on the command line', async () => {
     const proof = 'statefulset/db=touch\t/var/lib/postgresql/data/proof'; // no space: the line is cut at these
-    await dmaas(`backup create hooked --app shop --hook-before ${proof} --hook-after deployment/web=true`);
+    await dmaas(`backup create hooked --app shop --hook-before ${proof} --hook-after deployment/web=["/usr/local/bin/node","--version"]`);
     const files = await dmaas('backup browse hooked data-db-0');
     assert.match(files, /proof/);
-    const failed = await lab.plugin.run(here('backup create never --app shop --hook-before deployment/web=false').split(' '));
+    const failed = await lab.plugin.run(here('backup create never --app shop --hook-before statefulset/db=false').split(' '));
     assert.equal(failed.code, 41, failed.stderr);
     assert.match(
       failed.stderr,
-      /the command before the volume snapshots in container \S+ of pod\/web-\S+ \(command line\) ended with exit code 1/,
+      /the command before the volume snapshots in container postgres of pod\/db-0 \(command line\) ended with exit code 1/,
     );
   });
 });

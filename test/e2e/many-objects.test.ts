@@ -46,7 +46,7 @@ describe('a namespace of 2000 objects', function () {
       ...[
         { kind: 'ConfigMap', data: { url: `http://web.${namespace}.svc/${String(i)}` } },
         { kind: 'Secret', stringData: { password: String(i) } },
-        { kind: 'Service', spec: { selector: { app: `a-${String(i)}` }, ports: [{ port: 80 }] } },
+        { kind: 'Service', spec: { clusterIP: 'None', selector: { app: `a-${String(i)}` }, ports: [{ port: 80 }] } },
         { kind: 'ServiceAccount' },
       ][i % 4],
       metadata: { name: `o-${String(i)}`, namespace },

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { backupCommandLine, restoreCommandLine } from '../../core/src/command-line.ts';
 import { shellWord } from '../../core/src/shell.ts';
 import type { Args } from '../../kubectl-plugin/src/args.ts';
+import { parseHook } from '../../kubectl-plugin/src/hook-flag.ts';
 import { parse } from '../../kubectl-plugin/src/cli.ts';
 
 /** The command's words as a shell takes them apart; no line here has quotes within words. */
@@ -69,6 +70,10 @@ describe('the command line that does the same', () => {
       options: {
         activate: true,
         allow: ['clusterrolebinding/web', 'deployment/*'],
+        hooks: [
+          { target: 'statefulset/db', command: ['sh', '-c', 'sync; x'] },
+          { target: 'deployment/web', container: 'c', command: ['a', 'b c'] },
+        ],
         volumes: { 'data-db-0': 'old', uploads: 'uploads' },
         replicas: { 'statefulset/db': { replicas: 2, start: 1 }, 'deployment/web': { replicas: 1 } },
         namePrefix: 'copy-',
@@ -85,6 +90,13 @@ describe('the command line that does the same', () => {
     assert.deepEqual(await understood(line, 'name-prefix', 'edit-text'), ['restore create', 'copy-', 'likely']);
     const parsed = await parse(words(line), 100);
     assert.ok('command' in parsed);
+    assert.deepEqual(
+      parsed.args.each('hook-after').map((text) => parseHook('hook-after', text)),
+      [
+        { target: 'statefulset/db', command: ['sh', '-c', 'sync; x'] },
+        { target: 'deployment/web', container: 'c', command: ['a', 'b c'] },
+      ],
+    );
     const lists = ['allow', 'volume', 'replicas', 'ordinals', 'map-size', 'map-image', 'map-node-selector', 'map-label', 'add-label'];
     assert.deepEqual(
       lists.map((name) => parsed.args.list(name)),

@@ -87,7 +87,8 @@ export const backupCreate: Command = {
       name: 'hook-before',
       type: 'list',
       value: 'KIND/NAME[:CONTAINER]=COMMAND',
-      describe: 'Command for a shell in the pods of a workload before the volume snapshots, e.g. statefulset/db=sync; can be repeated',
+      describe:
+        'Command in the pods of a workload before the volume snapshots: for a shell, e.g. statefulset/db=sync, or a JSON list of words; can be repeated',
     },
     {
       name: 'hook-after',
