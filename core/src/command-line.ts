@@ -1,6 +1,9 @@
-import type { AppSelector } from './discovery/application.ts';
+import type { AppSelector, ObjectFilter, Seed } from './discovery/application.ts';
+import { seedsOf } from './discovery/selection.ts';
 import { DEFAULT_HOME_NAMESPACE } from './location/titled-secret.ts';
 import type { RestoreOptions } from './restore/model.ts';
+import type { Replicas } from './restore/replicas.ts';
+import type { LabelMap } from './restore/value-maps.ts';
 import { shellWord } from './shell.ts';
 
 /** Where a command finds the location: by name from the cluster, or in an exported file. */
@@ -19,7 +22,10 @@ export function backupCommandLine(request: {
   );
 }
 
-/** As `backupCommandLine`, for a restore. The backup is named by its id, which is unique in the location. */
+/**
+ * As `backupCommandLine`, for a restore. The backup is named by its id, which is unique in the location. Patches are not in it: they come from a
+ * file, and no surface but the command line takes them.
+ */
 export function restoreCommandLine(request: {
   readonly backupId: string;
   readonly context: string;
@@ -35,17 +41,55 @@ export function restoreCommandLine(request: {
     ...locationFlags(location),
     ...('file' in location ? [] : [['--everywhere'] as const]),
     ...(o.namespace === undefined ? [] : [['--to-namespace', o.namespace] as const]),
-    ...Object.entries(o.storageClassMap ?? {}).map(([from, to]) => ['--map-storage-class', `${from}=${to}`] as const),
+    ...pairs('--map-storage-class', o.storageClassMap),
+    ...valueFlags(o),
+    ...(o.namePrefix === undefined ? [] : [['--name-prefix', o.namePrefix] as const]),
+    ...(o.acceptEdits === undefined ? [] : [['--edit-text', o.acceptEdits] as const]),
     ...(o.conflict === undefined || o.conflict === 'fail' ? [] : [['--on-conflict', o.conflict] as const]),
     ...(o.include ?? []).map((pattern) => ['--include', pattern] as const),
     ...(o.exclude ?? []).map((pattern) => ['--exclude', pattern] as const),
-    ...(o.volumesOnly === true ? [['--volumes-only'] as const] : []),
-    ...(o.resourcesOnly === true ? [['--resources-only'] as const] : []),
+    ...(o.allow ?? []).map((pattern) => ['--allow', pattern] as const),
+    ...Object.entries(o.volumes ?? {}).map(([claim, name]) => ['--volume', name === claim ? claim : `${claim}=${name}`] as const),
+    ...Object.entries(o.replicas ?? {}).flatMap(([name, range]) => replicaFlags(name, range)),
+    ...(o.hooks ?? []).map(hookFlag),
+    ...(o.inPlace === true ? [['--in-place'] as const] : []),
+    ...(o.withoutUndo === true ? [['--without-undo'] as const] : []),
+    ...(o.volumesOnly === true ? [['--data-only'] as const] : []),
+    ...(o.resourcesOnly === true ? [['--manifests-only'] as const] : []),
     ...(o.activate ? [] : [['--no-activate'] as const]),
     ...(o.startJobs === true ? [['--start-jobs'] as const] : []),
     ...(o.readyTimeoutMs === undefined ? [] : [['--ready-timeout', `${String(Math.ceil(o.readyTimeoutMs / 1000))}s`] as const]),
   ];
   return line(['restore', 'create', backupId], flags);
+}
+
+function pairs(flag: string, map: Readonly<Record<string, string>> | undefined): Flag[] {
+  return Object.entries(map ?? {}).map(([from, to]): Flag => [flag, `${from}=${to}`]);
+}
+
+function valueFlags({ values = {} }: RestoreOptions): Flag[] {
+  const label = ({ from, to }: LabelMap) => `${from.join('=')}:${to?.join('=') ?? ''}`;
+  return [
+    ...pairs('--map-size', values.claimSizes),
+    ...pairs('--map-access-mode', values.accessModes),
+    ...pairs('--map-image', values.images),
+    ...pairs('--map-host', values.hosts),
+    ...(values.nodeSelectors ?? []).map((map): Flag => ['--map-node-selector', label(map)]),
+    ...(values.labels ?? []).map((map): Flag => ['--map-label', label(map)]),
+    ...pairs('--add-label', values.addLabels),
+  ];
+}
+
+function hookFlag({ target, container, command }: NonNullable<RestoreOptions['hooks']>[number]): Flag {
+  const isScript = command.length === 3 && command[0] === 'sh' && command[1] === '-c';
+  const text = isScript ? command[2] : JSON.stringify(command);
+  return ['--hook-after', `${target}${container === undefined ? '' : `:${container}`}=${text ?? ''}`];
+}
+
+function replicaFlags(name: string, { replicas, start }: Replicas[string]): Flag[] {
+  if (start !== undefined && replicas !== undefined)
+    return [['--ordinals', `${name.replace(/^statefulset\//, '')}=${String(start)}-${String(start + replicas - 1)}`]];
+  return replicas === undefined ? [] : [['--replicas', `${name}=${String(replicas)}`]];
 }
 
 type Flag = readonly [flag: string, value?: string];
@@ -56,17 +100,20 @@ function line(words: readonly string[], flags: readonly Flag[]): string {
 }
 
 function selectorFlags(selector: AppSelector): Flag[] {
-  const { exclude } = selector;
+  const { include, exclude } = selector;
+  return [...seedsOf(selector).map(seedFlag), ...filterFlags('include', include), ...filterFlags('exclude', exclude)];
+}
+
+function seedFlag(seed: Seed): Flag {
+  if ('labelSelector' in seed) return ['-l', seed.labelSelector];
+  if ('workload' in seed) return ['--workload', `${seed.workload.kind}/${seed.workload.name}`];
+  return 'helmRelease' in seed ? ['--helm-release', seed.helmRelease] : ['--all'];
+}
+
+function filterFlags(flag: 'include' | 'exclude', filter: ObjectFilter | undefined): Flag[] {
   return [
-    'labelSelector' in selector
-      ? (['-l', selector.labelSelector] as const)
-      : 'workload' in selector
-        ? (['--workload', `${selector.workload.kind}/${selector.workload.name}`] as const)
-        : 'helmRelease' in selector
-          ? (['--helm-release', selector.helmRelease] as const)
-          : (['--all'] as const),
-    ...(exclude?.kinds ?? []).map((kind) => ['--exclude-kind', kind] as const),
-    ...(exclude?.labelSelector === undefined ? [] : [['--exclude-selector', exclude.labelSelector] as const]),
+    ...(filter?.objects ?? []).map((pattern): Flag => [`--${flag}`, pattern]),
+    ...(filter?.labelSelector === undefined ? [] : [[`--${flag}-selector`, filter.labelSelector] as const]),
   ];
 }
 

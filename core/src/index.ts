@@ -25,11 +25,13 @@ export { checkPassphrase, formatRecoveryKey, newRecoveryKey, parseRecipient, typ
 export type { PruneOptions, PruneReport } from './repository/prune.ts';
 export type { RepairReport } from './repository/repair.ts';
 
-export type { Application, AppSelector, AppVolume, Edge, EdgeName, Member } from './discovery/application.ts';
+export type { Application, AppSelector, AppVolume, Edge, EdgeName, Member, ObjectFilter, Seed } from './discovery/application.ts';
 export { listApplications, type AppList, type AppSummary } from './discovery/applications.ts';
 export { discover } from './discovery/discover.ts';
 export { EDGE_VERBS } from './discovery/findings.ts';
-export { describeSelector } from './discovery/selection.ts';
+export { describeSelector, seedsOf } from './discovery/selection.ts';
+export { explain, type Explanation } from './discovery/explain.ts';
+export { objectMatcher } from './discovery/object-pattern.ts';
 export { applicationTree, type TreeNode } from './discovery/tree.ts';
 
 export {
@@ -87,17 +89,23 @@ export type { MoverOptions } from './mover/job.ts';
 export { cleanupOperation, listOperations, type CleanupReport, type OperationLeftovers } from './transfer/cleanup.ts';
 export type { BackupOptions, BackupPlan } from './transfer/model.ts';
 export { backupFixesOf, type BackupFix } from './transfer/fixes.ts';
+export { RECIPE_NAMES } from './transfer/recipes.ts';
 export { redactBackupPlan } from './transfer/plan.ts';
 export { checkedBackupPlan, executeBackup, prepareBackup, type PreparedBackup } from './transfer/prepare-backup.ts';
 
 export { fixesOf, type RestoreFix } from './restore/fixes.ts';
 export type { RestoreRecord, RestoreStatus } from './restore/journal.ts';
 export type { RestoreOptions, RestorePlan, RestoreStep } from './restore/model.ts';
+export { parsePatches } from './restore/patches.ts';
+export { parsePlanDocument } from './restore/plan-document.ts';
 export { redactPlan } from './restore/plan.ts';
 export {
+  activateRestore,
   executeRestore,
   getRestore,
+  goBack,
   listRestores,
+  preparePlanned,
   prepareRestore,
   resumeRestore,
   undoRestore,
@@ -105,5 +113,8 @@ export {
   type PreparedRestore,
   type RestoreRequest,
 } from './restore/restore.ts';
+export { CONFIDENCES, type Confidence, type TextEdit } from './restore/text-references.ts';
+export type { LabelMap, ValueMaps } from './restore/value-maps.ts';
+export type { Replicas } from './restore/replicas.ts';
 export type { RestoreReport } from './restore/run.ts';
 export type { RemovalReport } from './restore/undo.ts';

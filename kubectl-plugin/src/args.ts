@@ -34,12 +34,18 @@ export class Args {
     return all.flatMap((x) => String(x).split(',')).filter((x) => x !== '');
   }
 
-  /** Pairs `key=value`, e.g. of `--map-storage-class old=new`. */
-  map(name: string): Readonly<Record<string, string>> {
+  /** As `list`, for values that have commas of their own, such as label selectors. */
+  each(name: string): readonly string[] {
+    const v = this.values[name];
+    return (Array.isArray(v) ? v : v === undefined ? [] : [v]).map(String).filter((x) => x !== '');
+  }
+
+  /** Pairs `key=value`, e.g. of `--map-storage-class old=new`. With `withEmpty` the key may be ''. */
+  map(name: string, withEmpty = false): Readonly<Record<string, string>> {
     const out: Record<string, string> = {};
     for (const pair of this.list(name)) {
       const at = pair.indexOf('=');
-      if (at <= 0 || at === pair.length - 1) throw new DmaasError('USAGE', `--${name} ${pair} is not of the form OLD=NEW`);
+      if (at < (withEmpty ? 0 : 1) || at === pair.length - 1) throw new DmaasError('USAGE', `--${name} ${pair} is not of the form OLD=NEW`);
       out[pair.slice(0, at)] = pair.slice(at + 1);
     }
     return out;

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { addData, deployDemo, fingerprint, removeDemo, sql, waitForDemo, type Fingerprint } from '../demo/data.ts';
 import type { TestCluster } from '../support/cluster/cluster.ts';
 import { startLab, type Lab } from '../support/lab.ts';
@@ -106,7 +108,9 @@ describe('kubectl dmaas, from a running application to its copy in another clust
     await source.kubectl('delete', 'namespace', app);
     assert.match(await dmaas(`backup list --location-file ${lab.locationFile}`), /second +shop +Completed/);
     const { code, stdout, stderr } = await plugin.run(
-      `restore create second --location-file ${lab.locationFile} --to-namespace ${copy} --yes --context ${source.context}`.split(' '),
+      `restore create second --location-file ${lab.locationFile} --to-namespace ${copy} --allow clusterrolebinding --yes --context ${source.context}`.split(
+        ' ',
+      ),
     );
     assert.equal(code, 0, stderr);
     assert.match(stdout, new RegExp(`completed: second is in namespace ${copy} of ${source.context}`));
@@ -116,9 +120,47 @@ describe('kubectl dmaas, from a running application to its copy in another clust
     assert.deepEqual(await fingerprint(source, copy), second);
   });
 
+  it('shows files of a backup without any cluster', async () => {
+    const nowhere = { KUBECONFIG: join(plugin.home, 'none') };
+    assert.match(
+      await dmaas(`backup browse second --location-file ${lab.locationFile}`, 0, nowhere),
+      /data-db-0 +filesystem[^]*uploads +filesystem/,
+    );
+    const files = JSON.parse(await dmaas(`backup browse second uploads --location-file ${lab.locationFile} -o json`, 0, nowhere)) as {
+      items: { path: string; type: string; sizeBytes: number }[];
+    };
+    const file = files.items.find((f) => f.type === 'file' && f.sizeBytes > 0);
+    assert.ok(file, JSON.stringify(files));
+    const text = await dmaas(`backup cat second uploads ${file.path} --location-file ${lab.locationFile}`, 0, nowhere);
+    await dmaas(`backup download second uploads -d ${join(plugin.home, 'down')} --location-file ${lab.locationFile}`, 0, nowhere);
+    assert.equal(await readFile(join(plugin.home, 'down/uploads', file.path), 'utf8'), text);
+    const again = await plugin.run(
+      `backup download second uploads -d ${join(plugin.home, 'down')} --location-file ${lab.locationFile}`.split(' '),
+      nowhere,
+    );
+    assert.deepEqual([again.code, /uploads exists/.test(again.stderr)], [2, true], again.stderr);
+  });
+
+  it('plans, and does what the plan says', async () => {
+    const flags = `--location-file ${lab.locationFile} --to-namespace ${copy} --context ${source.context}`;
+    const plan = await dmaas(`restore plan second ${flags} --volume uploads=uploads-old --exit-code`, 1);
+    assert.match(plan, /do: populate/);
+    await writeFile(join(plugin.home, 'plan.yaml'), plan);
+    await dmaas(`restore apply ${join(plugin.home, 'plan.yaml')} --location-file ${lab.locationFile} --yes`);
+    assert.match(await source.kubectl('-n', copy, 'get', 'pvc', 'uploads-old', '-o', 'name'), /uploads-old/);
+    const secrets = await dmaas(`restore plan second ${flags} --on-conflict overwrite --include secret/*,configmap/* --exit-code`);
+    assert.ok(!secrets.includes('data:\n      password: c'), secrets);
+    const { code, stderr } = await plugin.run(`restore plan second ${flags}`.split(' '));
+    assert.deepEqual(
+      [code, /clusterrolebinding\/\S+ grants/.test(stderr), /claim data-db-0 exists/.test(stderr)],
+      [40, false, true],
+      stderr,
+    );
+  });
+
   it('restores the earlier backup into the second cluster, in another storage class', async () => {
     await dmaas(
-      `restore create first --location-file ${lab.locationFile} --to-context ${target.context} --map-storage-class csi-hostpath=csi-hostpath-immediate --yes --context ${source.context}`,
+      `restore create first --location-file ${lab.locationFile} --to-context ${target.context} --map-storage-class csi-hostpath=csi-hostpath-immediate --allow clusterrolebinding --yes --context ${source.context}`,
     );
     await waitForDemo(target, app);
     assert.deepEqual(await fingerprint(target, app), first);
@@ -132,7 +174,7 @@ describe('kubectl dmaas, from a running application to its copy in another clust
     };
     assert.deepEqual(
       items.map((r) => r.status),
-      ['Completed', 'Completed'],
+      ['Completed', 'Completed', 'Completed'], // two applications, and the volume of the plan that was applied
     );
     const there = items.find((r) => r.plan.target.context === target.context);
     await dmaas(`restore delete ${there?.id ?? ''} --location-file ${lab.locationFile} --yes`);

@@ -121,12 +121,12 @@ async function story(
 
   headline('Restore into another namespace, with the exported location');
   const restore = `kubectl dmaas restore create second --location-file "$HOME/lab.yaml"`;
-  await shell.type(`${restore} --to-namespace ${COPY} --yes ${src}`);
+  await shell.type(`${restore} --to-namespace ${COPY} --allow clusterrolebinding --yes ${src}`);
   await waitForDemo(source, COPY);
   compare('restored', changed, await fingerprint(source, COPY));
 
   headline('Restore the earlier backup into a second cluster');
-  await shell.type(`${restore.replace('second', 'first')} --to-context ${target.context} --yes ${src}`);
+  await shell.type(`${restore.replace('second', 'first')} --to-context ${target.context} --allow clusterrolebinding --yes ${src}`);
   await waitForDemo(target, NAMESPACE);
   compare('restored', before, await fingerprint(target, NAMESPACE));
   await shell.type(`kubectl --context ${target.context} -n ${NAMESPACE} get statefulset,deployment,pvc`);

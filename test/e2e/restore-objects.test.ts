@@ -8,6 +8,7 @@ import { DmaasError } from '../../core/src/errors.ts';
 import { refKey, refName, refOf } from '../../core/src/model.ts';
 import type { KubeObject } from '../../core/src/model.ts';
 import { newOperationId } from '../../core/src/operation.ts';
+import { inServedApi } from '../../core/src/restore/api-versions.ts';
 import { describeDiff } from '../../core/src/restore/diff.ts';
 import { mapObject } from '../../core/src/restore/mapping.ts';
 import type { BackupView, RestorePlan } from '../../core/src/restore/model.ts';
@@ -20,6 +21,7 @@ import type { TestCluster } from '../support/cluster/cluster.ts';
 import { imageName } from '../support/images/names.ts';
 import { nodeInImage } from '../support/images/node-layer.ts';
 import { buildWebImage } from '../support/images/web.ts';
+import { OLD_OBJECTS } from '../support/old-objects.ts';
 import { fillingMover, MemoryJournal } from '../support/restore-cluster.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -234,7 +236,14 @@ describe('the objects of a restore on a real cluster', function () {
       newOperationId(),
       backup,
       cluster,
-      { activate: true, startJobs: true, readyTimeoutMs: 120_000, ...(namespace === undefined ? {} : { namespace }), ...more },
+      {
+        activate: true,
+        allow: ['*'],
+        startJobs: true,
+        readyTimeoutMs: 120_000,
+        ...(namespace === undefined ? {} : { namespace }),
+        ...more,
+      },
       quiet,
     );
     assert.deepEqual(
@@ -314,6 +323,7 @@ describe('the objects of a restore on a real cluster', function () {
     );
     backup = {
       id: 'backup-1',
+      recordId: 'record-1',
       createdAt: '2026-01-01T00:00:00Z',
       app: { name: 'zoo', namespace: source, cluster: cluster.context, clusterId: await cluster.id() },
       objects: await capture(source),
@@ -397,8 +407,23 @@ describe('the objects of a restore on a real cluster', function () {
     );
   });
 
+  it('objects of APIs that left Kubernetes are accepted in those that replaced them', async () => {
+    for (const old of OLD_OBJECTS) {
+      const local = old.metadata.namespace === undefined ? old : { ...old, metadata: { ...old.metadata, namespace: source } };
+      await assert.rejects(cluster.create(local, { dryRun: true }), `${old.apiVersion} ${old.kind} is served`);
+      const { object } = scrub(inServedApi(local, (await cluster.version()).minor));
+      await cluster.create(
+        {
+          ...object,
+          metadata: { ...object.metadata, name: old.kind === 'CustomResourceDefinition' ? old.metadata.name : `old-${source}` },
+        },
+        { dryRun: true },
+      );
+    }
+  });
+
   it('the original in place is a conflict, named object by object', async () => {
-    const p = await preflightRestore(newOperationId(), backup, cluster, { activate: true }, quiet);
+    const p = await preflightRestore(newOperationId(), backup, cluster, { activate: true, allow: ['*'] }, quiet);
     const blockers = p.findings.filter((f) => f.level === 'blocker').map((f) => f.message);
     assert.ok(blockers.includes(`deployment/web exists in namespace ${source}`));
     assert.ok(blockers.includes(`claim data-db-0 exists in namespace ${source}, and a restore never writes over data`));
@@ -415,7 +440,7 @@ describe('the objects of a restore on a real cluster', function () {
       newOperationId(),
       backup,
       cluster,
-      { activate: true, startJobs: true, namespace: copy, exclude },
+      { activate: true, allow: ['*'], startJobs: true, namespace: copy, exclude },
       quiet,
     );
     assert.deepEqual(
@@ -426,7 +451,9 @@ describe('the objects of a restore on a real cluster', function () {
       ],
     );
     const p = await plan(copy, { exclude: [...exclude, 'service/web', 'widget/main'] });
-    assert.ok(p.findings.some((f) => f.code === 'namespace-in-text' && f.message === `env DB of deployment/web names namespace ${source}`));
+    assert.ok(
+      p.findings.some((f) => f.code === 'text-not-edited' && f.message.startsWith(`env DB of deployment/web names db.${source}.svc`)),
+    );
 
     const cut = new AbortController();
     const stopped = await applyRestore(p, deps(), {
@@ -463,7 +490,7 @@ describe('the objects of a restore on a real cluster', function () {
       ...backup.objects.filter((o) => ['Secret', 'ConfigMap', 'ServiceAccount', 'PersistentVolumeClaim'].includes(o.kind)),
       { ...web, spec },
     ];
-    const options = { activate: true, namespace: broken, readyTimeoutMs: 8000 };
+    const options = { activate: true, allow: ['*'], namespace: broken, readyTimeoutMs: 8000 };
     try {
       const p = await preflightRestore(newOperationId(), { ...backup, objects }, cluster, options, quiet);
       const e = await applyRestore(p, deps(), quiet).catch((error: unknown) => error);

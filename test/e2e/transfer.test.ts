@@ -198,7 +198,7 @@ describe('a backup on a real cluster', function () {
     history: readonly Backup[] = [],
   ): Promise<BackupPlan> {
     const app = await discover(cluster, { namespace: space, labelSelector: `app=${name}` }, { emit: () => undefined });
-    return planBackup(newOperationId(), app, history, await gatherCaptureFacts(cluster, space), options);
+    return planBackup(newOperationId(), app, history, await gatherCaptureFacts(cluster, space), { quiesce: 'none', ...options });
   }
 
   interface RunChange {
@@ -340,7 +340,7 @@ describe('a backup on a real cluster', function () {
   });
 
   it('takes no more rights than preflight asks for', async () => {
-    const plan = await planOf('files', { snapshotClass: 'csi-hostpath' });
+    const plan = await planOf('files', { quiesce: 'none', snapshotClass: 'csi-hostpath' });
     const user = { apiGroup: 'rbac.authorization.k8s.io', kind: 'User', name: `${namespace}-user` };
     const bind = (name: string, kind: string, role: string) => ({
       apiVersion: 'rbac.authorization.k8s.io/v1',
@@ -356,7 +356,7 @@ describe('a backup on a real cluster', function () {
     try {
       const facts = await gatherCaptureFacts(limited, namespace);
       assert.equal(facts.snapshotClasses, undefined);
-      const own = planBackup(plan.id, plan.app, [], facts, { snapshotClass: 'csi-hostpath' });
+      const own = planBackup(plan.id, plan.app, [], facts, { quiesce: 'none', snapshotClass: 'csi-hostpath' });
       const findings: string[] = [];
       const onEvent = (e: DmaasEvent) => {
         if (e.type === 'finding' && e.finding.level !== 'info') findings.push(e.finding.message);

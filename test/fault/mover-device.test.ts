@@ -48,6 +48,17 @@ describe('a block volume', () => {
   const SIZE = 17 * MiB;
   const volume = { name: 'data', mode: 'block' } as const;
 
+  it('is rewritten in place, and only where it differs', async () => {
+    const source = device('source', SIZE, CONTENT);
+    const { root } = await captureVolume({ ...volume, path: source.path, repository }, recorder());
+    const other = { ...CONTENT, 0: Buffer.alloc(5000, 'other '), [8 * MiB]: Buffer.alloc(2 * MiB, 'new ') };
+    const target = device('target', SIZE, other);
+    const options = { ...volume, path: target.path, repository, root, operation: newOperationId(), isInPlace: true };
+    const { writtenBytes } = await populateVolume(options, recorder());
+    assert.ok(readFileSync(target.path).equals(readFileSync(source.path)));
+    assert.equal(writtenBytes, 128 << 10);
+  });
+
   it('is the same on another device, byte for byte, and zeros cost nothing', async () => {
     const source = device('source', SIZE, CONTENT);
     // What is there from before must not show through where the backup has zeros.

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import {
   chmodSync,
   chownSync,
   existsSync,
+  linkSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -490,5 +492,87 @@ describe('a hostile backup', () => {
     await populateVolume(optionsOf(test, root), recorder());
     assert.equal(statSync(join(outside, 'canary')).mtimeMs, before);
     assert.equal(statSync(join(outside, 'canary')).mode & 0o7000, 0);
+  });
+});
+
+describe('a volume that is rewritten in place', () => {
+  let test: Setup;
+  let root: BlobId;
+  const same = async (): Promise<void> => {
+    const again = await captureVolume(
+      { name: 'data', path: test.target, mode: 'filesystem', repository: test.repository, now: settled },
+      recorder(),
+    );
+    assert.deepEqual(readdirSync(test.target).sort(), readdirSync(test.source).sort());
+    for (const name of ['big', 'dir/sub/small', 'dir/medium', 'empty', 'z-last'])
+      assert.ok(readFileSync(join(test.target, name)).equals(readFileSync(join(test.source, name))), name);
+    assert.equal(again.files, 5);
+    assert.ok(again.addedBytes < 4096, 'its content is another'); // inodes differ
+  };
+  beforeEach(async () => {
+    test = await setup();
+    writeFileSync(join(test.source, 'big'), randomBytes(8 << 20));
+    root = await captured(test);
+    await populateVolume(optionsOf(test, root), recorder());
+  });
+  afterEach(() => {
+    test.dir.rm();
+  });
+
+  it('costs nothing when nothing differs', async () => {
+    const inode = statSync(join(test.target, 'dir/medium')).ino;
+    const result = await populateVolume(optionsOf(test, root, { isInPlace: true }), recorder());
+    assert.deepEqual([result.findings, result.writtenBytes], [[], 0]);
+    assert.equal(statSync(join(test.target, 'dir/medium')).ino, inode);
+    await same();
+  });
+
+  it('is what the backup has, whatever became of it, and only what differs is written', async () => {
+    const at = (name: string) => join(test.target, name);
+    const outside = join(test.dir.path, 'outside');
+    mkdirSync(outside);
+    writeFileSync(join(outside, 'mine'), 'precious');
+    const medium = readFileSync(at('dir/medium'));
+    writeFileSync(at('dir/medium'), Buffer.concat([medium.subarray(0, 2_999_000), Buffer.alloc(5000, 'longer and other')]));
+    const big = readFileSync(at('big'));
+    big[5_000_000]! ^= 1;
+    writeFileSync(at('big'), big);
+    writeFileSync(at('z-last'), 'cut short');
+    writeFileSync(at('empty'), 'not any more');
+    writeFileSync(at('new'), 'new');
+    mkdirSync(at('more/and/more'), { recursive: true });
+    writeFileSync(at('more/and/more/file'), 'x');
+    chmodSync(at('more/and'), 0);
+    rmSync(at('dir/link'));
+    symlinkSync(outside, at('dir/link'));
+    rmSync(at('dir/sub'), { recursive: true });
+    symlinkSync(outside, at('dir/sub')); // a directory of the backup is a way out now
+    linkSync(at('new'), at('dir/second'));
+    const result = await populateVolume(optionsOf(test, root, { isInPlace: true }), recorder());
+    assert.deepEqual(result.findings, []);
+    await same();
+    assert.deepEqual(readdirSync(outside), ['mine']);
+    // Of the large file no more than the one chunk of 4 MiB at most.
+    assert.ok(result.writtenBytes <= 4_500_005 + (4 << 20) && result.writtenBytes > 4_500_005, `${String(result.writtenBytes)} bytes`);
+  });
+
+  it('does not write to a file through another of its names', async () => {
+    linkSync(join(test.target, 'z-last'), join(test.dir.path, 'elsewhere'));
+    writeFileSync(join(test.target, 'z-last'), 'other');
+    await populateVolume(optionsOf(test, root, { isInPlace: true }), recorder());
+    assert.equal(readFileSync(join(test.dir.path, 'elsewhere'), 'utf8'), 'other');
+    await same();
+  });
+
+  it('is taken up again after an interruption', async () => {
+    rmSync(join(test.target, 'z-last'));
+    const operation = newOperationId();
+    const stopped = new AbortController();
+    stopped.abort(new DmaasError('CANCELLED', 'stopped'));
+    const interrupted = { ...recorder(), signal: stopped.signal };
+    await assert.rejects(populateVolume(optionsOf(test, root, { isInPlace: true, operation }), interrupted));
+    const result = await populateVolume(optionsOf(test, root, { isInPlace: true, operation }), recorder());
+    assert.deepEqual(result.findings, []);
+    await same();
   });
 });

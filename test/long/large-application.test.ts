@@ -87,7 +87,9 @@ describe('an application with 5 GiB of database and 100 000 files', function () 
   it('is restored to the second cluster, every row and every file', async () => {
     const began = Date.now();
     const { id } = JSON.parse(
-      await lab.dmaas(`restore create large --location-file ${lab.locationFile} --to-context ${lab.target.context} --yes -o json`),
+      await lab.dmaas(
+        `restore create large --location-file ${lab.locationFile} --to-context ${lab.target.context} --allow clusterrolebinding --yes -o json`,
+      ),
     ) as { id: string };
     const memory = await memoryOf(id);
     console.log(`      restore: ${Math.round((Date.now() - began) / 1000)} s, movers ${memory.join(' and ')} MiB`);

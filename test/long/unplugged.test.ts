@@ -69,7 +69,9 @@ describe('unplugged in the middle', function () {
       if (code !== 0) await lab.dmaas(`backup create ${name} --app shop ${here}`);
       assert.equal(await leftovers(lab.source), '');
       const before = await fingerprint(lab.source, namespace);
-      await lab.dmaas(`restore create ${name} --location-file ${lab.locationFile} --to-context ${lab.target.context} --yes`);
+      await lab.dmaas(
+        `restore create ${name} --location-file ${lab.locationFile} --to-context ${lab.target.context} --allow clusterrolebinding --yes`,
+      );
       await waitForDemo(lab.target, namespace);
       assert.deepEqual(await fingerprint(lab.target, namespace), before);
     });
@@ -77,7 +79,7 @@ describe('unplugged in the middle', function () {
     it(`a restore without ${plug}, round ${round + 1}: resumed it is whole, and nothing is left behind`, async () => {
       const before = await fingerprint(lab.source, namespace);
       const file = `--location-file ${lab.locationFile}`;
-      const create = `restore create round-${round} ${file} --to-context ${lab.target.context} --yes`;
+      const create = `restore create round-${round} ${file} --to-context ${lab.target.context} --allow clusterrolebinding --yes`;
       const { code, stderr } = await unplug(create, plug, lab.target);
       if (code !== 0) {
         if (code !== null) assert.match(stderr, /^error: /m);

@@ -169,6 +169,7 @@ const backup: fc.Arbitrary<BackupView> = fc
   .record({ objects: fc.array(object, { maxLength: 25 }), volumes: fc.uniqueArray(name, { maxLength: 2 }) })
   .map(({ objects, volumes }) => ({
     id: 'backup-1',
+    recordId: 'record-1',
     createdAt: '2026-01-01T00:00:00Z',
     app: { name: 'shop', namespace: 'shop', cluster: 'prod', clusterId: 'cluster-a' },
     // A name is given once only, as in a cluster.
@@ -179,7 +180,10 @@ const backup: fc.Arbitrary<BackupView> = fc
 const options: fc.Arbitrary<RestoreOptions> = fc
   .record({
     namespace: maybe(fc.constantFrom('shop', 'shop-dr')),
-    conflict: fc.constantFrom('fail', 'skip', 'overwrite'),
+    namePrefix: maybe(fc.constantFrom('x-', 'a')),
+    allow: maybe(fc.constantFrom(['*'])),
+    values: maybe(fc.constant({ labels: [{ from: ['app', 'a'], to: ['app', 'z'] }], images: { x: 'y' }, addLabels: { l: 'v' } } as const)),
+    conflict: fc.constantFrom('fail', 'skip', 'overwrite', 'rename'),
     activate: fc.boolean(),
     startJobs: fc.boolean(),
     volumesOnly: maybe(fc.boolean()),
@@ -292,6 +296,7 @@ function refsOf(
   step: RestoreStep,
 ): readonly { readonly apiVersion: string; readonly kind: string; readonly name: string; readonly namespace?: string }[] {
   if (step.do === 'populate') return [step.claim];
+  if (step.do === 'wait-unused') return step.claims;
   if (step.do === 'link-owners') return [step.ref, ...step.owners.map((o) => o.ref)];
   return 'manifest' in step ? [step.ref, refOf(step.manifest)] : [step.ref];
 }

@@ -139,6 +139,7 @@ export function shop(): BackupView {
   ];
   return {
     id: 'backup-1',
+    recordId: '20260102T000000Z-backupop',
     createdAt: '2026-01-02T00:00:00Z',
     app: { name: 'shop', namespace: 'shop', cluster: 'prod', clusterId: 'cluster-a' },
     objects: objects.map(live),
@@ -161,13 +162,14 @@ export function emptyTarget(more: Partial<TargetState> = {}): TargetState {
 }
 
 export function plan(backup: BackupView, target: TargetState, options: Partial<RestoreOptions> = {}): RestorePlan {
-  return planRestore(OPERATION, backup, target, { activate: true, ...options });
+  return planRestore(OPERATION, backup, target, { activate: true, allow: ['*'], ...options });
 }
 
 /** One word for each step: `create secret/a`, `populate data`, `activate deployment/web`. */
 export function outline(steps: readonly RestoreStep[]): readonly string[] {
   return steps.map((step) => {
     if (step.do === 'populate') return `populate ${step.claim.name}`;
+    if (step.do === 'wait-unused') return `wait-unused ${step.claims.map((c) => c.name).join(' ')}`;
     const name = `${step.ref.kind.toLowerCase()}/${step.ref.name}`;
     return step.do === 'apply' || step.do === 'create-claim' ? `${step.action} ${name}` : `${step.do} ${name}`;
   });

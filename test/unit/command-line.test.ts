@@ -1,17 +1,21 @@
 import assert from 'node:assert/strict';
 import { backupCommandLine, restoreCommandLine } from '../../core/src/command-line.ts';
 import { shellWord } from '../../core/src/shell.ts';
+import type { Args } from '../../kubectl-plugin/src/args.ts';
+import { parseHook } from '../../kubectl-plugin/src/hook-flag.ts';
 import { parse } from '../../kubectl-plugin/src/cli.ts';
 
 /** The command's words as a shell takes them apart; no line here has quotes within words. */
 const words = (line: string): string[] => [...line.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain ?? '').slice(2);
+
+const SEEDS = ['selector', 'workload', 'helm-release']; // can be repeated
 
 /** What the plugin understands of a line: it must know every flag, and find the values that were meant. */
 async function understood(line: string, ...names: string[]): Promise<unknown> {
   const parsed = await parse(words(line), 100);
   assert.ok('command' in parsed, line);
   const { args } = parsed;
-  return [parsed.command.path.join(' '), ...names.map((name) => args.string(name))];
+  return [parsed.command.path.join(' '), ...names.map((name) => (SEEDS.includes(name) ? args.each(name).join(' ') : args.string(name)))];
 }
 
 describe('the command line that does the same', () => {
@@ -40,15 +44,80 @@ describe('the command line that does the same', () => {
     ]);
     assert.deepEqual(await understood(line({ helmRelease: 'web' }), ...common, 'helm-release'), ['backup create', ...values, 'web']);
     assert.match(
-      line({ wholeNamespace: true, exclude: { kinds: ['Secret'], labelSelector: 'x=y' } }),
-      / --all --exclude-kind Secret --exclude-selector x=y -n shop /,
+      line({ wholeNamespace: true, exclude: { objects: ['Secret'], labelSelector: 'x=y' } }),
+      / --all --exclude Secret --exclude-selector x=y -n shop /,
+    );
+  });
+
+  it('says every seed and filter', async () => {
+    const line = backupCommandLine({
+      context: 'prod',
+      selector: {
+        namespace: 'shop',
+        anyOf: [{ labelSelector: 'app=web' }, { labelSelector: 'app in (db,cache)' }, { helmRelease: 'queue' }],
+        include: { objects: ['statefulset/db-*'] },
+      },
+    });
+    assert.deepEqual(await understood(line, 'namespace', 'selector'), ['backup create', 'shop', 'app=web app in (db,cache)']);
+    assert.match(line, / -l app=web -l 'app in \(db,cache\)' --helm-release queue --include 'statefulset\/db-\*' -n shop /);
+  });
+
+  it('says what a restore changes on the way, and what it is allowed', async () => {
+    const line = restoreCommandLine({
+      backupId: 'b',
+      context: 'dr',
+      location: { name: 'lab' },
+      options: {
+        activate: true,
+        allow: ['clusterrolebinding/web', 'deployment/*'],
+        hooks: [
+          { target: 'statefulset/db', command: ['sh', '-c', 'sync; x'] },
+          { target: 'deployment/web', container: 'c', command: ['a', 'b c'] },
+        ],
+        volumes: { 'data-db-0': 'old', uploads: 'uploads' },
+        replicas: { 'statefulset/db': { replicas: 2, start: 1 }, 'deployment/web': { replicas: 1 } },
+        namePrefix: 'copy-',
+        acceptEdits: 'likely',
+        values: {
+          claimSizes: { 'data-*': '20Gi' },
+          images: { 'docker.io/acme': 'registry.local/acme' },
+          nodeSelectors: [{ from: ['disk', 'ssd'] }],
+          labels: [{ from: ['app', 'web'], to: ['app', 'copy'] }],
+          addLabels: { copy: 'yes' },
+        },
+      },
+    });
+    assert.deepEqual(await understood(line, 'name-prefix', 'edit-text'), ['restore create', 'copy-', 'likely']);
+    const parsed = await parse(words(line), 100);
+    assert.ok('command' in parsed);
+    assert.deepEqual(
+      parsed.args.each('hook-after').map((text) => parseHook('hook-after', text)),
+      [
+        { target: 'statefulset/db', command: ['sh', '-c', 'sync; x'] },
+        { target: 'deployment/web', container: 'c', command: ['a', 'b c'] },
+      ],
+    );
+    const lists = ['allow', 'volume', 'replicas', 'ordinals', 'map-size', 'map-image', 'map-node-selector', 'map-label', 'add-label'];
+    assert.deepEqual(
+      lists.map((name) => parsed.args.list(name)),
+      [
+        ['clusterrolebinding/web', 'deployment/*'],
+        ['data-db-0=old', 'uploads'],
+        ['deployment/web=1'],
+        ['db=1-2'],
+        ['data-*=20Gi'],
+        ['docker.io/acme=registry.local/acme'],
+        ['disk=ssd:'],
+        ['app=web:app=copy'],
+        ['copy=yes'],
+      ],
     );
   });
 
   it('says all options of a restore', async () => {
     const options = {
       namespace: 'copy',
-      storageClassMap: { gp3: 'fast' },
+      storageClassMap: { gp3: 'fast', '': 'slow' },
       conflict: 'skip',
       exclude: ['pvc/a'],
       activate: false,
@@ -70,6 +139,8 @@ describe('the command line that does the same', () => {
       'skip',
       '90s',
     ]);
+    const { args } = (await parse(words(line), 100)) as { args: Args };
+    assert.deepEqual(args.map('map-storage-class', true), { gp3: 'fast', '': 'slow' });
     assert.match(line, / --map-storage-class gp3=fast .*--exclude pvc\/a --no-activate --start-jobs /);
   });
 

@@ -3,6 +3,7 @@ import { MemoryCluster } from '../../core/src/cluster/memory-cluster.ts';
 import type { MemoryClusterOptions } from '../../core/src/cluster/memory-cluster.ts';
 import type { Application, AppSelector } from '../../core/src/discovery/application.ts';
 import { discover } from '../../core/src/discovery/discover.ts';
+import { explain } from '../../core/src/discovery/explain.ts';
 import { DmaasError } from '../../core/src/errors.ts';
 import type { ErrorCode } from '../../core/src/errors.ts';
 import type { DmaasEvent } from '../../core/src/events.ts';
@@ -320,10 +321,17 @@ describe('discover: what is left out', () => {
     }
   });
 
-  it('what the selector excludes, by kind or label', async () => {
-    const app = await find(runningDemo(), { ...SHOP, exclude: { kinds: ['ingresses', 'cm'], labelSelector: 'tier=db' } });
+  it('what the selector excludes, by kind, name or label', async () => {
+    const app = await find(runningDemo(), { ...SHOP, exclude: { objects: ['ingresses', 'cm/*'], labelSelector: 'tier=db' } });
     assert.ok(!members(app).some((m) => /^(Ingress|ConfigMap)/.test(m) || m === 'PersistentVolumeClaim/data-db-0'));
     assert.equal(reasons(app)['Ingress/web'], 'is excluded by the selection');
+    assert.deepEqual(findings(app, 'reference-missing'), []);
+  });
+
+  it('what the selector does not include, though it leads to what is', async () => {
+    const app = await find(runningDemo(), { ...SHOP, include: { objects: ['pvc', 'secret/d*'], labelSelector: 'nothing=here' } });
+    assert.deepEqual(members(app), ['PersistentVolumeClaim/data-db-0', 'PersistentVolumeClaim/uploads', 'Secret/db']);
+    assert.equal(reasons(app)['StatefulSet/db'], 'is not included by the selection');
     assert.deepEqual(findings(app, 'reference-missing'), []);
   });
 
@@ -626,7 +634,7 @@ describe('discover: bad input', () => {
       /statefulset\/db/,
     );
     refuses(await fails(runningDemo(), { workload: { kind: 'nonsense', name: 'db' } }), 'USAGE', /no kind "nonsense"/, /api-resources/);
-    refuses(await fails(runningDemo(), { ...SHOP, exclude: { kinds: ['nonsense'] } }), 'USAGE', /no kind "nonsense"/, /api-resources/);
+    refuses(await fails(runningDemo(), { ...SHOP, exclude: { objects: ['nonsense/x'] } }), 'USAGE', /no kind "nonsense"/, /api-resources/);
   });
 
   it('a selection of which everything is excluded says why', async () => {
@@ -721,3 +729,90 @@ function unlabelled(objects: readonly KubeObject[], ...but: readonly string[]): 
     return { ...o, metadata: { ...o.metadata, labels } };
   });
 }
+
+describe('discover: several seeds', () => {
+  const both = { anyOf: [{ workload: { kind: 'sts', name: 'db' } }, { labelSelector: 'app=other' }] };
+  const other = workload('Deployment', 'other', {}, { metadata: { labels: { app: 'other' } } });
+
+  it('are one application, with a name made of all', async () => {
+    const app = await find([...runningDemo(), other], both);
+    assert.equal(app.name, 'db-other');
+    assert.ok(['Deployment/other', 'StatefulSet/db', 'PersistentVolumeClaim/data-db-0'].every((m) => members(app).includes(m)));
+    assert.ok(!members(app).includes('Deployment/web'));
+  });
+
+  it('each choose something, or the one that does not is named', async () => {
+    refuses(await fails(runningDemo(), both), 'APP_NOT_FOUND', /matches the label selector "app=other"/, /labels found there: app=/);
+    refuses(await fails(runningDemo(), { anyOf: [] }), 'USAGE', /nothing is selected/, /labels, a workload or a Helm release/);
+  });
+
+  it('a Helm release beside something else keeps its record', async () => {
+    const annotations = { 'meta.helm.sh/release-name': 'r', 'meta.helm.sh/release-namespace': 'shop' };
+    const record = manifest('Secret', 'sh.helm.release.v1.r.v1', {
+      type: 'helm.sh/release.v1',
+      metadata: { labels: { name: 'r', status: 'deployed' } },
+    });
+    const objects = [...runningDemo(), other, record, manifest('ConfigMap', 'of-r', { metadata: { annotations } })];
+    const app = await find(objects, { anyOf: [{ helmRelease: 'r' }, { labelSelector: 'app=other' }] });
+    assert.deepEqual(members(app), ['ConfigMap/of-r', 'Deployment/other', 'Secret/sh.helm.release.v1.r.v1']);
+  });
+});
+
+describe('discover: custom resources', () => {
+  const kind = {
+    group: 'db.test',
+    version: 'v1',
+    kind: 'Postgres',
+    plural: 'postgreses',
+    namespaced: true,
+    verbs: ['list', 'get', 'create', 'delete'],
+  };
+  const definition = manifest('CustomResourceDefinition', 'postgreses.db.test', {
+    spec: { conversion: { webhook: { clientConfig: { service: { name: 'web', namespace: 'shop' } } } } },
+  });
+  const resource = { apiVersion: 'db.test/v1', kind: 'Postgres', metadata: { name: 'main', namespace: 'shop', labels: { app: 'crs' } } };
+
+  it('take their definition along, and not what serves other definitions', async () => {
+    const objects = [...runningDemo(), resource, definition, manifest('CustomResourceDefinition', 'others.db.test')];
+    const app = await find(objects, { labelSelector: 'app=crs' }, { kinds: [kind] });
+    assert.deepEqual(members(app), ['CustomResourceDefinition/postgreses.db.test', 'Postgres/main']);
+    assert.deepEqual(path(app, 'CustomResourceDefinition/postgreses.db.test'), ['defined-by']);
+  });
+
+  it('whose definition may not be read depend on it', async () => {
+    const forbid = [{ resource: 'customresourcedefinitions' }];
+    const app = await find([...runningDemo(), resource, definition], { labelSelector: 'app=crs' }, { kinds: [kind], forbid });
+    assert.deepEqual(members(app), ['Postgres/main']);
+    assert.deepEqual(
+      app.dependencies.map((d) => named(d.ref)),
+      ['CustomResourceDefinition/postgreses.db.test'],
+    );
+  });
+});
+
+describe('explain', () => {
+  const of = (app: Application, kindName: string) => explain(app, (ref) => named(ref) === kindName);
+
+  it('tells the path to a member, a dependency, and what is left out', async () => {
+    const app = await find(runningDemo(), { workload: { kind: 'statefulset', name: 'db' } });
+    const [secret] = of(app, 'Secret/db');
+    assert.deepEqual([secret?.role, secret?.path.map((e) => e.name)], ['member', ['reads-env']]);
+    const [storageClass] = of(app, 'StorageClass/csi-hostpath');
+    assert.equal(storageClass?.role, 'dependency');
+    assert.equal(storageClass.path.at(-1)?.name, 'stored-by');
+    const [pod] = of(app, 'Pod/db-0');
+    assert.deepEqual([pod?.role, pod?.reason], ['left-out', 'is made by statefulset/db']);
+    assert.ok((pod?.edges.length ?? 0) > 1);
+    assert.deepEqual(of(app, 'StatefulSet/db')[0]?.path, []);
+    assert.deepEqual(of(app, 'Deployment/none'), []);
+  });
+
+  it('tells who misses what is missing', async () => {
+    const app = await find(
+      runningDemo().filter((o) => !(o.kind === 'Secret' && o.metadata.name === 'db')),
+      SHOP,
+    );
+    const [secret] = of(app, 'Secret/db');
+    assert.deepEqual([secret?.role, named(secret?.path.at(-1)?.from ?? { kind: '', name: '' })], ['missing', 'StatefulSet/db']);
+  });
+});

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { definitionRule, RULES, rulesFor, selectorText } from '../../core/src/discovery/edges.ts';
+import { definitionRules, RULES, rulesFor, selectorText } from '../../core/src/discovery/edges.ts';
 import type { EdgeRule, Target } from '../../core/src/discovery/edges.ts';
 import type { KubeObject } from '../../core/src/model.ts';
 import { manifest, ownedBy, workload } from '../support/manifests.ts';
@@ -216,12 +216,18 @@ describe('edge rules', () => {
     const route = manifest('HTTPRoute', 'web', {
       spec: {
         parentRefs: [{ name: 'gate' }, { name: 'edge', namespace: 'infra' }, { kind: 'Service', name: 'mesh' }],
-        rules: [{ backendRefs: [{ name: 'web' }, { name: 'other', namespace: 'b' }, { group: 'x.io', kind: 'Service', name: 'no' }] }],
+        rules: [
+          {
+            backendRefs: [{ name: 'web' }, { name: 'other', namespace: 'b' }, { group: 'x.io', kind: 'Service', name: 'no' }],
+            filters: [{ requestMirror: { backendRef: { name: 'shadow' } } }],
+          },
+        ],
       },
     });
     assert.deepEqual(edges(route), [
       'routes-to fronts v1 Service shop/web',
       'routes-to fronts v1 Service b/other',
+      'routes-to fronts v1 Service shop/shadow',
       'attached-to needs gateway.networking.k8s.io/v1 Gateway shop/gate',
       'attached-to needs gateway.networking.k8s.io/v1 Gateway infra/edge',
     ]);
@@ -265,15 +271,24 @@ describe('edge rules', () => {
     ]);
   });
 
+  it('stored-by: the class of a generic ephemeral volume', () => {
+    const volumes = [{ name: 'scratch', ephemeral: { volumeClaimTemplate: { spec: { storageClassName: 'fast' } } } }];
+    assert.deepEqual(ofPod({ volumes }), ['stored-by depends storage.k8s.io/v1 StorageClass fast']);
+  });
+
   it('defined-by: a custom resource its definition, a built-in kind none', () => {
     const verbs = ['get', 'list', 'create', 'delete'];
-    const rule = definitionRule([
+    const kinds = [
       { group: 'example.com', version: 'v1', kind: 'Cluster', plural: 'clusters', namespaced: true, verbs },
       { group: 'apps', version: 'v1', kind: 'Deployment', plural: 'deployments', namespaced: true, verbs },
-    ]);
+    ];
+    const rules = definitionRules(kinds, new Set());
     const custom = { ...manifest('X', 'x'), apiVersion: 'example.com/v1beta1', kind: 'Cluster' };
-    assert.deepEqual(edges(custom, [rule]), ['defined-by depends apiextensions.k8s.io/v1 CustomResourceDefinition clusters.example.com']);
-    assert.deepEqual(edges(workload('Deployment', 'web'), [rule]), []);
+    assert.deepEqual(edges(custom, rules), ['defined-by depends apiextensions.k8s.io/v1 CustomResourceDefinition clusters.example.com']);
+    assert.deepEqual(edges(custom, definitionRules(kinds, new Set(['clusters.example.com']))), [
+      'defined-by needs apiextensions.k8s.io/v1 CustomResourceDefinition clusters.example.com',
+    ]);
+    assert.deepEqual(edges(workload('Deployment', 'web'), rules), []);
   });
 
   it('reads nothing, and does not fail, where fields are absent or of another type', () => {

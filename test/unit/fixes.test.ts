@@ -22,6 +22,23 @@ describe('what helps against findings', () => {
     ]);
   });
 
+  it('is consent, where an object reaches beyond the namespace', () => {
+    assert.deepEqual(restoreFixes('--allow clusterrolebinding/web if you trust the backup, or --exclude clusterrolebinding/web'), [
+      ['Allow clusterrolebinding/web: I trust this backup', { allow: ['clusterrolebinding/web'] }],
+      ['Leave out clusterrolebinding/web', { exclude: ['clusterrolebinding/web'] }],
+    ]);
+    assert.deepEqual(fixesOf({ hint: '--allow deployment/b if' }, { activate: true, allow: ['deployment/a'] })[0]?.options.allow, [
+      'deployment/a',
+      'deployment/b',
+    ]);
+  });
+
+  it('is another label, where pods would be behind a Service of the original', () => {
+    assert.deepEqual(restoreFixes('--map-label app=web:app=web-restored'), [
+      ['Label it app=web-restored instead of app=web', { values: { labels: [{ from: ['app', 'web'], to: ['app', 'web-restored'] }] } }],
+    ]);
+  });
+
   it('adds to what was chosen before', () => {
     const chosen: RestoreOptions = { activate: true, storageClassMap: { a: 'b' }, exclude: ['secret'], include: ['sts'] };
     const [fix] = fixesOf({ hint: '--exclude pvc/data' }, chosen);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import type { KubeObject } from '../../core/src/model.ts';
-import { MAP_RULES, mapObject, namespaceMentions } from '../../core/src/restore/mapping.ts';
+import { MAP_RULES, mapObject } from '../../core/src/restore/mapping.ts';
 import type { Mapping } from '../../core/src/restore/mapping.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -199,35 +199,5 @@ describe('restore mapping', () => {
   it('says what it changed, the namespace of the object itself aside', () => {
     const { changes } = mapObject(object('v1', 'PersistentVolumeClaim', { spec: { storageClassName: 'gp3' } }, { namespace: 'shop' }), MAP);
     assert.deepEqual(changes, ['spec.storageClassName: gp3 -> standard']);
-  });
-});
-
-describe('the old namespace in text', () => {
-  const workload = (container: Fields): KubeObject =>
-    object('apps/v1', 'Deployment', { spec: { template: { spec: { containers: [{ name: 'web', ...container }] } } } });
-  const spots = (o: KubeObject, map = MAP): readonly string[] => namespaceMentions(o, map, ['db']).map((f) => f.message);
-
-  it('is found in environment, arguments, ConfigMaps and Secrets', () => {
-    assert.deepEqual(spots(workload({ env: [{ name: 'DB_HOST', value: 'db.shop' }] })), [
-      'env DB_HOST of deployment/web names namespace shop',
-    ]);
-    assert.deepEqual(spots(workload({ args: ['--url=http://db-0.db.shop.svc:5432'] })), [
-      'args of container web of deployment/web names namespace shop',
-    ]);
-    assert.deepEqual(spots(object('v1', 'ConfigMap', { data: { 'app.yaml': 'host: other.shop.svc.cluster.local', x: '1' } })), [
-      'key app.yaml of configmap/web names namespace shop',
-    ]);
-    const url = Buffer.from('postgres://u:hunter2@db.shop/x').toString('base64');
-    assert.deepEqual(spots(object('v1', 'Secret', { data: { url } })), ['key url of secret/web names namespace shop']);
-  });
-
-  it('is not found in what only looks alike', () => {
-    for (const value of ['shop', 'db.shopping', 'www.shop', 'example.com/shop', 'db.shop-dr', 'db']) {
-      assert.deepEqual(spots(workload({ env: [{ name: 'X', value }] })), [], value);
-    }
-  });
-
-  it('does not matter when the namespace stays', () => {
-    assert.deepEqual(spots(workload({ env: [{ name: 'X', value: 'db.shop' }] }), { from: 'shop', to: 'shop', storageClasses: {} }), []);
   });
 });

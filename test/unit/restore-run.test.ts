@@ -22,7 +22,7 @@ function listening(signal?: AbortSignal): { readonly run: RunOptions; readonly e
 }
 const quiet: RunOptions = { emit: () => undefined };
 const preflight = (cluster: MemoryCluster, options: Partial<RestoreOptions> = {}, backup = shop()): Promise<RestorePlan> =>
-  preflightRestore(OPERATION, backup, cluster, { activate: true, readyTimeoutMs: 5000, ...options }, quiet);
+  preflightRestore(OPERATION, backup, cluster, { activate: true, allow: ['*'], readyTimeoutMs: 5000, ...options }, quiet);
 
 /** The shop, with a few things more that take steps of their own. */
 function bigShop(): BackupView {
@@ -58,7 +58,7 @@ describe('preflight', () => {
   it('plans against what it reads, and tries objects on the server', async () => {
     const cluster = playedCluster({ objects: [kube('v1', 'ConfigMap', 'web-config')] });
     const { run, events } = listening();
-    const plan = await preflightRestore(OPERATION, shop(), cluster, { activate: true }, run);
+    const plan = await preflightRestore(OPERATION, shop(), cluster, { activate: true, allow: ['*'] }, run);
     assert.deepEqual(
       plan.findings.filter((f) => f.level === 'blocker').map((f) => f.message),
       ['configmap/web-config exists in namespace shop'],
@@ -146,7 +146,7 @@ describe('applying a restore', () => {
     assert.deepEqual(filled, ['data-db-0', 'uploads']);
     assert.deepEqual(
       { ...report, findings: [] },
-      { created: 21, updated: 1, skipped: 0, activated: 4, populatedBytes: 2000, populatedFiles: 20, findings: [] },
+      { created: 21, updated: 1, skipped: 0, activated: 4, populatedBytes: 2000, writtenBytes: 2000, populatedFiles: 20, findings: [] },
     );
     assert.equal((find(cluster, 'deployment/web')['spec'] as { replicas: number }).replicas, 2);
     assert.equal((find(cluster, 'cronjob/report')['spec'] as { suspend: boolean }).suspend, false);

@@ -498,7 +498,7 @@ const LEFT_OUT: Readonly<
   'build-pods': { out: [pod({}, { labels: { 'openshift.io/build.name': 'b' } })] },
   'operator-catalog': { out: [object('operators.coreos.com/v1alpha1', 'Subscription')] },
   'other-backup-tools': { out: [object('velero.io/v1', 'Restore')] },
-  'removed-api-group': { out: [object('extensions/v1beta1', 'Ingress')], kept: [object('networking.k8s.io/v1', 'Ingress')] },
+  'removed-kinds': { out: [object('policy/v1beta1', 'PodSecurityPolicy')], kept: [object('policy/v1', 'PodDisruptionBudget')] },
 };
 
 describe('what is left out', () => {

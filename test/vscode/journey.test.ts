@@ -100,6 +100,11 @@ describe('the extension, from a running application to its copy', function () {
     await ui.choice(/secret\/db exists/).waitFor();
     await ui.shoot('restore-preflight-failed');
     await ui.pick(`Restore to namespace ${world.namespace}-restored`);
+    // The application has a binding that reaches beyond its namespace; that needs consent, and the same line in a terminal has it too.
+    await ui.seeStep('Restore shop', /Preflight check failed/);
+    await ui.choice(/clusterrolebinding\/\S+ grants/).waitFor();
+    await ui.shoot('restore-preflight-consent');
+    await ui.pick(/Allow clusterrolebinding/);
     await ui.seeStep('Restore shop', 'Preflight check passed');
     await ui.shoot('restore-preflight');
   });

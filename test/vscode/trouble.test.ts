@@ -138,7 +138,7 @@ describe('the extension in trouble', function () {
   });
 
   it('a backup that was deleted meanwhile', async () => {
-    await world.dmaas('backup create doomed --app shop --resources-only');
+    await world.dmaas('backup create doomed --app shop --manifests-only');
     await ui.command('DMaaS: Refresh');
     await ui.seeItem('Backups', 'doomed');
     await world.dmaas('backup delete doomed --yes');

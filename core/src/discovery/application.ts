@@ -1,18 +1,26 @@
 import type { Finding, KubeObject, ObjectRef } from '../model.ts';
 import type { Json } from './read.ts';
 
-/** What of a namespace is the application. Exactly one way of choosing; `exclude` takes things out again. */
-export type AppSelector = { readonly namespace: string; readonly exclude?: Exclusion } & (
+/** One way of choosing what an application begins with. */
+export type Seed =
   | { readonly labelSelector: string }
   /** Any kind, as kubectl accepts it: `statefulset`, `StatefulSet`, `sts`, `statefulsets.apps`. */
   | { readonly workload: { readonly kind: string; readonly name: string } }
   | { readonly helmRelease: string }
-  | { readonly wholeNamespace: true }
+  | { readonly wholeNamespace: true };
+
+/**
+ * What of a namespace is the application: what its seeds choose, closed over references. `include` then leaves nothing else of it,
+ * `exclude` takes things out again, with what only they refer to.
+ */
+export type AppSelector = { readonly namespace: string; readonly include?: ObjectFilter; readonly exclude?: ObjectFilter } & (
+  Seed | { readonly anyOf: readonly Seed[] }
 );
 
-export interface Exclusion {
-  /** As in `AppSelector.workload.kind`. */
-  readonly kinds?: readonly string[];
+/** Objects that one of the patterns names, or that have the labels. */
+export interface ObjectFilter {
+  /** `KIND` or `KIND/NAME`, kinds as in a seed, `*` for any run of characters of the name. */
+  readonly objects?: readonly string[];
   readonly labelSelector?: string;
 }
 
@@ -57,6 +65,8 @@ export interface Member {
 export interface LeftOut {
   readonly ref: ObjectRef;
   readonly reason: string;
+  /** As a member has it. */
+  readonly because: readonly Edge[];
 }
 
 /** Named by members and not one of them. As one of `dependencies`: must exist where the application is to run; is checked there, not copied. */

@@ -3,15 +3,15 @@ import type { Finding, KubeObject, ObjectRef, ResourceKind } from '../model.ts';
 import type { AppSelector, Dependency, Edge, LeftOut, Member } from './application.ts';
 import { byText, controllerIn, edgeOf, graphOf, reach } from './closure.ts';
 import type { Graph, Loose } from './closure.ts';
-import { definitionRule, RULES } from './edges.ts';
+import { DEFINITION, definitionRules, RULES } from './edges.ts';
 import { servesElsewhere } from './elsewhere.ts';
 import { judge } from './exclusions.ts';
-import type { Judgement } from './exclusions.ts';
+import type { Judgement, Selection } from './exclusions.ts';
 import { inlineVolumeFindings, missingFindings, sharedFindings, terminatingFinding, unreadFindings } from './findings.ts';
 import { idOfKind } from './inventory.ts';
 import type { Inventory } from './inventory.ts';
 import { kindId } from './pod-template.ts';
-import { exclusionTest, seedTest } from './selection.ts';
+import { filterTest, seedsOf, seedTest } from './selection.ts';
 
 /** Everything about an application but its volumes, which take more reading, and the identity of its cluster. */
 export interface Assembly {
@@ -34,15 +34,18 @@ export interface ReadKinds {
 
 /** The graph of an inventory: made once, used for every application in it. */
 export function graphOfInventory(inventory: Inventory, kinds: ReadKinds): Graph {
-  return graphOf(inventory.objects, [...RULES, definitionRule(kinds.served)]);
+  const definitions = inventory.objects.filter((o) => kindId(o) === DEFINITION).map((o) => o.metadata.name);
+  return graphOf(inventory.objects, [...RULES, ...definitionRules(kinds.served, new Set(definitions))]);
 }
 
 /** Closes the selection over the graph, and sorts what it finds into members, dependencies, what is left out, and what is wrong. Pure. */
 export function assemble(graph: Graph, inventory: Inventory, kinds: ReadKinds, selector: AppSelector): Assembly {
   const isSeed = seedTest(selector, kinds.served);
-  const selection = {
-    keepsHelmRelease: 'helmRelease' in selector || 'wholeNamespace' in selector,
-    excludes: exclusionTest(selector, kinds.served),
+  const includes = filterTest(selector.include, kinds.served);
+  const selection: Selection = {
+    keepsHelmRelease: seedsOf(selector).some((seed) => 'helmRelease' in seed || 'wholeNamespace' in seed),
+    excludes: filterTest(selector.exclude, kinds.served) ?? (() => false),
+    ...(includes === undefined ? {} : { includes }),
   };
   const judgements = new Map<KubeObject, Judgement | undefined>();
   const judged = (object: KubeObject): Judgement | undefined => {
@@ -82,10 +85,10 @@ export function assemble(graph: Graph, inventory: Inventory, kinds: ReadKinds, s
     members,
     claims: objects.filter((o) => kindId(o) === 'PersistentVolumeClaim'),
     leftOut: [
-      ...outside.map(({ object, judgement }) => ({ ref: refOf(object), reason: judgement?.reason ?? '' })),
+      ...outside.map(({ object, because, judgement }) => ({ ref: refOf(object), reason: judgement?.reason ?? '', because })),
       ...foreign
         .filter((key) => !reached.has(key))
-        .map((key) => ({ ref: refOf(graph.objects.get(key) as KubeObject), reason: 'is there for other namespaces' })),
+        .map((key) => ({ ref: refOf(graph.objects.get(key) as KubeObject), reason: 'is there for other namespaces', because: [] })),
     ],
     dependencies: dependenciesOf(graph, dependencies),
     missing: dependenciesOf(graph, missing),

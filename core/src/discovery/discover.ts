@@ -1,23 +1,26 @@
 import type { Cluster } from '../cluster/cluster.ts';
 import { DmaasError } from '../errors.ts';
 import type { RunOptions } from '../events.ts';
-import { refName, refOf } from '../model.ts';
+import { refKey, refName, refOf } from '../model.ts';
 import type { KubeObject, ResourceKind } from '../model.ts';
 import type { AppSelector, Application } from './application.ts';
 import { assemble, graphOfInventory } from './assemble.ts';
 import type { Assembly } from './assemble.ts';
+import { DEFINITION } from './edges.ts';
 import { isCaptured } from './exclusions.ts';
 import { claimFindings, sortFindings, storageFindings } from './findings.ts';
 import { idOfKind, readKinds, readNamed, readNamespace } from './inventory.ts';
 import type { Inventory, Unread } from './inventory.ts';
+import { kindsNamed, noSuchKind } from './kind-names.ts';
+import { kindId } from './pod-template.ts';
 import {
   applicationName,
   checkSelector,
-  clusterScopedSelector,
+  clusterScopedSelectors,
   describeSelector,
-  kindsNamed,
-  noSuchKind,
+  emptySeed,
   nothingSelected,
+  seedsOf,
 } from './selection.ts';
 import { nodesOf, volumesOf } from './volumes.ts';
 
@@ -51,7 +54,8 @@ export async function discover(cluster: Cluster, selector: AppSelector, run: Run
 async function find(cluster: Cluster, selector: AppSelector, run: RunOptions): Promise<Application> {
   const { namespace } = selector;
   const served = await cluster.kinds();
-  if ('workload' in selector && kindsNamed(served, selector.workload.kind).length === 0) throw noSuchKind(selector.workload.kind);
+  for (const seed of seedsOf(selector))
+    if ('workload' in seed && kindsNamed(served, seed.workload.kind).length === 0) throw noSuchKind(seed.workload.kind);
   const namespaceObject = await readNamespace(cluster, namespace, run);
   const captured = served.filter(isCaptured);
   const inNamespace = captured.filter((k) => k.namespaced);
@@ -62,16 +66,17 @@ async function find(cluster: Cluster, selector: AppSelector, run: RunOptions): P
     });
   }
   const global = await readClusterScope(cluster, captured, selector, run);
-  const inventory: Inventory = {
-    objects: [
-      ...('wholeNamespace' in selector && namespaceObject !== undefined ? [namespaceObject] : []),
-      ...local.objects,
-      ...global.objects,
-    ],
+  const takesNamespace = seedsOf(selector).some((seed) => 'wholeNamespace' in seed);
+  const found: Inventory = {
+    objects: [...(takesNamespace && namespaceObject !== undefined ? [namespaceObject] : []), ...local.objects, ...global.objects],
     unread: [...local.unread, ...global.unread],
   };
   const kinds = { served, read: captured };
-  const assembly = assemble(graphOfInventory(inventory, kinds), inventory, kinds, selector);
+  const empty = emptySeed(selector, served, found.objects);
+  if (empty !== undefined) throw nothingSelected(empty, namespace, served, local.objects);
+  const draft = assemble(graphOfInventory(found, kinds), found, kinds, selector);
+  const inventory = await withDefinitions(cluster, served, found, draft, run);
+  const assembly = inventory === found ? draft : assemble(graphOfInventory(inventory, kinds), inventory, kinds, selector);
   if (!assembly.members.some((m) => m.object.metadata.namespace === namespace))
     throw nothingToCapture(selector, assembly, served, local.objects);
 
@@ -110,11 +115,32 @@ async function readClusterScope(
   const clusterScoped = captured.filter((k) => !k.namespaced);
   const whole = clusterScoped.filter((k) => ATTACHED_FROM_OUTSIDE.has(idOfKind(k)));
   const attached = await readKinds(cluster, whole, {}, run);
-  const labelSelector = clusterScopedSelector(selector);
-  if (labelSelector === undefined) return attached;
   const rest = clusterScoped.filter((k) => !whole.includes(k));
-  const labelled = await readKinds(cluster, rest, { labelSelector }, run);
-  return { objects: [...attached.objects, ...labelled.objects], unread: [...attached.unread, ...labelled.unread] };
+  const objects = new Map(attached.objects.map((o) => [refKey(refOf(o)), o]));
+  const unread = new Map(attached.unread.map((u) => [idOfKind(u.kind), u]));
+  for (const labelSelector of clusterScopedSelectors(selector)) {
+    const labelled = await readKinds(cluster, rest, { labelSelector }, run);
+    for (const object of labelled.objects) objects.set(refKey(refOf(object)), object);
+    for (const kind of labelled.unread) unread.set(idOfKind(kind.kind), kind);
+  }
+  return { objects: [...objects.values()], unread: [...unread.values()] };
+}
+
+/** Adds the definitions of the custom resources that were found: without them these mean nothing elsewhere. */
+async function withDefinitions(
+  cluster: Cluster,
+  served: readonly ResourceKind[],
+  inventory: Inventory,
+  { dependencies }: Assembly,
+  run: RunOptions,
+): Promise<Inventory> {
+  const names = dependencies.filter((d) => kindId(d.ref) === DEFINITION).map((d) => d.ref.name);
+  const kind = served.find((k) => idOfKind(k) === DEFINITION);
+  if (names.length === 0 || kind === undefined) return inventory;
+  const { objects, unread } = await readNamed(cluster, kind, names, run);
+  if (objects.length === 0 && unread.length === 0) return inventory;
+  const known = inventory.unread.some((u) => idOfKind(u.kind) === DEFINITION);
+  return { objects: [...inventory.objects, ...objects], unread: [...inventory.unread, ...(known ? [] : unread)] };
 }
 
 function nothingToCapture(
@@ -124,10 +150,11 @@ function nothingToCapture(
   objects: readonly KubeObject[],
 ): DmaasError {
   const [first] = assembly.leftOut;
-  if (first === undefined) return nothingSelected(selector, served, objects);
+  const [seed] = seedsOf(selector);
+  if (first === undefined && seed !== undefined) return nothingSelected(seed, selector.namespace, served, objects);
   return new DmaasError(
     'APP_NOT_FOUND',
-    `nothing that ${describeSelector(selector)} selects in namespace ${selector.namespace} is to be captured: ${refName(first.ref)} ${first.reason}`,
+    `nothing that ${describeSelector(selector)} selects in namespace ${selector.namespace} is to be captured${first === undefined ? '' : `: ${refName(first.ref)} ${first.reason}`}`,
     { hint: `"kubectl dmaas app list -n ${selector.namespace}" shows what there is` },
   );
 }

@@ -43,6 +43,7 @@ const GATEWAY = 'Gateway.gateway.networking.k8s.io';
 const ROUTES = ['HTTP', 'GRPC', 'TCP', 'TLS', 'UDP'].map((protocol) => `${protocol}Route.gateway.networking.k8s.io`);
 const BINDINGS = ['RoleBinding.rbac.authorization.k8s.io', 'ClusterRoleBinding.rbac.authorization.k8s.io'];
 const WEBHOOKS = ['Mutating', 'Validating'].map((sort) => `${sort}WebhookConfiguration.admissionregistration.k8s.io`);
+export const DEFINITION = 'CustomResourceDefinition.apiextensions.k8s.io';
 const SERVICE_ACCOUNTS_OF = 'system:serviceaccounts:';
 
 export const RULES: readonly EdgeRule[] = [
@@ -77,9 +78,10 @@ export const RULES: readonly EdgeRule[] = [
   { name: 'terminates-tls-with', relation: 'needs', kinds: [INGRESS], read: readIngressSecrets },
   { name: 'terminates-tls-with', relation: 'needs', kinds: [GATEWAY], read: readGatewaySecrets },
   { name: 'calls', relation: 'fronts', kinds: WEBHOOKS, read: readWebhookServices },
-  { name: 'calls', relation: 'fronts', kinds: ['CustomResourceDefinition.apiextensions.k8s.io'], read: readConversionService },
+  { name: 'calls', relation: 'fronts', kinds: [DEFINITION], read: readConversionService },
   { name: 'stored-by', relation: 'depends', kinds: ['PersistentVolumeClaim'], read: readVolumeAndClass },
   { name: 'stored-by', relation: 'depends', kinds: ['StatefulSet.apps'], read: readTemplateClasses },
+  { name: 'stored-by', relation: 'depends', read: readEphemeralClasses },
   { name: 'has-class', relation: 'depends', read: readPodClasses },
   { name: 'has-class', relation: 'depends', kinds: [INGRESS], read: readIngressClass },
   { name: 'has-class', relation: 'depends', kinds: [GATEWAY], read: readGatewayClass },
@@ -99,17 +101,21 @@ export function isBuiltInGroup(group: string): boolean {
   return BUILT_IN_GROUPS.has(group);
 }
 
-/** A custom resource depends on its definition, whose name only the server's list of kinds tells. */
-export function definitionRule(kinds: readonly ResourceKind[]): EdgeRule {
+/**
+ * A custom resource is of no use without its definition, whose name only the server's list of kinds tells. `known`: names of the
+ * definitions that have been read; any other may belong to an API extension, or not be for this identity to read.
+ */
+export function definitionRules(kinds: readonly ResourceKind[], known: ReadonlySet<string>): readonly EdgeRule[] {
   const plurals = new Map(kinds.filter((k) => !isBuiltInGroup(k.group)).map((k) => [`${k.kind}.${k.group}`, `${k.plural}.${k.group}`]));
-  return {
+  return (['needs', 'depends'] as const).map((relation) => ({
     name: 'defined-by',
-    relation: 'depends',
+    relation,
     *read(o) {
       const name = plurals.get(kindId(o));
-      if (name !== undefined) yield clusterWide('apiextensions.k8s.io/v1', 'CustomResourceDefinition', name);
+      if (name !== undefined && known.has(name) === (relation === 'needs'))
+        yield clusterWide('apiextensions.k8s.io/v1', 'CustomResourceDefinition', name);
     },
-  };
+  }));
 }
 
 /** Text of a `LabelSelector`; '' selects everything, as an empty selector of a policy does. */
@@ -290,7 +296,10 @@ function* readOpenShiftBackends(o: KubeObject): Iterable<Target> {
 }
 
 function* readRouteBackends(o: KubeObject): Iterable<Target> {
-  for (const backend of listAt(o, 'spec', 'rules').flatMap((rule) => listAt(rule, 'backendRefs'))) {
+  const rules = listAt(o, 'spec', 'rules');
+  const filters = [...rules, ...rules.flatMap((rule) => listAt(rule, 'backendRefs'))].flatMap((holder) => listAt(holder, 'filters'));
+  const mirrors = filters.map((filter) => at(filter, 'requestMirror', 'backendRef'));
+  for (const backend of [...rules.flatMap((rule) => listAt(rule, 'backendRefs')), ...mirrors]) {
     const name = stringAt(backend, 'name');
     const isService = (stringAt(backend, 'kind') ?? 'Service') === 'Service' && stringAt(backend, 'group') === undefined;
     if (isService && name !== undefined) yield inNamespace(stringAt(backend, 'namespace') ?? o.metadata.namespace, 'v1', 'Service', name);
@@ -340,6 +349,13 @@ function* readVolumeAndClass(o: KubeObject): Iterable<Target> {
 function* readTemplateClasses(o: KubeObject): Iterable<Target> {
   for (const template of listAt(o, 'spec', 'volumeClaimTemplates')) {
     const storageClass = storageClassOf(template);
+    if (storageClass !== undefined) yield clusterWide('storage.k8s.io/v1', 'StorageClass', storageClass);
+  }
+}
+
+function* readEphemeralClasses(o: KubeObject): Iterable<Target> {
+  for (const volume of listAt(podTemplateOf(o)?.spec, 'volumes')) {
+    const storageClass = storageClassOf(at(volume, 'ephemeral', 'volumeClaimTemplate'));
     if (storageClass !== undefined) yield clusterWide('storage.k8s.io/v1', 'StorageClass', storageClass);
   }
 }

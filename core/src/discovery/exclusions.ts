@@ -52,6 +52,8 @@ export interface Selection {
   /** Whether Helm's own record of a release goes along: only with all that Helm installed. */
   readonly keepsHelmRelease: boolean;
   readonly excludes: (object: KubeObject) => boolean;
+  /** Absent: everything. */
+  readonly includes?: (object: KubeObject) => boolean;
 }
 
 const leave = (reason: string): Judgement => ({ reason, through: false });
@@ -85,6 +87,8 @@ const RULES: readonly Rule[] = [
   leaveServiceAccountSecret,
   leaveHelmRelease,
   (o) => (isBuiltIn(o) ? leave('is part of Kubernetes') : undefined),
+  // Last, so that the better reasons come first. What only leads to something included does its part: `--include pvc` means the workload's claims.
+  (o, selection) => (selection.includes?.(o) === false ? passThrough('is not included by the selection') : undefined),
 ];
 
 /** Why an object is not captured though it belongs to the application; undefined when it is captured. */

@@ -1,11 +1,11 @@
 import { labelMatcher } from '../cluster/selector.ts';
 import { DmaasError } from '../errors.ts';
 import type { KubeObject, ResourceKind } from '../model.ts';
-import type { AppSelector } from './application.ts';
-import { byText } from './closure.ts';
-import { isBuiltInGroup } from './edges.ts';
+import type { AppSelector, ObjectFilter, Seed } from './application.ts';
 import { idOfKind } from './inventory.ts';
+import { kindsNamed, noSuchKind } from './kind-names.ts';
 import { nearest } from './nearest.ts';
+import { kindOfPattern, objectMatcher } from './object-pattern.ts';
 import { kindId, podTemplateOf } from './pod-template.ts';
 
 export const HELM = {
@@ -22,33 +22,49 @@ function termsOf(labelSelector: string): string[] {
     .filter((term) => term !== '');
 }
 
+/** The ways of choosing that a selector is made of. */
+export function seedsOf(selector: AppSelector): readonly Seed[] {
+  return 'anyOf' in selector ? selector.anyOf : [selector];
+}
+
 /** Refuses what names nothing, and what would catch everything there is. Throws USAGE. */
 export function checkSelector(selector: AppSelector): void {
   if (selector.namespace === '') throw new DmaasError('USAGE', 'no namespace is named', { hint: 'name one with -n NAMESPACE' });
-  if ('labelSelector' in selector) {
-    checkLabelSelector(selector.labelSelector);
-    const terms = termsOf(selector.labelSelector);
+  const seeds = seedsOf(selector);
+  if (seeds.length === 0) throw new DmaasError('USAGE', 'nothing is selected', { hint: 'name labels, a workload or a Helm release' });
+  for (const seed of seeds) checkSeed(seed);
+  for (const filter of [selector.include, selector.exclude]) {
+    if (filter?.labelSelector !== undefined) checkLabelSelector(filter.labelSelector);
+    const empty = filter?.objects?.find((pattern) => kindOfPattern(pattern) === '' || pattern.endsWith('/'));
+    if (empty !== undefined)
+      throw new DmaasError('USAGE', `"${empty}" is not of the form KIND or KIND/NAME`, { hint: 'for example secret or secret/db-*' });
+  }
+}
+
+function checkSeed(seed: Seed): void {
+  if ('labelSelector' in seed) {
+    checkLabelSelector(seed.labelSelector);
+    const terms = termsOf(seed.labelSelector);
     if (terms.length === 0) {
       throw new DmaasError('USAGE', 'an empty label selector would select everything', {
-        hint: `to take the whole namespace, say so: ${describeSelector({ namespace: selector.namespace, wholeNamespace: true })}`,
+        hint: `to take the whole namespace, say so: ${describeSeed({ wholeNamespace: true })}`,
       });
     }
     const isPositive = terms.some((term) => !term.startsWith('!') && !term.includes('!=') && !/\snotin\s*\(/.test(term));
     if (!isPositive) {
       throw new DmaasError(
         'USAGE',
-        `the label selector "${selector.labelSelector}" names no label that must be there, so it would select nearly everything`,
+        `the label selector "${seed.labelSelector}" names no label that must be there, so it would select nearly everything`,
         {
           hint: 'add the label that the parts of the application have in common, such as -l app=web',
         },
       );
     }
   }
-  if ('workload' in selector && (selector.workload.kind === '' || selector.workload.name === '')) {
+  if ('workload' in seed && (seed.workload.kind === '' || seed.workload.name === '')) {
     throw new DmaasError('USAGE', 'a workload is named as KIND/NAME', { hint: 'for example statefulset/db' });
   }
-  if ('helmRelease' in selector && selector.helmRelease === '') throw new DmaasError('USAGE', 'the name of the Helm release is empty');
-  if (selector.exclude?.labelSelector !== undefined) checkLabelSelector(selector.exclude.labelSelector);
+  if ('helmRelease' in seed && seed.helmRelease === '') throw new DmaasError('USAGE', 'the name of the Helm release is empty');
 }
 
 function checkLabelSelector(text: string): void {
@@ -64,16 +80,20 @@ function checkLabelSelector(text: string): void {
 
 /** Whether an object is selected, as opposed to drawn in by another. */
 export function seedTest(selector: AppSelector, kinds: readonly ResourceKind[]): (object: KubeObject) => boolean {
-  const { namespace } = selector;
-  if ('labelSelector' in selector) {
-    const matches = labelMatcher(selector.labelSelector);
+  const tests = seedsOf(selector).map((seed) => testOfSeed(seed, selector.namespace, kinds));
+  return (o) => tests.some((test) => test(o));
+}
+
+function testOfSeed(seed: Seed, namespace: string, kinds: readonly ResourceKind[]): (object: KubeObject) => boolean {
+  if ('labelSelector' in seed) {
+    const matches = labelMatcher(seed.labelSelector);
     return (o) => matches(o.metadata.labels);
   }
-  if ('helmRelease' in selector) return (o) => isOfRelease(o, selector.helmRelease, namespace);
-  if ('wholeNamespace' in selector)
+  if ('helmRelease' in seed) return (o) => isOfRelease(o, seed.helmRelease, namespace);
+  if ('wholeNamespace' in seed)
     return (o) => o.metadata.namespace === namespace || (kindId(o) === 'Namespace' && o.metadata.name === namespace);
-  const ids = new Set(kindsNamed(kinds, selector.workload.kind).map(idOfKind));
-  const { name } = selector.workload;
+  const ids = new Set(kindsNamed(kinds, seed.workload.kind).map(idOfKind));
+  const { name } = seed.workload;
   return (o) => o.metadata.name === name && (o.metadata.namespace ?? namespace) === namespace && ids.has(kindId(o));
 }
 
@@ -83,57 +103,45 @@ function isOfRelease(o: KubeObject, release: string, namespace: string): boolean
   return annotations[HELM.releaseName] === release && annotations[HELM.releaseNamespace] === namespace;
 }
 
-/** What to ask of cluster-scoped kinds, to find those that are selected; undefined when none can be. */
-export function clusterScopedSelector(selector: AppSelector): string | undefined {
-  if ('labelSelector' in selector) return selector.labelSelector;
-  return 'helmRelease' in selector ? HELM.managedByHelm : undefined;
+/** What to ask of cluster-scoped kinds, to find those that are selected: one request for each. */
+export function clusterScopedSelectors(selector: AppSelector): readonly string[] {
+  const asked = seedsOf(selector).flatMap((seed) => {
+    if ('labelSelector' in seed) return [seed.labelSelector];
+    return 'helmRelease' in seed ? [HELM.managedByHelm] : [];
+  });
+  return [...new Set(asked)];
 }
 
-/** Whether an object is taken out again by `exclude`. */
-export function exclusionTest(selector: AppSelector, kinds: readonly ResourceKind[]): (object: KubeObject) => boolean {
-  const { kinds: names = [], labelSelector } = selector.exclude ?? {};
-  const unknown = names.find((name) => kindsNamed(kinds, name).length === 0);
+/** Whether a filter means an object; `undefined` when there is no filter. Throws USAGE for kinds that there are not. */
+export function filterTest(
+  filter: ObjectFilter | undefined,
+  kinds: readonly ResourceKind[],
+): ((object: KubeObject) => boolean) | undefined {
+  if (filter === undefined) return undefined;
+  const { objects = [], labelSelector } = filter;
+  const unknown = objects.map(kindOfPattern).find((word) => word !== '*' && kindsNamed(kinds, word).length === 0);
   if (unknown !== undefined) throw noSuchKind(unknown);
-  const ids = new Set(names.flatMap((name) => kindsNamed(kinds, name)).map(idOfKind));
-  const matches = labelSelector === undefined ? () => false : labelMatcher(labelSelector);
-  return (o) => ids.has(kindId(o)) || matches(o.metadata.labels);
-}
-
-const SHORT_NAMES: Readonly<Record<string, string>> = {
-  cj: 'cronjob',
-  cm: 'configmap',
-  deploy: 'deployment',
-  ds: 'daemonset',
-  ing: 'ingress',
-  po: 'pod',
-  pvc: 'persistentvolumeclaim',
-  rc: 'replicationcontroller',
-  rs: 'replicaset',
-  sa: 'serviceaccount',
-  sts: 'statefulset',
-  svc: 'service',
-};
-
-/** The kinds that a word means to kubectl: `sts`, `StatefulSet`, `statefulsets`, `statefulsets.apps`. Those of Kubernetes come first. */
-export function kindsNamed(kinds: readonly ResourceKind[], word: string): readonly ResourceKind[] {
-  const [short = '', ...group] = word.toLowerCase().split('.');
-  const name = SHORT_NAMES[short] ?? short;
-  return kinds
-    .filter((k) => (k.kind.toLowerCase() === name || k.plural === name) && (group.length === 0 || k.group === group.join('.')))
-    .sort((a, b) => Number(isBuiltInGroup(b.group)) - Number(isBuiltInGroup(a.group)) || byText(a.group, b.group));
-}
-
-export function noSuchKind(word: string): DmaasError {
-  return new DmaasError('USAGE', `the cluster has no kind "${word}"`, { hint: '"kubectl api-resources" lists the kinds' });
+  const matchers = objects.map((pattern) => objectMatcher(pattern, kinds));
+  const hasLabels = labelSelector === undefined ? () => false : labelMatcher(labelSelector);
+  return (o) => matchers.some((matches) => matches(o)) || hasLabels(o.metadata.labels);
 }
 
 /** As a name for the application: what its labels have as values, or what it was selected by. At most 63 letters, digits and `-`. */
 export function applicationName(selector: AppSelector): string {
-  if ('workload' in selector) return selector.workload.name;
-  if ('helmRelease' in selector) return selector.helmRelease;
-  if ('wholeNamespace' in selector) return selector.namespace;
-  const values = termsOf(selector.labelSelector).flatMap((term) => /^[^=!\s]+\s*==?\s*(\S+)$/.exec(term)?.[1] ?? []);
-  const words = values.length > 0 ? values.join('-') : selector.labelSelector;
+  const names = [...new Set(seedsOf(selector).map((seed) => nameOfSeed(seed, selector.namespace)))];
+  if (names.length === 1) return names[0] ?? '';
+  return asName(names.join('-'));
+}
+
+function nameOfSeed(seed: Seed, namespace: string): string {
+  if ('workload' in seed) return seed.workload.name;
+  if ('helmRelease' in seed) return seed.helmRelease;
+  if ('wholeNamespace' in seed) return namespace;
+  const values = termsOf(seed.labelSelector).flatMap((term) => /^[^=!\s]+\s*==?\s*(\S+)$/.exec(term)?.[1] ?? []);
+  return asName(values.length > 0 ? values.join('-') : seed.labelSelector);
+}
+
+function asName(words: string): string {
   return (
     words
       .toLowerCase()
@@ -145,40 +153,48 @@ export function applicationName(selector: AppSelector): string {
 
 /** The arguments that select it on the command line, the namespace aside. */
 export function describeSelector(selector: AppSelector): string {
-  if ('workload' in selector) return `${selector.workload.kind.toLowerCase()}/${selector.workload.name}`;
-  if ('helmRelease' in selector) return `--helm-release ${selector.helmRelease}`;
-  if ('wholeNamespace' in selector) return '--all';
-  return /^[\w./=,-]+$/.test(selector.labelSelector) ? `-l ${selector.labelSelector}` : `-l '${selector.labelSelector}'`;
+  return seedsOf(selector).map(describeSeed).join(' ');
+}
+
+function describeSeed(seed: Seed): string {
+  if ('workload' in seed) return `${seed.workload.kind.toLowerCase()}/${seed.workload.name}`;
+  if ('helmRelease' in seed) return `--helm-release ${seed.helmRelease}`;
+  if ('wholeNamespace' in seed) return '--all';
+  return /^[\w./=,-]+$/.test(seed.labelSelector) ? `-l ${seed.labelSelector}` : `-l '${seed.labelSelector}'`;
+}
+
+/** The first of the seeds that choose nothing among these objects: a slip of the pen, which must not make a smaller application. */
+export function emptySeed(selector: AppSelector, kinds: readonly ResourceKind[], objects: readonly KubeObject[]): Seed | undefined {
+  return seedsOf(selector).find((seed) => !objects.some(testOfSeed(seed, selector.namespace, kinds)));
 }
 
 /** The error for a selection that matches nothing, with what comes nearest to it among the objects of the namespace. */
-export function nothingSelected(selector: AppSelector, kinds: readonly ResourceKind[], objects: readonly KubeObject[]): DmaasError {
-  const { namespace } = selector;
+export function nothingSelected(seed: Seed, namespace: string, kinds: readonly ResourceKind[], objects: readonly KubeObject[]): DmaasError {
   const listing = `"kubectl dmaas app list -n ${namespace}" shows what there is`;
-  if ('workload' in selector) {
-    const ids = new Set(kindsNamed(kinds, selector.workload.kind).map(idOfKind));
+  if ('workload' in seed) {
+    const ids = new Set(kindsNamed(kinds, seed.workload.kind).map(idOfKind));
     const ofKind = objects.filter((o) => ids.has(kindId(o)));
-    const sameName = objects.filter((o) => o.metadata.name === selector.workload.name && podTemplateOf(o) !== undefined);
+    const sameName = objects.filter((o) => o.metadata.name === seed.workload.name && podTemplateOf(o) !== undefined);
     const names = [...sameName, ...ofKind].map((o) => `${o.kind.toLowerCase()}/${o.metadata.name}`);
-    const candidates = nearest(describeSelector(selector), names);
-    return new DmaasError('APP_NOT_FOUND', `no ${describeSelector(selector)} in namespace ${namespace}`, {
+    const candidates = nearest(describeSeed(seed), names);
+    return new DmaasError('APP_NOT_FOUND', `no ${describeSeed(seed)} in namespace ${namespace}`, {
       hint: candidates.length > 0 ? `there is ${candidates.join(', ')}` : listing,
     });
   }
-  if ('labelSelector' in selector) {
+  if ('labelSelector' in seed) {
     const labels = objects.flatMap((o) => Object.entries({ ...podTemplateOf(o)?.labels, ...o.metadata.labels }));
     const candidates = nearest(
-      selector.labelSelector,
+      seed.labelSelector,
       labels.filter(([key]) => !GENERATED_LABELS.has(key)).map(([key, value]) => `${key}=${value}`),
     );
-    return new DmaasError('APP_NOT_FOUND', `nothing in namespace ${namespace} matches the label selector "${selector.labelSelector}"`, {
+    return new DmaasError('APP_NOT_FOUND', `nothing in namespace ${namespace} matches the label selector "${seed.labelSelector}"`, {
       hint: candidates.length > 0 ? `labels found there: ${candidates.join(', ')}; ${listing}` : listing,
     });
   }
-  if ('helmRelease' in selector) {
+  if ('helmRelease' in seed) {
     const releases = objects.flatMap((o) => o.metadata.annotations?.[HELM.releaseName] ?? []);
-    const candidates = nearest(selector.helmRelease, releases);
-    return new DmaasError('APP_NOT_FOUND', `no Helm release "${selector.helmRelease}" in namespace ${namespace}`, {
+    const candidates = nearest(seed.helmRelease, releases);
+    return new DmaasError('APP_NOT_FOUND', `no Helm release "${seed.helmRelease}" in namespace ${namespace}`, {
       hint: candidates.length > 0 ? `releases found there: ${candidates.join(', ')}` : listing,
     });
   }

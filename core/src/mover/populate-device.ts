@@ -4,7 +4,7 @@ import { LIMITS } from '../repository/blob.ts';
 import type { Repository } from '../repository/repository.ts';
 import { PieceBatches, type PieceSink } from './batches.ts';
 import { deviceBytes } from './capture-device.ts';
-import { bytesOf, extentsOf } from './content.ts';
+import { bytesOf, extentsOf, type Extent } from './content.ts';
 import { readFully, writeFully } from './io.ts';
 import { errorCode, isUnsupported, type Posix } from './posix.ts';
 import type { MoverThreads } from './threads.ts';
@@ -14,8 +14,11 @@ export interface DeviceTask {
   readonly path: string;
   readonly name: string;
   readonly volume: Volume;
-  readonly repository: Pick<Repository, 'read' | 'readMany' | 'fetchMany'>;
+  readonly repository: Pick<Repository, 'read' | 'readMany' | 'fetchMany' | 'dataId'>;
   readonly threads: MoverThreads;
+  /** It holds data, and only what differs is written. */
+  readonly isInPlace: boolean;
+  readonly onWritten: (bytes: number) => void;
   readonly native: Posix | undefined;
   readonly onBytes: (bytes: number) => void;
   readonly signal: AbortSignal | undefined;
@@ -42,7 +45,7 @@ export async function populateDevice(task: DeviceTask): Promise<void> {
         hint: 'restore into a volume that is at least as large',
       });
     }
-    await checkEmpty(fd, task);
+    if (!task.isInPlace) await checkEmpty(fd, task);
     if (isFile) ftruncateSync(fd, volume.bytes);
     await writeDevice(fd, task);
     fsyncSync(fd);
@@ -70,13 +73,16 @@ async function checkEmpty(fd: number, { name, repository, volume }: DeviceTask):
   }
 }
 
-async function writeDevice(fd: number, { repository, threads, volume, native, onBytes, signal }: DeviceTask): Promise<void> {
+async function writeDevice(fd: number, task: DeviceTask): Promise<void> {
+  const { repository, threads, volume, native, onBytes, onWritten, signal } = task;
+  const isThere = task.isInPlace ? comparer(fd, repository) : () => Promise.resolve(false);
   const sink: PieceSink<undefined> = {
     destination: ({ offset, length }) => ({ fd, offset, length }),
     withdraw: () => undefined,
     settle: ({ length }, fault) => {
       if (fault?.what === 'content') throw Object.assign(new Error(fault.reason), { code: fault.reason });
       if (fault !== undefined) throw new DmaasError('REPOSITORY_CORRUPT', fault.reason);
+      onWritten(length);
       onBytes(length);
     },
     giveUp: (_piece, error) => {
@@ -90,7 +96,8 @@ async function writeDevice(fd: number, { repository, threads, volume, native, on
       if (id === undefined) {
         await clear(fd, offset, length, native);
         onBytes(length);
-      } else if (batches.add({ file: undefined, offset, length, id })) await batches.send(() => undefined);
+      } else if (await isThere({ offset, length, id })) onBytes(length);
+      else if (batches.add({ file: undefined, offset, length, id })) await batches.send(() => undefined);
     }
     await batches.send(() => undefined);
     await batches.finish();
@@ -99,8 +106,18 @@ async function writeDevice(fd: number, { repository, threads, volume, native, on
   }
 }
 
-/** Makes a range read as zeros: by telling the device, or where it does not listen, by writing to what is not zero yet. */
-async function clear(fd: number, offset: number, length: number, native: Posix | undefined): Promise<void> {
+function comparer(fd: number, repository: Pick<Repository, 'dataId'>): (extent: Extent) => Promise<boolean> {
+  let buffer = Buffer.alloc(0);
+  return async ({ offset, length, id }) => {
+    if (buffer.length < length) buffer = Buffer.allocUnsafeSlow(length);
+    const piece = buffer.subarray(0, length);
+    return (await readFully(fd, piece, offset)) === length && repository.dataId(piece) === id;
+  };
+}
+
+/** Makes a range of a device or file read as zeros: by telling it, or where it does not listen, by writing to what is not zero yet. */
+export async function clear(fd: number, offset: number, length: number, native: Posix | undefined): Promise<void> {
+  if (length === 0) return;
   try {
     if (native !== undefined) {
       native.punchHole(fd, offset, length);

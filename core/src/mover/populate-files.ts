@@ -1,12 +1,14 @@
-import { closeSync, ftruncateSync, fsyncSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
+import { closeSync, constants, fstatSync, ftruncateSync, fsyncSync, lstatSync, mkdirSync, openSync, unlinkSync } from 'node:fs';
 import type { DmaasError } from '../errors.ts';
 import { throwIfCancelled } from '../errors.ts';
 import type { Repository } from '../repository/repository.ts';
 import { PieceBatches, type Piece, type PieceFault, type PieceSink } from './batches.ts';
 import type { ContentItem } from './content-format.ts';
 import { extentsOf, type Extent } from './content.ts';
+import { readFully } from './io.ts';
 import { attributesOf, createFile, setFileAttributes, type NewFile } from './new-file.ts';
 import { ROOT } from './paths.ts';
+import { clear } from './populate-device.ts';
 import { errorCode, systemCode, type Posix } from './posix.ts';
 import type { Problems } from './problems.ts';
 import type { Checkpoint } from './restore-marker.ts';
@@ -20,12 +22,16 @@ import type { Destination } from './write-frames.ts';
 export interface FilesTask {
   readonly target: Target;
   readonly tree: Pick<TreeReader, 'leaves'>;
-  readonly repository: Pick<Repository, 'read' | 'fetchMany'>;
+  readonly repository: Pick<Repository, 'read' | 'fetchMany' | 'dataId'>;
   readonly threads: MoverThreads;
   readonly native: Posix | undefined;
   readonly problems: Problems;
   /** Where an earlier run stopped; undefined in an empty target. */
   readonly resumed: Checkpoint | undefined;
+  /** What is there is compared, and written where it differs. `makeWay` has left nothing else there. */
+  readonly isInPlace: boolean;
+  /** Of content. */
+  readonly onWritten: (bytes: number) => void;
   /** Told now and then how far everything is written. */
   readonly onCheckpoint: (checkpoint: Checkpoint) => void;
   readonly onBytes: (bytes: number) => void;
@@ -80,13 +86,13 @@ export function isLinkToEarlier({ linkGroup }: Entry, groups: Set<bigint>): bool
   return false;
 }
 
-function makeDirectory({ path }: Entry, { target, problems, resumed }: FilesTask): void {
+function makeDirectory({ path }: Entry, { target, problems, resumed, isInPlace }: FilesTask): void {
   if (path.length === 0) return;
   try {
     try {
       mkdirSync(target.at(path), 0o700);
     } catch (error) {
-      if (resumed === undefined || errorCode(error) !== 'EEXIST') throw error;
+      if ((resumed === undefined && !isInPlace) || errorCode(error) !== 'EEXIST') throw error;
       // It may have got its final mode already.
       target.openDirectory(path);
     }
@@ -100,6 +106,8 @@ class FileWriter implements PieceSink<OutFile> {
   readonly #task: FilesTask;
   readonly #batches: PieceBatches<OutFile>;
   readonly #open = new Set<OutFile>();
+  /** For what is compared. */
+  #buffer = Buffer.alloc(0);
   /** The beginning of the volume that is planned. */
   #planned: Checkpoint = { path: ROOT, bytes: 0 };
 
@@ -116,7 +124,9 @@ class FileWriter implements PieceSink<OutFile> {
       return;
     }
     const { content, size } = entry;
-    const isWhole = done === 0 && 'items' in content && content.items.length === 1 && content.items[0]?.id !== undefined;
+    const there = this.#openThere(entry);
+    const isWhole =
+      there === undefined && done === 0 && 'items' in content && content.items.length === 1 && content.items[0]?.id !== undefined;
     const file: OutFile = {
       entry,
       done,
@@ -131,15 +141,21 @@ class FileWriter implements PieceSink<OutFile> {
     const opts = signal === undefined ? {} : { signal };
     const extents =
       'items' in content ? inlineExtents(content.items) : extentsOf(repository, content, size, { offset: 0, length: size }, opts);
-    for await (const { offset, length, id } of extents) {
-      if (id === undefined || offset + length <= done) {
-        onBytes(length);
-        continue;
+    try {
+      for await (const extent of extents) {
+        const { offset, length, id } = extent;
+        const isThere = there !== undefined && (await this.#isThere(there, extent));
+        if (id === undefined || isThere || offset + length <= done) {
+          onBytes(length);
+          continue;
+        }
+        file.pending += 1;
+        const isFull = this.#batches.add({ file, offset, length, id });
+        this.#planned = { path: entry.path, bytes: offset + length };
+        if (isFull) await this.#send();
       }
-      file.pending += 1;
-      const isFull = this.#batches.add({ file, offset, length, id });
-      this.#planned = { path: entry.path, bytes: offset + length };
-      if (isFull) await this.#send();
+    } finally {
+      if (there !== undefined) closeSync(there);
     }
     file.isPlanned = true;
     this.#planned = { path: entry.path, bytes: size };
@@ -182,6 +198,7 @@ class FileWriter implements PieceSink<OutFile> {
     this.withdraw(piece);
     if (fault?.what === 'attribute') this.#task.problems.add(file.entry.path, fault.reason);
     else if (fault !== undefined) this.#fail(file, fault.reason);
+    if (fault === undefined || fault.what === 'attribute') this.#task.onWritten(length);
     this.#count(file, length);
   }
 
@@ -195,6 +212,28 @@ class FileWriter implements PieceSink<OutFile> {
     await this.#batches.send(() => {
       this.#task.onCheckpoint(checkpoint);
     });
+  }
+
+  /** The file that is written over; undefined when there is none, or it has nothing to keep. */
+  #openThere({ path }: Entry): number | undefined {
+    if (!this.#task.isInPlace) return undefined;
+    try {
+      return openSync(this.#task.target.at(path), constants.O_RDWR | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    } catch (error) {
+      systemCode(error); // writing it anew will tell
+      return undefined;
+    }
+  }
+
+  /** Whether a piece of a file is what the backup has there. Makes it a hole where the backup has one. */
+  async #isThere(fd: number, { offset, length, id }: Extent): Promise<boolean> {
+    if (id === undefined) {
+      await clear(fd, offset, Math.min(length, Math.max(0, fstatSync(fd).size - offset)), this.#task.native);
+      return true;
+    }
+    if (this.#buffer.length < length) this.#buffer = Buffer.allocUnsafeSlow(length);
+    const piece = this.#buffer.subarray(0, length);
+    return (await readFully(fd, piece, offset)) === length && this.#task.repository.dataId(piece) === id;
   }
 
   /** How many bytes of a file an earlier run has written for sure. */
@@ -212,11 +251,11 @@ class FileWriter implements PieceSink<OutFile> {
   }
 
   #newFile(file: OutFile): NewFile {
-    const { target, resumed } = this.#task;
+    const { target, resumed, isInPlace } = this.#task;
     const { at, directory } = target.retain(file.entry.path);
     file.directory = directory;
     this.#open.add(file);
-    return { ...attributesOf(file.entry), at: at.toString('latin1'), mayExist: resumed !== undefined };
+    return { ...attributesOf(file.entry), at: at.toString('latin1'), mayExist: resumed !== undefined || isInPlace };
   }
 
   #releaseDirectory(file: OutFile): void {
@@ -227,9 +266,9 @@ class FileWriter implements PieceSink<OutFile> {
 
   #descriptor(file: OutFile): number {
     if (file.fd !== undefined) return file.fd;
-    const { target, resumed } = this.#task;
+    const { target, resumed, isInPlace } = this.#task;
     const { path, size } = file.entry;
-    const fd = createFile(target.at(path), resumed !== undefined);
+    const fd = createFile(target.at(path), resumed !== undefined || isInPlace);
     file.fd = fd;
     this.#open.add(file);
     // Holes are what is never written.

@@ -6,6 +6,7 @@ import type { BlobId } from '../repository/blob.ts';
 import type { Repository } from '../repository/repository.ts';
 import { compareTree } from './compare.ts';
 import { VolumeFindings } from './findings.ts';
+import { makeWay } from './make-way.ts';
 import { idOfPart, PartOfTree } from './part-of-tree.ts';
 import { ROOT } from './paths.ts';
 import { populateDevice } from './populate-device.ts';
@@ -23,7 +24,7 @@ import { readVolume, type Volume, type VolumeMode } from './volume-node.ts';
 export interface PopulateOptions {
   /** What messages and events call the volume: the name of its claim. */
   readonly name: string;
-  /** An empty directory (`lost+found` does not count), or an empty device. */
+  /** An empty directory (`lost+found` does not count), or an empty device; with `isInPlace` any that nobody else writes to. */
   readonly path: string;
   readonly mode: VolumeMode;
   readonly repository: Repository;
@@ -33,6 +34,8 @@ export interface PopulateOptions {
   readonly part?: Buffer;
   /** A run that was interrupted is taken up again under the same id. */
   readonly operation: OperationId;
+  /** The volume holds data: what the backup does not have is removed, and only what differs is written. */
+  readonly isInPlace?: boolean;
   /** Makes device nodes, which give access to the machine's devices to whoever may use the volume. */
   readonly allowDevices?: boolean;
   readonly fidelity?: Fidelity;
@@ -44,6 +47,8 @@ export interface PopulateResult {
   readonly files: number;
   readonly entries: number;
   readonly bytes: number;
+  /** Of content, written: less than `bytes` where some was there. */
+  readonly writtenBytes: number;
   readonly findings: readonly Finding[];
 }
 
@@ -52,11 +57,11 @@ const CHECKPOINT_BYTES = 512 << 20;
 const PROGRESS_BYTES = 1 << 20;
 
 /**
- * Fills an empty volume from the repository and checks it afterwards. What could not be restored or kept is a finding; the rest is done. Whatever
+ * Fills an empty volume from the repository, or makes one what the backup has, and checks it afterwards. What could not be restored or kept is a finding; the rest is done. Whatever
  * the backup holds, nothing outside of the target is touched. Throws PREFLIGHT_FAILED, with nothing changed, when the target is not fit.
  */
 export async function populateVolume(options: PopulateOptions, run: RunOptions): Promise<PopulateResult> {
-  const { name, mode, repository, root } = options;
+  const { name, mode, repository, root, isInPlace = false } = options;
   const opts = run.signal === undefined ? {} : { signal: run.signal };
   const volume = await readVolume(repository, root, opts);
   if (volume.mode !== mode) {
@@ -78,8 +83,9 @@ async function populate(options: PopulateOptions, volume: Volume, tools: Populat
   const { findings, native } = tools;
   if (mode === 'block') {
     if (options.part !== undefined) throw new DmaasError('USAGE', `${name}: a block volume has no files; it is restored as a whole`);
-    await populateDevice({ ...tools, path, name, volume, repository });
-    const result = { files: 0, entries: 0, bytes: volume.bytes, findings: findings.all() };
+    const written = new Counter();
+    await populateDevice({ ...tools, path, name, volume, repository, isInPlace: options.isInPlace === true, onWritten: written.add });
+    const result = { files: 0, entries: 0, bytes: volume.bytes, writtenBytes: written.total, findings: findings.all() };
     await options.record?.(result);
     return result;
   }
@@ -100,22 +106,26 @@ async function populateTree(
   volume: Volume,
   { findings, native, threads, onBytes, signal }: PopulateTools,
 ): Promise<PopulateResult> {
-  const { name, path, repository, root, part, operation, allowDevices = false } = options;
+  const { name, path, repository, root, part, operation, allowDevices = false, isInPlace = false } = options;
   const whole = new TreeReader(repository, volume.top, signal === undefined ? {} : { signal });
   const tree = part === undefined ? whole : await PartOfTree.open(whole, part);
   const target = openTarget(path, name, native);
   try {
-    const marker = new RestoreMarker(target.rootFd, operation, part === undefined ? root : idOfPart(root, part), name);
+    const marker = new RestoreMarker(target.rootFd, operation, part === undefined ? root : idOfPart(root, part), name, isInPlace);
     const problems = new Problems();
     const totals = new Totals(volume);
     const shared = { target, tree, native, problems, signal };
     const checkpoints = new Checkpoints(marker, () => {
       sync(target, native, name);
     });
+    if (isInPlace) await makeWay({ ...shared, path, skip: [marker.name] });
+    const written = new Counter();
     await populateFiles({
       ...shared,
       repository,
       threads,
+      isInPlace,
+      onWritten: written.add,
       resumed: marker.resumed,
       onCheckpoint: (checkpoint) => {
         checkpoints.reached(checkpoint);
@@ -132,7 +142,7 @@ async function populateTree(
     await populateLinks({ ...shared, allowDevices });
     sync(target, native, name);
     await compareTree({ ...shared, path, findings, skip: [marker.name] });
-    const result = { ...totals.sums(), findings: findings.all() };
+    const result = { ...totals.sums(), writtenBytes: written.total, findings: findings.all() };
     await options.record?.(result);
     marker.remove();
     if (totals.root !== undefined) target.setMtime({ path: ROOT, mtimeNs: totals.root.mtimeNs });
@@ -185,6 +195,13 @@ class Checkpoints {
     this.#marker.save(checkpoint);
     this.#bytes = 0;
   }
+}
+
+class Counter {
+  total = 0;
+  readonly add = (count: number): void => {
+    this.total += count;
+  };
 }
 
 /** A tree must hold what its volume node says: a backup that claims a gigabyte does not get to write a thousand. */

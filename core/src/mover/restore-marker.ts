@@ -39,12 +39,20 @@ export class RestoreMarker {
   /** Where an earlier run of the same operation stopped; undefined when there was none. */
   readonly resumed: Checkpoint | undefined;
 
-  /** Throws PREFLIGHT_FAILED when the target is not empty and does not hold an unfinished run of the same restore. */
-  constructor(rootFd: number, operation: OperationId, root: BlobId, name: string) {
+  /**
+   * Throws PREFLIGHT_FAILED when the target is not empty and does not hold an unfinished run of the same restore. One that is rewritten in place is not
+   * empty, and an interrupted run of it begins again: that what is there is compared is how it goes on.
+   */
+  constructor(rootFd: number, operation: OperationId, root: BlobId, name: string, isInPlace = false) {
     this.#rootFd = rootFd;
     this.#root = root;
     this.#operation = operation;
     const found = readdirSync(`/proc/self/fd/${rootFd}`, { encoding: 'latin1' }).filter((entry) => entry !== 'lost+found');
+    if (isInPlace) {
+      this.resumed = undefined;
+      if (!found.includes(this.name)) this.#create(name);
+      return;
+    }
     this.resumed = found.includes(this.name) ? this.#read(name) : undefined;
     if (this.resumed === undefined && found.length > 0) throw notEmpty(found, name);
     if (this.resumed === undefined) this.#create(name);

@@ -24,7 +24,7 @@ export async function runMoverTask(
     return found === undefined ? undefined : moverResultSchema.parse(found);
   };
   const record = async (
-    done: Pick<MoverResult, 'root' | 'files' | 'entries' | 'bytes' | 'addedBytes' | 'findings'>,
+    done: Pick<MoverResult, 'root' | 'files' | 'entries' | 'bytes' | 'addedBytes' | 'writtenBytes' | 'findings'>,
   ): Promise<MoverResult> => {
     const { operation, index } = task;
     const measured = { peakMemoryBytes: peakMemoryBytes(), startedAt, finishedAt: now().toISOString() };
@@ -47,13 +47,14 @@ export async function runMoverTask(
     return record(await captureVolume({ ...common, ...(task.parent === undefined ? {} : { parent: task.parent }) }, run));
   }
   let result: MoverResult | undefined;
-  const { root, allowDevices = false } = task;
+  const { root, allowDevices = false, isInPlace = false } = task;
   await populateVolume(
     {
       ...common,
       root,
       operation,
       allowDevices,
+      isInPlace,
       record: async (done) => {
         result = await record({ ...done, root, addedBytes: 0 });
       },

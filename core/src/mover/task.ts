@@ -26,7 +26,13 @@ const taskFields = {
 export const moverTaskSchema = z.discriminatedUnion('direction', [
   /** `parent`: the volume's root in the backup before. */
   z.strictObject({ ...taskFields, direction: z.literal('capture'), parent: blobId.exactOptional() }),
-  z.strictObject({ ...taskFields, direction: z.literal('populate'), root: blobId, allowDevices: z.boolean().exactOptional() }),
+  z.strictObject({
+    ...taskFields,
+    direction: z.literal('populate'),
+    root: blobId,
+    allowDevices: z.boolean().exactOptional(),
+    isInPlace: z.boolean().exactOptional(),
+  }),
 ]);
 export type MoverTask = Readonly<z.infer<typeof moverTaskSchema>>;
 
@@ -50,6 +56,8 @@ export const moverResultSchema = z.looseObject({
   bytes: count,
   /** New in the repository, before compression. */
   addedBytes: count,
+  /** Of content, written to a volume. */
+  writtenBytes: count.exactOptional(),
   findings: z.array(finding).readonly(),
   peakMemoryBytes: count,
   startedAt: z.iso.datetime(),

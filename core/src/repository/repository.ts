@@ -170,6 +170,11 @@ export class Repository {
     this.treeSeed = hmac(config.keys.chunker, 'tree').readUInt32LE(0);
   }
 
+  /** The id that these bytes have, or would have, as a data blob. */
+  dataId(bytes: Uint8Array): BlobId {
+    return this.#config.keys.blobId('data', bytes);
+  }
+
   /**
    * For each id, whether the blob is stored, and named by the index as it was last read or by this process. At once when memory or the local copy of the index
    * can tell; ask for many at a time.

@@ -6,7 +6,7 @@ import type { KubeObject, ObjectRef } from '../model.ts';
 import { ANNOTATIONS } from '../operation.ts';
 import { decoded } from './mapping.ts';
 import { podNeeds, selects } from './pods.ts';
-import { put } from './rewrite.ts';
+import { mergePatch, put } from './rewrite.ts';
 
 /** No node has this label, so a DaemonSet that asks for it runs no pod. */
 export const INACTIVE_NODE_LABEL = 'dmaas.io/inactive';
@@ -60,6 +60,12 @@ function inactive(object: KubeObject): KubeObject {
 /** The merge patch of an activation step: activates, and removes the annotation that says it is still to be done. */
 export function activationPatch(activation: Activation): Json {
   return { ...activation.patch, metadata: { annotations: { [ANNOTATIONS.activate]: null } } };
+}
+
+/** The object as its activation will leave it. */
+export function activeForm(staged: KubeObject): KubeObject {
+  const patch = mapAt(staged, 'metadata', 'annotations')[ANNOTATIONS.activate];
+  return patch === undefined ? staged : mergePatch(staged, JSON.parse(patch));
 }
 
 /** Whether an object on the cluster still waits for its activation. */

@@ -5,13 +5,18 @@ import type { Finding, KubeObject } from '../model.ts';
 import { ANNOTATIONS, LABELS } from '../operation.ts';
 import type { OperationId } from '../operation.ts';
 import { describeDiff } from './diff.ts';
-import type { ConflictPolicy, Observed } from './model.ts';
+import type { ConflictPolicy, Observed, StepAction } from './model.ts';
 import { put, sameJson } from './rewrite.ts';
 import { scrub } from './scrub.ts';
 
+/** Whether an action sends the object to the server. */
+export function isSent(action: StepAction): action is 'create' | 'update' {
+  return action === 'create' || action === 'update';
+}
+
 /** What to do with one object, given what the target has under its name. */
 export interface Decision {
-  readonly action: 'create' | 'update' | 'skip';
+  readonly action: StepAction;
   readonly object: KubeObject;
   readonly changes: readonly string[];
   readonly reason?: string;
@@ -68,6 +73,22 @@ function skip(object: KubeObject, found: KubeObject, reason: string, finding?: F
   return { action: 'skip', object, changes: [], reason, observed: observe(found), findings: finding === undefined ? [] : [finding] };
 }
 
+/** It stands in the way of everything, until the operator says what should become of it. */
+function conflict(object: KubeObject, found: KubeObject, finding: Finding): Decision {
+  return {
+    action: 'conflict',
+    object,
+    changes: changesOf(object, found),
+    reason: 'it exists',
+    observed: observe(found),
+    findings: [finding],
+  };
+}
+
+function changesOf(object: KubeObject, found: KubeObject): readonly string[] {
+  return describeDiff(scrub(found).object, object);
+}
+
 function isSame(object: KubeObject, found: KubeObject): boolean {
   return sameJson(scrub(object).object, scrub(found).object);
 }
@@ -75,10 +96,11 @@ function isSame(object: KubeObject, found: KubeObject): boolean {
 function byPolicy(object: KubeObject, found: KubeObject, { policy, namespace }: ConflictContext): Decision {
   if (policy === 'skip') return skip(object, found, 'it exists');
   if (policy === 'overwrite') {
-    return { action: 'update', object, changes: describeDiff(scrub(found).object, object), observed: observe(found), findings: [] };
+    if (isSame(object, found)) return skip(object, found, 'the target has the same');
+    return { action: 'update', object, changes: changesOf(object, found), observed: observe(found), findings: [] };
   }
   const where = object.metadata.namespace === undefined ? 'on the target' : `in namespace ${namespace}`;
-  return skip(object, found, 'it exists', {
+  return conflict(object, found, {
     level: 'blocker',
     code: 'object-exists',
     message: `${refName(refOf(object))} exists ${where}`,
@@ -86,7 +108,7 @@ function byPolicy(object: KubeObject, found: KubeObject, { policy, namespace }: 
     hint:
       object.metadata.namespace === undefined
         ? '--on-conflict skip'
-        : `--to-namespace ${namespace}-restored, or --on-conflict skip to keep what is there`,
+        : `--to-namespace ${namespace}-restored, or --on-conflict skip to keep what is there, rename to restore beside it`,
   });
 }
 
@@ -100,7 +122,7 @@ function decideClaim(object: KubeObject, found: KubeObject, { policy, namespace 
       ref,
     });
   }
-  return skip(object, found, 'it exists', {
+  return conflict(object, found, {
     level: 'blocker',
     code: 'claim-exists',
     message: `claim ${ref.name} exists in namespace ${namespace}, and a restore never writes over data`,
@@ -139,7 +161,7 @@ function decideDefaultAccount(object: KubeObject, found: KubeObject | undefined)
   return {
     action: 'update',
     object,
-    changes: found === undefined ? [] : describeDiff(scrub(found).object, object),
+    changes: found === undefined ? [] : changesOf(object, found),
     ...observed,
     findings: [],
   };

@@ -35,6 +35,16 @@ export async function diagnose(cluster: Cluster, ref: ObjectRef, run: RunOptions
   return whyNotReady({ workload, pods, events, claims, lastLines: await lastLines(cluster, pods, run) });
 }
 
+/** The pods that a workload runs now. */
+export async function podsOf(cluster: Cluster, workload: KubeObject, run: RunOptions): Promise<readonly KubeObject[]> {
+  const { namespace } = workload.metadata;
+  const { objects } = await readKinds(cluster, [knownKind('Pod')], namespace === undefined ? {} : { namespace }, {
+    ...run,
+    emit: () => undefined,
+  });
+  return objects.filter((pod) => belongsTo(pod, workload));
+}
+
 function belongsTo(pod: KubeObject, workload: KubeObject): boolean {
   if (kindId(workload) === 'Pod') return pod.metadata.name === workload.metadata.name;
   const labels = mapAt(pod, 'metadata', 'labels');

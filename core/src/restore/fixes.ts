@@ -40,7 +40,21 @@ function fixOf(flag: string, value: string, options: RestoreOptions): RestoreFix
       return options.include === undefined
         ? undefined
         : { title: `Include ${value}`, options: { ...options, include: [...options.include, value] } };
+    case 'allow':
+      return { title: `Allow ${value}: I trust this backup`, options: { ...options, allow: [...(options.allow ?? []), value] } };
+    case 'map-label':
+      return labelFix(value, options);
     default:
       return undefined;
   }
+}
+
+function labelFix(value: string, options: RestoreOptions): RestoreFix | undefined {
+  const [, key, old, newKey, renamed] = /^([^=:]+)=([^=:]*):([^=:]+)=([^=:]*)$/.exec(value) ?? [];
+  if (key === undefined || old === undefined || newKey === undefined || renamed === undefined) return undefined;
+  const labels = [...(options.values?.labels ?? []), { from: [key, old], to: [newKey, renamed] } as const];
+  return {
+    title: `Label it ${newKey}=${renamed} instead of ${key}=${old}`,
+    options: { ...options, values: { ...options.values, labels } },
+  };
 }

@@ -7,6 +7,7 @@ import type { RestorePlan } from './model.ts';
 import type { RestoreJournal, RestoreOutcome } from './run.ts';
 
 const PLAN = 'restore-plan';
+const UNDONE = 'restore-undone';
 const ATTEMPT = /^restore-end-(\d+)$/;
 
 interface Begun {
@@ -20,7 +21,7 @@ interface Ended {
 }
 
 /** `Running` also stands for a restore whose process died: nobody wrote how it ended. */
-export type RestoreStatus = 'Running' | 'Completed' | 'Failed' | 'Stopped';
+export type RestoreStatus = 'Running' | 'Completed' | 'Failed' | 'Stopped' | 'Undone';
 
 /** A restore as its run records tell. */
 export interface RestoreRecord {
@@ -55,6 +56,11 @@ export function restoreJournal(runs: RunRecords, id: OperationId, now: () => Dat
   };
 }
 
+/** Notes that everything is as it was before. */
+export async function recordUndone(runs: RunRecords, id: OperationId, now: Date): Promise<void> {
+  if ((await runs.get(id, UNDONE)) === undefined) await runs.put(id, UNDONE, { at: now.toISOString() });
+}
+
 /** One restore, or undefined when this repository knows none of that id. */
 export async function readRestore(runs: RunRecords, id: OperationId, opts: CallOptions = {}): Promise<RestoreRecord | undefined> {
   const begun = (await runs.get(id, PLAN, opts)) as Begun | undefined;
@@ -62,14 +68,15 @@ export async function readRestore(runs: RunRecords, id: OperationId, opts: CallO
   if ((begun.plan as { readonly schema: number }).schema !== 1) {
     throw new DmaasError('REPOSITORY_VERSION', `restore ${id} was planned by a newer DMaaS`, { hint: 'use that version' });
   }
-  const ends = (await runs.list(id, opts)).flatMap((name) => ATTEMPT.exec(name)?.[1] ?? []).map(Number);
+  const names = await runs.list(id, opts);
+  const ends = names.flatMap((name) => ATTEMPT.exec(name)?.[1] ?? []).map(Number);
   const attempts = Math.max(0, ...ends);
   const last = attempts === 0 ? undefined : ((await runs.get(id, `restore-end-${attempts}`, opts)) as Ended | undefined);
   return {
     id,
     ...begun,
     attempts,
-    status: last === undefined ? 'Running' : STATUS[last.outcome.state],
+    status: names.includes(UNDONE) ? 'Undone' : last === undefined ? 'Running' : STATUS[last.outcome.state],
     ...(last === undefined ? {} : { endedAt: last.endedAt, outcome: last.outcome }),
   };
 }

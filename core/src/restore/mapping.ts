@@ -1,15 +1,18 @@
-import { kindId, podTemplateOf } from '../discovery/pod-template.ts';
-import { at, listAt, mapAt, recordAt, stringAt } from '../discovery/read.ts';
-import { refOf } from '../model.ts';
-import type { Finding, KubeObject } from '../model.ts';
-import { diffFields } from './diff.ts';
+import { kindId } from '../discovery/pod-template.ts';
+import { mapAt, stringAt } from '../discovery/read.ts';
+import type { KubeObject } from '../model.ts';
+import { describeDiff } from './diff.ts';
 import { POD_KINDS, updatePodSpec } from './pods.ts';
 import { isRecord, put, remove, update } from './rewrite.ts';
+import { mapValues } from './value-maps.ts';
+import type { ValueMaps } from './value-maps.ts';
 
 export interface Mapping {
   readonly from: string;
   readonly to: string;
   readonly storageClasses: Readonly<Record<string, string>>;
+  /** What else has another value on the target. */
+  readonly values?: ValueMaps;
 }
 
 export interface Mapped {
@@ -34,7 +37,7 @@ const LEGACY_CLASS = 'volume.beta.kubernetes.io/storage-class';
 /** `from` becomes `to`, everything else stays. */
 const renamed = (map: Mapping) => (value: unknown) => (value === map.from ? map.to : value);
 
-/** References to the namespace that have one meaning only. Names inside free text are reported by `namespaceMentions`, never edited. */
+/** References to the namespace that have one meaning only. Names inside free text are proposed as edits (`text-references.ts`). */
 export const MAP_RULES: readonly MapRule[] = [
   {
     name: 'namespace',
@@ -121,13 +124,9 @@ export const MAP_RULES: readonly MapRule[] = [
 /** Applies every mapping to a scrubbed object. */
 export function mapObject(object: KubeObject, map: Mapping): Mapped {
   const concerned = MAP_RULES.filter((rule) => rule.kinds === 'all' || rule.kinds.includes(kindId(object)));
-  const mapped = concerned.reduce((o, rule) => rule.apply(o, map), object);
-  const changes = diffFields(object, mapped).map(({ path, before, after }) => {
-    const show = (v: unknown): string => (typeof v === 'string' ? v || '""' : JSON.stringify(v));
-    if (before === undefined) return `${path}: ${show(after)} added`;
-    return after === undefined ? `${path}: ${show(before)} removed` : `${path}: ${show(before)} -> ${show(after)}`;
-  });
-  return { object: mapped, changes: changes.filter((line) => !line.startsWith('metadata.namespace:')) };
+  const moved = concerned.reduce((o, rule) => rule.apply(o, map), object);
+  const mapped = map.values === undefined ? moved : mapValues(moved, map.values);
+  return { object: mapped, changes: describeDiff(object, mapped).filter((line) => !line.startsWith('metadata.namespace:')) };
 }
 
 function mapSubject(subject: unknown, map: Mapping): unknown {
@@ -176,49 +175,6 @@ function mapClass<T>(claim: T, map: Mapping): T {
   const to = map.storageClasses[storageClassOf(claim)];
   if (to === undefined || !isRecord(claim)) return claim;
   return put(remove(claim, 'metadata', 'annotations', LEGACY_CLASS), ['spec', 'storageClassName'], to);
-}
-
-/**
- * Where free text names the old namespace as part of a host name (`db.shop`, `db.shop.svc`): environment, arguments, ConfigMaps and
- * Secrets. These are the reader's to judge; a value of a Secret never appears in the message.
- */
-export function namespaceMentions(object: KubeObject, map: Mapping, services: readonly string[]): readonly Finding[] {
-  if (map.from === map.to) return [];
-  const names = (text: string): boolean => mentionsNamespace(text, map.from, services);
-  const what = `${object.kind.toLowerCase()}/${object.metadata.name}`;
-  const spots: string[] = [];
-  const spec = podTemplateOf(object)?.spec;
-  for (const container of ['initContainers', 'containers'].flatMap((list) => listAt(spec, list))) {
-    for (const env of listAt(container, 'env')) if (names(stringAt(env, 'value') ?? '')) spots.push(`env ${stringAt(env, 'name') ?? ''}`);
-    for (const field of ['command', 'args']) {
-      const words = at(container, field);
-      if (Array.isArray(words) && words.some((word) => typeof word === 'string' && names(word)))
-        spots.push(`${field} of container ${stringAt(container, 'name') ?? ''}`);
-    }
-  }
-  if (object.kind === 'ConfigMap')
-    for (const [key, text] of Object.entries(mapAt(object, 'data'))) if (names(text)) spots.push(`key ${key}`);
-  if (object.kind === 'Secret' && object['type'] !== 'helm.sh/release.v1') {
-    const texts = { ...mapAt(object, 'stringData'), ...decoded(recordAt(object, 'data')) };
-    for (const [key, text] of Object.entries(texts)) if (names(text)) spots.push(`key ${key}`);
-  }
-  return spots.map((spot) => ({
-    level: 'warning',
-    code: 'namespace-in-text',
-    message: `${spot} of ${what} names namespace ${map.from}`,
-    ref: refOf(object),
-    hint: `kubectl edit ${what} -n ${map.to}`,
-  }));
-}
-
-function mentionsNamespace(text: string, namespace: string, services: readonly string[]): boolean {
-  if (!text.includes(`.${namespace}`)) return false;
-  return [...text.matchAll(/[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+/gi)].some(([host]) => {
-    const labels = host.toLowerCase().split('.');
-    // A pod of a StatefulSet has its own name before the service's.
-    const i = labels.indexOf(namespace, 1);
-    return i > 0 && (labels[i + 1] === 'svc' || (labels.length === i + 1 && services.includes(labels[i - 1] ?? '')));
-  });
 }
 
 /** Text of a Secret's data. */

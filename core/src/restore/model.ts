@@ -3,10 +3,18 @@ import type { Scheduling } from '../discovery/application.ts';
 import type { Finding, KubeObject, ObjectRef, ResourceKind } from '../model.ts';
 import type { MoverIdentity, MoverProfile } from '../mover/job.ts';
 import type { OperationId } from '../operation.ts';
+import type { ObjectPatch } from './patches.ts';
+import type { Replicas } from './replicas.ts';
+import type { RestoreHook } from './restore-hooks.ts';
+import type { Confidence, TextEdit } from './text-references.ts';
+import type { ValueMaps } from './value-maps.ts';
 
 /** What a plan needs of a backup. Plain JSON. */
 export interface BackupView {
+  /** Its name. */
   readonly id: string;
+  /** The id of its record. */
+  readonly recordId: string;
   readonly createdAt: string;
   readonly app: {
     readonly name: string;
@@ -43,26 +51,44 @@ export interface TargetState {
   readonly kinds: readonly ResourceKind[];
   readonly storageClasses: readonly KubeObject[];
   /**
-   * Every object there is under a name that `plannedRefs` gives, and in the target namespace its resource quotas and network policies. An
+   * Every object there is under a name that `plannedRefs` gives, and in the target namespace its resource quotas, network policies and services. An
    * object that is not here does not exist, unless its kind is unreadable.
    */
   readonly existing: readonly KubeObject[];
   /** Kinds (`Kind.group`) that this identity may not read. What they are needed for is left to the server. */
   readonly unreadable: readonly string[];
+  /** Absent when this identity may not list them. */
+  readonly nodes?: readonly KubeObject[];
+  /** CSIStorageCapacity objects, where drivers publish them. */
+  readonly capacities?: readonly KubeObject[];
   /** The target namespace, if it exists; without labels when this identity may not read it. */
   readonly namespace?: KubeObject;
   /** Rights that the plan needs and this identity lacks. */
   readonly denied: readonly Access[];
 }
 
-/** What to do about an object of the target that has the name of one to restore. A claim is never overwritten. */
-export type ConflictPolicy = 'fail' | 'skip' | 'overwrite';
+/**
+ * What to do about an object of the target that has the name of one to restore. A claim is never overwritten. `rename` restores it beside, as
+ * `NAME-restored`, with all references to it.
+ */
+export type ConflictPolicy = 'fail' | 'skip' | 'overwrite' | 'rename';
 
 export interface RestoreOptions {
   /** Where to; the namespace of the backup when absent. */
   readonly namespace?: string;
   /** Old class to new; '' names claims without a class. */
   readonly storageClassMap?: Readonly<Record<string, string>>;
+  /** Other values that differ on the target. */
+  readonly values?: ValueMaps;
+  readonly replicas?: Replicas;
+  /** Only these claims and their data, by the names they get: `data-db-0` to `data-db-0-old`. */
+  readonly volumes?: Readonly<Record<string, string>>;
+  /** Before the names of all objects. */
+  readonly namePrefix?: string;
+  /** Changes to the objects after all mapping, in order. */
+  readonly patches?: readonly ObjectPatch[];
+  /** Of the edits that free text calls for, those are made that are at least so certain; none when absent. */
+  readonly acceptEdits?: Confidence;
   /** `fail` when absent. */
   readonly conflict?: ConflictPolicy;
   /** Claims and their data, nothing else. */
@@ -72,8 +98,16 @@ export interface RestoreOptions {
   /** `KIND`, `KIND/NAME`, with `*` in either; kinds as kubectl names them. Only these when present. */
   readonly include?: readonly string[];
   readonly exclude?: readonly string[];
+  /** Makes claims that exist what the backup has, and touches nothing else; their workloads are stopped meanwhile. */
+  readonly inPlace?: boolean;
+  /** In place without a volume snapshot to go back to. */
+  readonly withoutUndo?: boolean;
+  /** `KIND` or `KIND/NAME` of objects that may reach beyond the namespace. */
+  readonly allow?: readonly string[];
   /** Without it everything is left staged: claims filled, workloads inactive. */
   readonly activate: boolean;
+  /** Commands in the pods of workloads, when they are ready, besides those that annotations ask for. A failure stops the restore. */
+  readonly hooks?: readonly { readonly target: string; readonly container?: string; readonly command: readonly string[] }[];
   /** Stand-alone Jobs and CronJobs start too. They stay suspended otherwise: running a migration twice is worse than late. */
   readonly startJobs?: boolean;
   /** How long a workload may take to become ready; ten minutes when absent. */
@@ -92,30 +126,45 @@ export interface Observed {
   readonly resourceVersion: string;
 }
 
+/** `skip` leaves what is there; `conflict` would, and stands in the way of the whole plan. */
+export type StepAction = 'create' | 'update' | 'skip' | 'conflict';
+
 /** Creates or updates an object, or leaves it as it is. */
 export interface ApplyStep extends Step {
   readonly do: 'apply';
-  readonly action: 'create' | 'update' | 'skip';
+  readonly action: StepAction;
   readonly ref: ObjectRef;
+  /** What it is in the backup. */
+  readonly source: ObjectRef;
   /** What is sent; of a skipped object what would have been. */
   readonly manifest: KubeObject;
   /** What differs from the captured object (from the existing one for an update), and why. */
   readonly changes: readonly string[];
   /** Why it is skipped. */
   readonly reason?: string;
-  /** Present for `update` and `skip`. */
+  /** Present unless it is created. */
   readonly observed?: Observed;
+  /** The server's answer to a dry run; absent where none was asked for. */
+  readonly server?: ServerAnswer;
 }
+
+export type ServerAnswer =
+  | { readonly verdict: 'accepted' }
+  | { readonly verdict: 'refused'; readonly message: string }
+  /** It can be asked only when something else is there, or nothing is sent. */
+  | { readonly verdict: 'not-asked'; readonly message: string };
 
 /** Creates a claim. Its own kind of step, because a claim that exists holds data. */
 export interface ClaimStep extends Step {
   readonly do: 'create-claim';
-  readonly action: 'create' | 'skip';
+  readonly action: Exclude<StepAction, 'update'>;
   readonly ref: ObjectRef;
+  readonly source: ObjectRef;
   readonly manifest: KubeObject;
   readonly changes: readonly string[];
   readonly reason?: string;
   readonly observed?: Observed;
+  readonly server?: ServerAnswer;
 }
 
 /** Fills a claim from the repository; the mover that does is the claim's first consumer. */
@@ -133,6 +182,45 @@ export interface PopulateStep extends Step {
   /** As whom and where the workload that mounts the claim will run; empty when none does. */
   readonly identity: MoverIdentity;
   readonly placement: Scheduling;
+  /** The claim holds data, and is made what the backup has. It must still be this object. */
+  readonly inPlace?: { readonly uid: string };
+}
+
+/** Stops a workload that uses a volume which is rewritten. */
+export interface StopStep extends Step {
+  readonly do: 'stop';
+  readonly phase: 'populate';
+  readonly ref: ObjectRef;
+  /** What it goes back to. */
+  readonly replicas: number;
+}
+
+/** Waits until no pod has these claims mounted. */
+export interface WaitUnusedStep extends Step {
+  readonly do: 'wait-unused';
+  readonly phase: 'populate';
+  readonly claims: readonly ObjectRef[];
+}
+
+/** Takes a volume snapshot to go back to. */
+export interface SnapshotStep extends Step {
+  readonly do: 'snapshot';
+  readonly phase: 'populate';
+  /** The VolumeSnapshot. */
+  readonly ref: ObjectRef;
+  readonly claim: ObjectRef;
+  /** Absent: the default one of the driver. */
+  readonly snapshotClass?: string;
+  /** The claim that going back makes of it, in place of the one that is there. */
+  readonly back: KubeObject;
+}
+
+/** Starts what a `stop` has stopped. */
+export interface StartStep extends Step {
+  readonly do: 'start';
+  readonly phase: 'activate';
+  readonly ref: ObjectRef;
+  readonly replicas: number;
 }
 
 /** Merges `patch` into an inactive workload. */
@@ -149,6 +237,8 @@ export interface WaitStep extends Step {
   readonly do: 'wait-ready';
   readonly ref: ObjectRef;
   readonly timeoutMs: number;
+  /** Commands in its pods, once it is ready. */
+  readonly hooks?: readonly RestoreHook[];
 }
 
 /** Points an object's owner references to the new uids of owners that were restored too. */
@@ -158,7 +248,8 @@ export interface LinkStep extends Step {
   readonly owners: readonly { readonly ref: ObjectRef; readonly controller?: boolean; readonly blockOwnerDeletion?: boolean }[];
 }
 
-export type RestoreStep = ApplyStep | ClaimStep | PopulateStep | ActivateStep | WaitStep | LinkStep;
+export type RestoreStep =
+  ApplyStep | ClaimStep | PopulateStep | ActivateStep | WaitStep | LinkStep | StopStep | WaitUnusedStep | SnapshotStep | StartStep;
 
 /**
  * What a restore will do, in order. Plain JSON: what `--dry-run` prints, what the editor shows and what is executed is this
@@ -167,10 +258,17 @@ export type RestoreStep = ApplyStep | ClaimStep | PopulateStep | ActivateStep | 
 export interface RestorePlan {
   readonly schema: 1;
   readonly id: OperationId;
+  /** Its name, for people. */
   readonly backup: string;
+  /** The id of its record. */
+  readonly backupId: string;
+  /** What was asked for; planning again takes them, and applying the values of Secrets. */
+  readonly options: RestoreOptions;
   readonly source: { readonly app: string; readonly namespace: string; readonly cluster: string };
   readonly target: { readonly context: string; readonly clusterId: string; readonly namespace: string };
   readonly steps: readonly RestoreStep[];
+  /** Free text that names what is called otherwise on the target. The manifests of the steps are without them. */
+  readonly edits?: readonly TextEdit[];
   /** Sorted by level, blockers first. A plan with blockers is not applied. */
   readonly findings: readonly Finding[];
 }

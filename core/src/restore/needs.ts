@@ -36,19 +36,22 @@ export function planNeeds(plan: RestorePlan, kinds: readonly ResourceKind[]): re
     const resource = plurals.get(kindId(ref)) ?? `${ref.kind.toLowerCase()}s`;
     for (const verb of verbs) add(verb, groupOf(ref.apiVersion), resource, ref.namespace);
     if (step.do === 'populate') for (const [group, what, of] of MOVER) for (const verb of of) add(verb, group, what, namespace);
+    if (step.do === 'wait-unused') add('list', '', 'pods', namespace);
+    if (step.do === 'wait-ready' && step.hooks !== undefined) for (const verb of ['get', 'create']) add(verb, '', 'pods/exec', namespace);
     if (step.do === 'wait-ready' && step.phase === 'activate') for (const what of DIAGNOSIS) add('list', '', what, namespace);
   }
   return [...needs].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, access]) => access);
 }
 
 function refOfStep(step: RestoreStep): ObjectRef {
+  if (step.do === 'wait-unused') return step.claims[0] ?? { apiVersion: 'v1', kind: 'PersistentVolumeClaim', name: '' };
   return step.do === 'populate' ? step.claim : step.ref;
 }
 
 function verbsOf(step: RestoreStep): readonly string[] {
   switch (step.do) {
     case 'apply':
-      return { create: ['get', 'create'], update: ['get', 'patch'], skip: ['get'] }[step.action];
+      return { create: ['get', 'create'], update: ['get', 'patch'], skip: ['get'], conflict: ['get'] }[step.action];
     case 'create-claim':
       return step.action === 'create' ? ['get', 'create'] : ['get'];
     case 'populate': // marks the claim as filled
@@ -57,6 +60,13 @@ function verbsOf(step: RestoreStep): readonly string[] {
       return ['get', 'patch'];
     case 'wait-ready':
       return ['get', 'watch', 'list'];
+    case 'stop':
+    case 'start':
+      return ['get', 'patch'];
+    case 'wait-unused':
+      return ['get'];
+    case 'snapshot':
+      return ['get', 'create', 'list', 'watch'];
   }
 }
 

@@ -3,8 +3,9 @@ import { kindId, podTemplateOf } from '../discovery/pod-template.ts';
 import { at, listAt, recordAt, stringAt, stringsAt } from '../discovery/read.ts';
 import { groupOf, refKey, refName, refOf } from '../model.ts';
 import type { Finding, KubeObject, ObjectRef } from '../model.ts';
+import { consentFindings } from './consent.ts';
 import { listed, onTarget } from './hints.ts';
-import { namespaceMentions } from './mapping.ts';
+import { nodeFindings } from './node-checks.ts';
 import type { Mapping } from './mapping.ts';
 import type { TargetState } from './model.ts';
 import { podNeeds, statefulClaims } from './pods.ts';
@@ -28,6 +29,7 @@ export interface Checked {
   /** As the plan leaves it. */
   readonly namespace: KubeObject | undefined;
   readonly isSameCluster: boolean;
+  readonly allow: readonly string[];
 }
 
 type Check = (checked: Checked) => readonly Finding[];
@@ -44,11 +46,14 @@ const CHECKS: readonly Check[] = [
   ingressClassesExist,
   podSecurity,
   quotas,
+  consent,
+  nodes,
+  pullSecretsExist,
+  versionsServed,
   networkPolicies,
   sharedHosts,
   clusterFacts,
   finalizers,
-  mentions,
 ];
 
 export function checkPlan(checked: Checked): readonly Finding[] {
@@ -235,6 +240,51 @@ function quotas(c: Checked): readonly Finding[] {
   return quotaFindings(c.objects, existing, hintTarget(c));
 }
 
+function consent({ objects, allow, target }: Checked): readonly Finding[] {
+  return consentFindings(objects, allow, target.kinds);
+}
+
+function nodes({ objects, target }: Checked): readonly Finding[] {
+  return nodeFindings(objects, target.nodes, target);
+}
+
+/** The kubelet pulls without a secret that is missing, which works for public images only. */
+function pullSecretsExist(c: Checked): readonly Finding[] {
+  return c.objects.flatMap((o) =>
+    podNeeds(o)
+      .filter(({ by, name }) => by === 'imagePullSecrets' && !c.present.has(refKey(needRef('Secret', name, c.map.to))))
+      .filter(() => !c.target.unreadable.includes('Secret'))
+      .map(({ name }): Finding => ({
+        level: 'warning',
+        code: 'pull-secret-missing',
+        message: `${refName(refOf(o))} pulls its images with secret/${name}, which is neither in the backup nor on the target`,
+        ref: refOf(o),
+        hint: onTarget(
+          `kubectl create secret docker-registry ${name} -n ${c.map.to} --docker-server=REGISTRY --docker-username=USER`,
+          c.target,
+        ),
+      })),
+  );
+}
+
+/** Custom resources of a version that the definition on the target does not serve. */
+function versionsServed({ objects, target }: Checked): readonly Finding[] {
+  const definitions = new Map(
+    target.existing
+      .filter((o) => o.kind === 'CustomResourceDefinition')
+      .map((o) => [`${stringAt(o, 'spec', 'names', 'kind') ?? ''}.${stringAt(o, 'spec', 'group') ?? ''}`, o]),
+  );
+  return objects.flatMap((o): Finding[] => {
+    const definition = definitions.get(kindId(o));
+    const served = listAt(definition, 'spec', 'versions').flatMap((v) => (v['served'] === true ? (stringAt(v, 'name') ?? []) : []));
+    const version = o.apiVersion.slice(o.apiVersion.indexOf('/') + 1);
+    if (definition === undefined || served.includes(version)) return [];
+    const message = `${refName(refOf(o))} is of version ${version}, and ${refName(refOf(definition))} of the target serves ${listed(served)}`;
+    const hint = `update the operator there, or set apiVersion in a --patch-file`;
+    return [{ level: 'blocker', code: 'version-not-served', message, ref: refOf(o), hint }];
+  });
+}
+
 /** Policies that are there before the data may cut the movers off from the bucket. */
 function networkPolicies(c: Checked): readonly Finding[] {
   return c.target.existing
@@ -305,9 +355,4 @@ function finalizers({ objects, captured }: Checked): readonly Finding[] {
       },
     ];
   });
-}
-
-function mentions({ objects, map }: Checked): readonly Finding[] {
-  const services = objects.filter((o) => kindId(o) === 'Service').map((o) => o.metadata.name);
-  return objects.flatMap((o) => namespaceMentions(o, map, services));
 }

@@ -9,7 +9,7 @@ import type { OperationId } from '../operation.ts';
 import { formatBytes } from './bytes.ts';
 import { activationPatch, activationWaves, stage } from './activation.ts';
 import type { Staged } from './activation.ts';
-import { decide, isDefaultAccount, mark } from './conflicts.ts';
+import { decide, isDefaultAccount, isOwn, isSent, mark } from './conflicts.ts';
 import type { ConflictContext, Decision } from './conflicts.ts';
 import { onTarget } from './hints.ts';
 import type { Mapping } from './mapping.ts';
@@ -30,10 +30,13 @@ import type {
 import { inOrder, positionOf } from './order.ts';
 import type { Position, Stage } from './order.ts';
 import { checkPlan } from './plan-checks.ts';
+import { editFindings, sharedPodFindings } from './renaming-checks.ts';
 import { mountsClaim } from './pods.ts';
 import { mappingOf, namespaceItem, prepare } from './prepare.ts';
 import type { Item } from './prepare.ts';
+import { givenHooks, restoreHooksOf, unmetHooks } from './restore-hooks.ts';
 import { update } from './rewrite.ts';
+import { proposeEdits, servicesOf } from './text-references.ts';
 
 const READY_TIMEOUT_MS = 10 * 60_000;
 /** A definition is established within seconds, or its schema is at fault. */
@@ -51,13 +54,20 @@ interface Settled extends Item {
  */
 export function planRestore(id: OperationId, backup: BackupView, target: TargetState, options: RestoreOptions): RestorePlan {
   const map = mappingOf(backup, options);
-  const { items, findings } = prepare(backup, target, options);
   const existing = new Map(target.existing.map((o) => [refKey(refOf(o)), o]));
+  const isTaken = (o: KubeObject): boolean => {
+    const found =
+      options.conflict === 'rename' && o.metadata.namespace !== undefined && !isDefaultAccount(o)
+        ? existing.get(refKey(refOf(o)))
+        : undefined;
+    return found !== undefined && !isOwn(found, id);
+  };
+  const { items, findings, renames } = prepare(backup, target, options, isTaken);
   const context = { id, policy: options.conflict ?? 'fail', namespace: map.to, existing };
   const namespace = namespaceItem(backup, target, map);
   const finalNamespace = target.namespace ?? namespace?.object;
   const settled = settle([...(namespace === undefined ? [] : [namespace]), ...items], context);
-  const changed = settled.filter((s) => s.decision.action !== 'skip');
+  const changed = settled.filter((s) => isSent(s.decision.action));
   const checks = checkPlan({
     objects: changed.map((s) => s.decision.object),
     captured: new Map(changed.map((s) => [refKey(refOf(s.decision.object)), s.captured])),
@@ -67,16 +77,29 @@ export function planRestore(id: OperationId, backup: BackupView, target: TargetS
     target,
     namespace: finalNamespace,
     isSameCluster: backup.app.clusterId === target.clusterId,
+    allow: options.allow ?? [],
   });
+  const renaming = { map, hosts: options.values?.hosts ?? {}, services: servicesOf(items), accept: options.acceptEdits };
+  const edits = changed.flatMap((s) => proposeEdits(s.decision.object, renaming));
   const { steps, notes } = stepsOf(settled, { id, namespace: finalNamespace, backup, target, options, map });
   return {
     schema: 1,
     id,
     backup: backup.id,
+    backupId: backup.recordId,
+    options,
     source: { app: backup.app.name, namespace: backup.app.namespace, cluster: backup.app.cluster },
     target: { context: target.context, clusterId: target.clusterId, namespace: map.to },
     steps,
-    findings: byLevel([...findings, ...settled.flatMap((s) => s.decision.findings), ...checks, ...notes]),
+    ...(edits.length === 0 ? {} : { edits }),
+    findings: byLevel([
+      ...findings,
+      ...settled.flatMap((s) => s.decision.findings),
+      ...checks,
+      ...editFindings(edits),
+      ...sharedPodFindings(changed, renames, target),
+      ...notes,
+    ]),
   };
 }
 
@@ -129,6 +152,7 @@ function stepsOf(
     level: 'info',
     code: 'staged',
     message: `everything is restored inactive; ${String(active.filter((s) => s.do !== 'wait-ready').length)} steps are left until it is activated`,
+    hint: `kubectl dmaas restore activate ${context.id} -n ${context.backup.app.namespace}`,
   };
   return { steps: staged, notes: [...populate.notes, note] };
 }
@@ -141,22 +165,23 @@ function applySteps(item: Settled, { id, backup }: StepContext): readonly Restor
   const { decision, staged } = item;
   const { action, reason, observed } = decision;
   const ref = refOf(decision.object);
-  const manifest = action === 'skip' ? decision.object : mark(staged.object, action, id, backup.id);
+  const manifest = isSent(action) ? mark(staged.object, action, id, backup.id) : decision.object;
   const common = {
     phase: phaseOf(item.position.stage),
     action,
     ref,
+    source: refOf(item.captured),
     manifest,
     changes: [...item.changes, ...decision.changes],
     ...(reason === undefined ? {} : { reason }),
     ...(observed === undefined ? {} : { observed }),
   };
   if (kindId(decision.object) === 'PersistentVolumeClaim') {
-    const claim: ClaimStep = { do: 'create-claim', ...common, action: action === 'skip' ? 'skip' : 'create' };
+    const claim: ClaimStep = { do: 'create-claim', ...common, action: action === 'update' ? 'create' : action };
     return [claim];
   }
   const apply: ApplyStep = { do: 'apply', ...common };
-  if (ref.kind !== 'CustomResourceDefinition' || action === 'skip') return [apply];
+  if (ref.kind !== 'CustomResourceDefinition' || !isSent(action)) return [apply];
   return [apply, { do: 'wait-ready', phase: common.phase, ref, timeoutMs: ESTABLISHED_TIMEOUT_MS }];
 }
 
@@ -173,10 +198,10 @@ function populateSteps(
   const profile = profileFor(namespace);
   const steps: PopulateStep[] = [];
   const notes: Finding[] = [];
-  for (const { object, decision } of settled) {
+  for (const { object, captured, decision } of settled) {
     if (kindId(object) !== 'PersistentVolumeClaim' || decision.action !== 'create') continue;
     const claim = refOf(object);
-    const found = volumes.get(claim.name);
+    const found = volumes.get(captured.metadata.name);
     if (found === undefined) {
       notes.push({
         level: 'warning',
@@ -209,7 +234,7 @@ function activationSteps(
 ): { readonly steps: readonly RestoreStep[]; readonly notes: readonly Finding[] } {
   const timeoutMs = context.options.readyTimeoutMs ?? READY_TIMEOUT_MS;
   const isJob = (s: Settled): boolean => ['Job.batch', 'CronJob.batch'].includes(kindId(s.object));
-  const waiting = settled.filter((s) => s.decision.action !== 'skip' && (s.staged.activation !== undefined || kindId(s.object) === 'Pod'));
+  const waiting = settled.filter((s) => isSent(s.decision.action) && (s.staged.activation !== undefined || kindId(s.object) === 'Pod'));
   const held = waiting.filter((s) => isJob(s) && context.options.startJobs !== true);
   const started = waiting.filter((s) => !held.includes(s));
   const byKey = new Map(started.map((s) => [refKey(refOf(s.object)), s]));
@@ -220,7 +245,10 @@ function activationSteps(
   const steps = waves.flatMap((wave) => {
     const members = wave.flatMap((ref) => byKey.get(refKey(ref)) ?? []);
     const starts = members.flatMap((s) => startSteps(s, context));
-    const waits = members.map((s): WaitStep => ({ do: 'wait-ready', phase: 'activate', ref: refOf(s.object), timeoutMs }));
+    const waits = members.map((s): WaitStep => {
+      const hooks = [...restoreHooksOf(s.object).hooks, ...givenHooks(s.object, context.options.hooks)];
+      return { do: 'wait-ready', phase: 'activate', ref: refOf(s.object), timeoutMs, ...(hooks.length === 0 ? {} : { hooks }) };
+    });
     return [...starts, ...waits];
   });
   const notes = held.map((s): Finding => {
@@ -229,7 +257,11 @@ function activationSteps(
     const hint = onTarget(`kubectl patch ${name} -n ${context.map.to} --type merge -p '${patch}'`, context.target);
     return { level: 'info', code: 'job-suspended', message: `${name} is restored suspended`, ref: refOf(s.object), hint };
   });
-  return { steps, notes };
+  const unmet = unmetHooks(
+    started.map((s) => s.object),
+    context.options.hooks,
+  );
+  return { steps, notes: [...unmet, ...notes, ...started.flatMap((s) => restoreHooksOf(s.object).findings)] };
 }
 
 function startSteps(item: Settled, context: StepContext): readonly RestoreStep[] {
@@ -277,9 +309,10 @@ function linkSteps(settled: readonly Settled[]): readonly LinkStep[] {
   });
 }
 
-const HIDDEN = '(hidden)';
+/** In the place of what a Secret holds. No base64, so no value of a Secret's data looks like it. */
+export const HIDDEN = '(from the backup)';
 
-/** The plan without what its Secrets hold, for showing. */
+/** The plan without what its Secrets hold: for showing, and for a document that is applied later, which takes them from the backup. */
 export function redactPlan(plan: RestorePlan): RestorePlan {
   const hide = (values: unknown): unknown => Object.fromEntries(Object.keys(Object(values) as object).map((key) => [key, HIDDEN]));
   const steps = plan.steps.map((step) => {

@@ -4,7 +4,7 @@ import type { KubeObject } from '../model.ts';
 import { update } from './rewrite.ts';
 
 /** Where the kinds that run pods keep the pod's metadata and spec. The Pod itself is its own template. */
-const POD_PATHS: Readonly<Record<string, readonly string[]>> = {
+export const POD_PATHS: Readonly<Record<string, readonly string[]>> = {
   Pod: [],
   ReplicationController: ['spec', 'template'],
   'Deployment.apps': ['spec', 'template'],

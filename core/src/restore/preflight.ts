@@ -6,18 +6,24 @@ import { stringAt } from '../discovery/read.ts';
 import { DmaasError, throwIfCancelled } from '../errors.ts';
 import type { RunOptions } from '../events.ts';
 import { refKey, refOf } from '../model.ts';
-import type { Finding, ObjectRef } from '../model.ts';
+import type { Finding, KubeObject, ObjectRef } from '../model.ts';
 import type { OperationId } from '../operation.ts';
-import { isOwn } from './conflicts.ts';
+import { activeForm } from './activation.ts';
+import { isOwn, isSent } from './conflicts.ts';
+import { describeDiff } from './diff.ts';
 import { about, onTarget } from './hints.ts';
-import type { ApplyStep, BackupView, ClaimStep, RestoreOptions, RestorePlan, TargetState } from './model.ts';
+import type { ApplyStep, BackupView, ClaimStep, RestoreOptions, RestorePlan, RestoreStep, TargetState } from './model.ts';
+import { gatherInPlace } from './in-place.ts';
 import { planNeeds } from './needs.ts';
+import { planInPlace } from './plan-in-place.ts';
 import { planRestore } from './plan.ts';
 import { readTarget, REQUESTS_AT_ONCE } from './read-target.ts';
+import { scrub } from './scrub.ts';
+import { withEdits } from './text-references.ts';
 
 /**
  * Looks at the target and plans: the plan holds everything that stands in the way, the server's own refusals included. Changes nothing.
- * Requests: one or a few for each kind in the backup, one for each right, and one dry run for each object to be sent.
+ * Requests: one or a few for each kind in the backup, one for each right, and a dry run for each object to be sent, of those to be created at most 50 of a kind.
  */
 export async function preflightRestore(
   id: OperationId,
@@ -40,9 +46,37 @@ export async function preflightRestore(
     const denied = await check('check access', () => cluster.denied(planNeeds(draft, facts.kinds)));
     const target = { ...facts, denied };
     const plan = planRestore(id, backup, target, options);
-    const refused = await check('try objects on the server', () => tryObjects(plan, target, cluster, run));
-    const blockers = refused.filter((f) => f.level === 'blocker');
-    const findings = [...blockers, ...plan.findings, ...refused.filter((f) => f.level !== 'blocker')];
+    const tried = await check('try objects on the server', () => tryObjects(plan, target, cluster, run));
+    const blockers = tried.findings.filter((f) => f.level === 'blocker');
+    const findings = [...blockers, ...plan.findings, ...tried.findings.filter((f) => f.level !== 'blocker')];
+    for (const finding of findings) run.emit({ type: 'finding', finding });
+    run.emit({ type: 'phase', phase: 'preflight', state: findings.some((f) => f.level === 'blocker') ? 'failed' : 'done' });
+    return { ...plan, steps: tried.steps, findings };
+  } catch (e) {
+    run.emit({ type: 'phase', phase: 'preflight', state: 'failed' });
+    throw e;
+  }
+}
+
+/** As `preflightRestore`, for a restore over the data of existing claims. The server has nothing to be asked about: no object is sent. */
+export async function preflightInPlace(
+  id: OperationId,
+  backup: BackupView,
+  cluster: Cluster,
+  options: RestoreOptions,
+  run: RunOptions,
+): Promise<RestorePlan> {
+  run.emit({ type: 'phase', phase: 'preflight', state: 'start' });
+  try {
+    const facts = await gatherInPlace(cluster, backup, options, run);
+    const plan = planInPlace(id, backup, facts, options);
+    const denied = await cluster.denied(planNeeds(plan, facts.kinds));
+    const refused = denied.map(({ verb, group, resource, namespace = '' }): Finding => {
+      const name = group === '' ? resource : `${resource}.${group}`;
+      const hint = onTarget(`kubectl auth can-i ${verb} ${name} -n ${namespace}`, plan.target);
+      return { level: 'blocker', code: 'access-denied', message: `this identity may not ${verb} ${name} in namespace ${namespace}`, hint };
+    });
+    const findings = [...refused, ...plan.findings];
     for (const finding of findings) run.emit({ type: 'finding', finding });
     run.emit({ type: 'phase', phase: 'preflight', state: findings.some((f) => f.level === 'blocker') ? 'failed' : 'done' });
     return { ...plan, findings };
@@ -55,40 +89,81 @@ export async function preflightRestore(
 type Sent = ApplyStep | ClaimStep;
 
 /** The server's own dry run of each object: schema, quota, admission webhooks and policies answer as they will. */
-async function tryObjects(plan: RestorePlan, target: TargetState, cluster: Cluster, run: RunOptions): Promise<readonly Finding[]> {
-  // What is refused already would only be refused again, in other words.
-  const blocked = new Set(
-    plan.findings.filter((f) => f.level === 'blocker' && f.ref !== undefined).map((f) => (f.ref === undefined ? '' : refKey(f.ref))),
+async function tryObjects(
+  plan: RestorePlan,
+  target: TargetState,
+  cluster: Cluster,
+  run: RunOptions,
+): Promise<Pick<RestorePlan, 'steps' | 'findings'>> {
+  const isSending = (step: RestoreStep): step is Sent => (step.do === 'apply' || step.do === 'create-claim') && isSent(step.action);
+  const untried = untriedReason(plan, target, trialsOf(plan));
+  const existing = new Map(target.existing.map((o) => [refKey(refOf(o)), o]));
+  const edited = withEdits(plan).steps;
+  const tried = await mapConcurrent(
+    plan.steps.map((step, i) => ({ step, edited: edited[i] })),
+    REQUESTS_AT_ONCE,
+    async ({ step, edited: sent }): Promise<{ readonly step: RestoreStep; readonly finding?: Finding }> => {
+      if (!isSending(step)) return { step };
+      throwIfCancelled(run.signal);
+      const message = untried(step);
+      if (message !== undefined) return { step: { ...step, server: { verdict: 'not-asked', message } } };
+      return tryObject(
+        step,
+        sent !== undefined && 'manifest' in sent ? sent.manifest : step.manifest,
+        existing.get(refKey(step.ref)),
+        plan,
+        cluster,
+      );
+    },
   );
-  const sent = plan.steps.filter((step): step is Sent => (step.do === 'apply' || step.do === 'create-claim') && step.action !== 'skip');
-  const kinds = new Set(target.kinds.map(idOfKind));
-  const coming = new Set(sent.map((step) => refKey(step.ref)));
-  const own = new Set(target.existing.filter((o) => isOwn(o, plan.id)).map((o) => refKey(refOf(o))));
-  const ready = sent.filter(
-    (step) =>
-      kinds.has(kindId(step.ref)) &&
-      !blocked.has(refKey(step.ref)) &&
-      !own.has(refKey(step.ref)) &&
-      !needsOthersFirst(step, coming) &&
-      (step.ref.namespace === undefined || target.namespace !== undefined),
-  );
-  const answers = await mapConcurrent(ready, REQUESTS_AT_ONCE, async (step) => {
-    throwIfCancelled(run.signal);
-    return tryObject(step, plan, cluster);
-  });
-  const untried = sent.length - ready.length;
+  const untriedCount = tried.filter(({ step }) => 'server' in step && step.server.verdict === 'not-asked').length;
   const note: Finding[] =
-    target.namespace !== undefined || untried === 0
+    target.namespace !== undefined || untriedCount === 0
       ? []
       : [
           {
             level: 'info',
             code: 'not-tried',
-            message: `the server tries ${String(untried)} objects only when namespace ${plan.target.namespace} exists`,
+            message: `the server tries ${String(untriedCount)} objects only when namespace ${plan.target.namespace} exists`,
             hint: onTarget(`kubectl create namespace ${plan.target.namespace}`, plan.target),
           },
         ];
-  return [...answers.filter((f) => f !== undefined), ...note];
+  return { steps: tried.map(({ step }) => step), findings: [...tried.flatMap(({ finding }) => finding ?? []), ...note] };
+}
+
+/** Objects of a kind that the server is asked about. What it refuses, it refuses for reasons that most of a kind share; updates are all tried, for their changes. */
+const TRIALS_PER_KIND = 50;
+
+function trialsOf(plan: RestorePlan): ReadonlySet<Sent> {
+  const counts = new Map<string, number>();
+  const sent = plan.steps.filter((step): step is Sent => step.do === 'apply' || step.do === 'create-claim');
+  return new Set(
+    sent.filter(({ action, ref }) => {
+      if (action !== 'create') return true;
+      const count = (counts.get(kindId(ref)) ?? 0) + 1;
+      counts.set(kindId(ref), count);
+      return count <= TRIALS_PER_KIND;
+    }),
+  );
+}
+
+/** Why the server is not asked about a step, if it is not. */
+function untriedReason(plan: RestorePlan, target: TargetState, trials: ReadonlySet<Sent>): (step: Sent) => string | undefined {
+  // What is refused already would only be refused again, in other words.
+  const blocked = new Set(plan.findings.flatMap((f) => (f.level === 'blocker' && f.ref !== undefined ? [refKey(f.ref)] : [])));
+  const kinds = new Set(target.kinds.map(idOfKind));
+  const coming = new Set(plan.steps.flatMap((step) => ('manifest' in step && isSent(step.action) ? [refKey(step.ref)] : [])));
+  const own = new Set(target.existing.filter((o) => isOwn(o, plan.id)).map((o) => refKey(refOf(o))));
+  const { namespace } = plan.target;
+  return (step) => {
+    if (blocked.has(refKey(step.ref))) return 'it is refused already';
+    if (own.has(refKey(step.ref))) return 'this restore made it before';
+    if (!kinds.has(kindId(step.ref))) return 'its kind is not served yet';
+    if (needsOthersFirst(step, coming)) return 'it needs others of this plan first';
+    if (step.ref.namespace !== undefined && target.namespace === undefined) return `namespace ${namespace} does not exist yet`;
+    if (!trials.has(step)) return `${String(TRIALS_PER_KIND)} others of its kind are tried`;
+    return undefined;
+  };
 }
 
 /** Objects that the server accepts only after others of the same plan are there. */
@@ -110,24 +185,39 @@ function needsOthersFirst(step: Sent, coming: ReadonlySet<string>): boolean {
   return coming.has(refKey(inNamespace('ServiceAccount', stringAt(manifest, 'spec', 'serviceAccountName') ?? 'default')));
 }
 
-async function tryObject(step: Sent, plan: RestorePlan, cluster: Cluster): Promise<Finding | undefined> {
+async function tryObject(
+  step: Sent,
+  manifest: KubeObject,
+  existing: KubeObject | undefined,
+  plan: RestorePlan,
+  cluster: Cluster,
+): Promise<{ readonly step: Sent; readonly finding?: Finding }> {
   try {
-    if (step.action === 'create') await cluster.create(step.manifest, { dryRun: true });
-    else await cluster.apply(step.manifest, { dryRun: true, force: true });
-    return undefined;
+    if (step.action === 'create') await cluster.create(manifest, { dryRun: true });
+    else {
+      const after = await cluster.apply(activeForm(manifest), { dryRun: true, force: true });
+      // The server keeps what others have set and the backup does not have: only it knows what the object will be.
+      const changes = existing === undefined ? step.changes : describeDiff(scrub(existing).object, scrub(after).object);
+      return { step: { ...step, changes, server: { verdict: 'accepted' } } };
+    }
+    return { step: { ...step, server: { verdict: 'accepted' } } };
   } catch (e) {
     if (!DmaasError.is(e)) throw e;
     // A webhook that does not answer is a 500 of the server, which itself is well.
     const isAnswer = ['CLUSTER_REJECTED', 'CLUSTER_FORBIDDEN', 'CLUSTER_CONFLICT'].includes(e.code) || e.details['status'] === 500;
     if (!isAnswer) throw e;
+    const refused = { ...step, server: { verdict: 'refused', message: e.message } } as const;
     const denied = e.code === 'CLUSTER_FORBIDDEN' && plan.findings.some((f) => f.code === 'access-denied');
-    if (denied) return undefined; // said with the right that is missing
+    if (denied) return { step: refused }; // said with the right that is missing
     return {
-      level: 'blocker',
-      code: 'refused-by-server',
-      message: about(step.ref, e.message),
-      ref: step.ref,
-      hint: e.hint ?? `--exclude ${step.ref.kind.toLowerCase()}/${step.ref.name}`,
+      step: refused,
+      finding: {
+        level: 'blocker',
+        code: 'refused-by-server',
+        message: about(step.ref, e.message),
+        ref: step.ref,
+        hint: e.hint ?? `--exclude ${step.ref.kind.toLowerCase()}/${step.ref.name}`,
+      },
     };
   }
 }

@@ -3,16 +3,24 @@ import { parseQuantity } from '../discovery/quantity.ts';
 import { at, listAt, stringAt } from '../discovery/read.ts';
 import { refKey, refName, refOf } from '../model.ts';
 import type { Finding, KubeObject, ObjectRef } from '../model.ts';
+import { inServedApi } from './api-versions.ts';
+import { describeDiff } from './diff.ts';
 import { listed } from './hints.ts';
 import { leftOutBy } from './left-out-rules.ts';
 import { mapObject } from './mapping.ts';
 import type { Mapping } from './mapping.ts';
 import type { BackupView, RestoreOptions, TargetState, VolumeView } from './model.ts';
+import { applyPatches } from './patches.ts';
+import type { ObjectPatch } from './patches.ts';
 import { needRef } from './plan-checks.ts';
 import { podNeeds } from './pods.ts';
+import { applyRenames, renamesOf } from './renames.ts';
+import type { Renames } from './renames.ts';
+import { scaled, withReplicas } from './replicas.ts';
 import { put, update } from './rewrite.ts';
 import { scrub } from './scrub.ts';
 import { selectionOf } from './selection.ts';
+import { hasOwnSize } from './value-maps.ts';
 
 /** The cluster-scoped kinds that a plan may name, besides the target namespace itself. */
 export const CLUSTER_SCOPED_KINDS: readonly string[] = [
@@ -33,19 +41,26 @@ export interface Item {
 
 export function mappingOf(backup: BackupView, options: RestoreOptions): Mapping {
   const from = backup.app.namespace;
-  return { from, to: options.namespace ?? from, storageClasses: options.storageClassMap ?? {} };
+  return { from, to: options.namespace ?? from, storageClasses: options.storageClassMap ?? {}, values: options.values ?? {} };
 }
 
 /**
  * The names that a plan would touch or depend on, as they are on the target: whoever gathers its state reads these. A name that is not
  * here does not matter to the plan.
  */
-export function plannedRefs(backup: BackupView, target: Pick<TargetState, 'kinds'>, options: RestoreOptions): readonly ObjectRef[] {
+export function plannedRefs(
+  backup: BackupView,
+  target: Pick<TargetState, 'kinds' | 'version'>,
+  options: RestoreOptions,
+): readonly ObjectRef[] {
   const map = mappingOf(backup, options);
-  const { items } = prepare(backup, { ...target, context: '', storageClasses: [] }, options);
+  const { items } = prepare(backup, target, options);
   const refs = items.flatMap(({ object }) => {
     const own = refOf(object);
-    const beside = object.kind === 'ClusterRoleBinding' ? [{ ...own, name: `${own.name}-${map.to}` }] : [];
+    const beside = [
+      ...(object.kind === 'ClusterRoleBinding' ? [{ ...own, name: `${own.name}-${map.to}` }] : []),
+      ...(options.conflict === 'rename' ? [{ ...own, name: besideName(own.name) }] : []),
+    ];
     const needs = podNeeds(object).map((need) => needRef(need.kind, need.name, map.to));
     const ingressClass = stringAt(object, 'spec', 'ingressClassName');
     const classes = ingressClass === undefined ? [] : [{ apiVersion: 'networking.k8s.io/v1', kind: 'IngressClass', name: ingressClass }];
@@ -54,14 +69,25 @@ export function plannedRefs(backup: BackupView, target: Pick<TargetState, 'kinds
   return [...new Map(refs.map((ref) => [refKey(ref), ref])).values()];
 }
 
-/** Chooses what is restored, scrubs and maps it. */
+/** What an object is called that is restored beside one of its name. */
+export function besideName(name: string): string {
+  return `${name}-restored`;
+}
+
+/** Chooses what is restored, scrubs, maps, renames and patches it. `taken`: names of the target that are not to be used. */
 export function prepare(
   backup: BackupView,
-  target: Pick<TargetState, 'kinds' | 'storageClasses' | 'context'>,
+  target: Pick<TargetState, 'kinds' | 'version'>,
   options: RestoreOptions,
-): { readonly items: readonly Item[]; readonly findings: readonly Finding[] } {
+  taken: (object: KubeObject) => boolean = () => false,
+): { readonly items: readonly Item[]; readonly findings: readonly Finding[]; readonly renames: Renames } {
   const map = mappingOf(backup, options);
-  const all = [...backup.objects, ...claimsWithoutManifest(backup)];
+  const converted = new Map(backup.objects.map((o) => [inServedApi(o, target.version.minor), o]));
+  const originals = [...converted].filter(([now, then]) => now === then);
+  // Of an object that was captured by its old API and by its new one too, the latter counts.
+  const all = [...[...converted].filter(([now, then]) => now !== then), ...originals]
+    .map(([now]) => now)
+    .concat(claimsWithoutManifest(backup));
   const index = { namespace: map.from, byKey: new Map(all.map((o) => [refKey(refOf(o)), o])) };
   const leftOut = new Map<string, { level: Finding['level']; why: string; refs: ObjectRef[] }>();
   const leave = (object: KubeObject, why: string, level: Finding['level']): void => {
@@ -79,12 +105,44 @@ export function prepare(
   });
   const selection = selectionOf(restorable, target.kinds, options);
   const volumes = new Map(backup.volumes.map((v) => [v.claim.name, v]));
-  const items = restorable.filter(selection.isSelected).map((captured) => {
+  const numbered = withReplicas(restorable.filter(selection.isSelected), options.replicas ?? {});
+  const selected = numbered.objects;
+  const renames = renamesOf(selected, (object) => {
+    const own = kindId(object) === 'PersistentVolumeClaim' ? options.volumes?.[object.metadata.name] : undefined;
+    const name = own ?? `${options.namePrefix ?? ''}${object.metadata.name}`;
+    const moved = {
+      ...object,
+      metadata: { ...object.metadata, name, ...(object.metadata.namespace === undefined ? {} : { namespace: map.to }) },
+    };
+    const free = taken(moved) ? besideName(name) : name;
+    return free === object.metadata.name ? undefined : free;
+  });
+  const patching = patcher(options.patches ?? [], target.kinds);
+  const items = selected.map((captured) => {
     const scrubbed = scrub(captured);
     const mapped = mapObject(scrubbed.object, map);
     const bound = confineSubjects(mapped.object, map);
-    const sized = sizeClaim(bound.object, captured, volumes.get(captured.metadata.name));
-    return { captured, object: sized.object, changes: [...scrubbed.changes, ...mapped.changes, ...bound.changes, ...sized.changes] };
+    const named = applyRenames(bound.object, captured, renames);
+    const volume = volumes.get(captured.metadata.name);
+    const sized = hasOwnSize(captured.metadata.name, map.values ?? {})
+      ? { object: named, changes: [] }
+      : sizeClaim(named, captured, volume);
+    const replicated = scaled(sized.object, captured, options.replicas ?? {});
+    const patched = patching.apply(replicated, captured);
+    const before = converted.get(captured)?.apiVersion ?? captured.apiVersion;
+    const changes = [
+      ...(before === captured.apiVersion
+        ? []
+        : [`apiVersion: ${before} -> ${captured.apiVersion} (Kubernetes does not serve the old one any more)`]),
+      ...scrubbed.changes,
+      ...mapped.changes,
+      ...bound.changes,
+      ...describeDiff(bound.object, named),
+      ...sized.changes,
+      ...describeDiff(sized.object, replicated),
+      ...describeDiff(replicated, patched).map((line) => `${line} (patched)`),
+    ];
+    return { captured, object: patched, changes };
   });
   const findings = [...leftOut.values()].map(({ level, why, refs }) => ({
     level,
@@ -92,7 +150,49 @@ export function prepare(
     message: `left out: ${listed(refs.map((ref) => refName(ref)))}; ${why}`,
     ...(refs.length === 1 && refs[0] !== undefined ? { ref: refs[0] } : {}),
   }));
-  return { items, findings: [...selection.findings, ...findings] };
+  return { items, findings: [...selection.findings, ...numbered.findings, ...patching.findings(), ...findings], renames };
+}
+
+/** Applies the operator's patches, and remembers what came of them. */
+function patcher(
+  patches: readonly ObjectPatch[],
+  kinds: TargetState['kinds'],
+): { readonly apply: (object: KubeObject, captured: KubeObject) => KubeObject; readonly findings: () => readonly Finding[] } {
+  const used = new Set<number>();
+  const problems: Finding[] = [];
+  const block = (message: string, object: KubeObject): void =>
+    void problems.push({
+      level: 'blocker',
+      code: 'patch-failed',
+      message,
+      ref: refOf(object),
+      hint: 'mend the patch file, or --exclude the object',
+    });
+  return {
+    apply: (object, captured) => {
+      const patched = applyPatches(object, captured, patches, kinds);
+      for (const i of patched.applied) used.add(i);
+      for (const problem of patched.problems) block(`a patch cannot be applied to ${refName(refOf(object))}: ${problem}`, object);
+      if (refKey(refOf(patched.object)) === refKey(refOf(object))) return patched.object;
+      block(`a patch makes another object of ${refName(refOf(object))}: ${refName(refOf(patched.object), true)}`, object);
+      return object;
+    },
+    findings: () => [
+      ...problems,
+      ...patches.flatMap(({ from }, i): Finding[] =>
+        used.has(i)
+          ? []
+          : [
+              {
+                level: 'blocker',
+                code: 'patch-without-target',
+                message: `${from} is for no object that is restored`,
+                hint: 'names and kinds in patches are those after mapping, or those of the backup',
+              },
+            ],
+      ),
+    ],
+  };
 }
 
 /** Restores stay in their namespace, and touch of the rest of the cluster only kinds they know. */

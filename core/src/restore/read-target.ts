@@ -79,14 +79,16 @@ export async function readTarget(cluster: Cluster, backup: BackupView, options: 
   const namespaceName = options.namespace ?? backup.app.namespace;
   const [clusterId, version, kinds] = await Promise.all([cluster.id(), cluster.version(), cluster.kinds()]);
   throwIfCancelled(run.signal);
-  const refs = plannedRefs(backup, { kinds }, options);
+  const refs = plannedRefs(backup, { kinds, version }, options);
   const named = (ids: readonly string[]): readonly ResourceKind[] => kinds.filter((k) => ids.includes(idOfKind(k)));
   const namespaceRef = { apiVersion: 'v1', kind: 'Namespace', name: namespaceName };
-  const [existing, found, storage, limits] = await Promise.all([
+  const [existing, found, storage, limits, nodes, capacities] = await Promise.all([
     readExisting(cluster, refs, kinds, run),
     getIfAllowed(cluster, namespaceRef),
     readKinds(cluster, named(['StorageClass.storage.k8s.io']), {}, run),
-    readKinds(cluster, named(['ResourceQuota', 'NetworkPolicy.networking.k8s.io']), { namespace: namespaceName }, run),
+    readKinds(cluster, named(['ResourceQuota', 'NetworkPolicy.networking.k8s.io', 'Service']), { namespace: namespaceName }, run),
+    readKinds(cluster, named(['Node']), {}, run),
+    readKinds(cluster, named(['CSIStorageCapacity.storage.k8s.io']), {}, run),
   ]);
   const all = new Map([...limits.objects.map((o) => [refKey(refOf(o)), o] as const), ...existing.byKey]);
   // Whoever may not see the namespace was given one to work in.
@@ -98,6 +100,8 @@ export async function readTarget(cluster: Cluster, backup: BackupView, options: 
     kinds,
     storageClasses: storage.objects,
     existing: [...all.values()],
+    ...(nodes.unread.length > 0 ? {} : { nodes: nodes.objects }),
+    ...(capacities.unread.length > 0 ? {} : { capacities: capacities.objects }),
     unreadable: [...existing.unreadable, ...storage.unread.map(({ kind }) => idOfKind(kind))],
     denied: [],
     ...(namespace === undefined ? {} : { namespace }),

@@ -1,21 +1,32 @@
 import type { Cluster } from '../cluster/cluster.ts';
 import { DmaasError } from '../errors.ts';
-import type { RunOptions } from '../events.ts';
+import type { Phase, RunOptions } from '../events.ts';
 import type { LocationAccess } from '../location/location.ts';
 import { listRepositories, openLocationRepository } from '../location/open.ts';
 import type { LocatedBackup, LocationRepository, OpenDeps } from '../location/open.ts';
-import type { Finding } from '../model.ts';
+import { refName } from '../model.ts';
+import type { Finding, ObjectRef, ResourceKind } from '../model.ts';
 import type { MoverOptions } from '../mover/job.ts';
 import { JobMover } from '../mover/job-mover.ts';
 import { isOperationId, newOperationId } from '../operation.ts';
 import { readManifests } from '../repository/manifests.ts';
 import type { CallOptions } from '../store/object-store.ts';
+import { cleanupOperation } from '../transfer/cleanup.ts';
 import { populateVolumes } from '../transfer/populate.ts';
-import { readRestore, readRestores, restoreJournal } from './journal.ts';
+import { activeForm } from './activation.ts';
+import { isSent } from './conflicts.ts';
+import { consentFindings } from './consent.ts';
+import { diagnose } from './diagnose.ts';
+import { readRestore, readRestores, recordUndone, restoreJournal } from './journal.ts';
 import type { RestoreRecord } from './journal.ts';
-import type { BackupView, RestoreOptions, RestorePlan } from './model.ts';
-import { preflightRestore } from './preflight.ts';
-import { applyRestore } from './run.ts';
+import { putBack, startWorkload, stopWorkload, waitUnused } from './in-place.ts';
+import type { BackupView, RestoreOptions, RestorePlan, RestoreStep } from './model.ts';
+import { STOPPED } from './plan-in-place.ts';
+import { isReady } from './readiness.ts';
+import { withSecrets } from './plan-document.ts';
+import { preflightInPlace, preflightRestore } from './preflight.ts';
+import { prepare } from './prepare.ts';
+import { applyRestore, titleOf } from './run.ts';
 import type { CommandFlags, Populate, RestoreReport } from './run.ts';
 import { removeRestored } from './undo.ts';
 import type { RemovalReport } from './undo.ts';
@@ -50,7 +61,8 @@ export async function prepareRestore(
   const source = await openLocationRepository(request.access, located.source, request.stores, callOf(run));
   try {
     const view = await viewOf(source, located, run);
-    const plan = await preflightRestore(newOperationId(), view, request.cluster, options, run);
+    const preflight = options.inPlace === true ? preflightInPlace : preflightRestore;
+    const plan = await preflight(newOperationId(), view, request.cluster, options, run);
     return { plan, request, source, close: () => source.close() };
   } catch (e) {
     await source.close();
@@ -58,11 +70,50 @@ export async function prepareRestore(
   }
 }
 
+/**
+ * Makes a plan that was written down earlier ready to be executed: the values of Secrets come from the backup. That the target is still what it was made
+ * for is checked on execution. Throws USAGE when it is of another backup.
+ */
+export async function preparePlanned(
+  request: RestoreRequest,
+  located: LocatedBackup,
+  plan: RestorePlan,
+  run: RunOptions,
+): Promise<PreparedRestore> {
+  if (located.backup.id !== plan.backupId) {
+    throw new DmaasError('USAGE', `the plan is of backup ${plan.backupId}, not of ${located.backup.id}`, {
+      hint: 'plan the restore again',
+    });
+  }
+  const source = await openLocationRepository(request.access, located.source, request.stores, callOf(run));
+  try {
+    const view = await viewOf(source, located, run);
+    const [kinds, version] = await Promise.all([request.cluster.kinds(), request.cluster.version()]);
+    assertConsent(plan, kinds);
+    const { items } = prepare(view, { kinds, version }, plan.options);
+    return { plan: withSecrets(plan, items), request, source, close: () => source.close() };
+  } catch (e) {
+    await source.close();
+    throw e;
+  }
+}
+
+/** A plan may have been edited, or come from somebody else. */
+function assertConsent(plan: RestorePlan, kinds: readonly ResourceKind[]): void {
+  const sent = plan.steps.flatMap((s) => ('manifest' in s && isSent(s.action) ? [activeForm(s.manifest)] : []));
+  const refused = consentFindings(sent, plan.options.allow ?? [], kinds).find((f) => f.level === 'blocker');
+  if (refused !== undefined)
+    throw new DmaasError('PREFLIGHT_FAILED', refused.message, {
+      hint: 'allow it when planning, with --allow, or write it into options.allow of the plan',
+    });
+}
+
 async function viewOf({ repository }: LocationRepository, { backup }: LocatedBackup, run: RunOptions): Promise<BackupView> {
   const members = await readManifests(repository, backup.manifests, callOf(run));
   const { namespace } = backup.app;
   return {
     id: backup.name,
+    recordId: backup.id,
     createdAt: backup.createdAt,
     app: { name: backup.app.name, namespace, cluster: backup.cluster.context, clusterId: backup.cluster.id },
     objects: members.map(({ object }) => object),
@@ -77,7 +128,8 @@ export async function executeRestore({ plan, request, source }: PreparedRestore,
   const populate: Populate = async (steps, each) => {
     const mover = new JobMover({ cluster, runs, options: moverOptions });
     const deps = { cluster, mover, runs, store: source.store, unlock: source.unlock, maxMovers };
-    const filled = await populateVolumes(plan.id, steps, deps, each);
+    const items = steps.map((step) => (step.inPlace === undefined ? step : { ...step, isInPlace: true }));
+    const filled = await populateVolumes(plan.id, items, deps, each);
     return filled.map(({ claim, ...result }) => ({ claim: claim.name, ...result }));
   };
   const journal = restoreJournal(runs, plan.id, () => new Date());
@@ -94,9 +146,103 @@ export async function resumeRestore(request: RestoreRequest, located: LocatedRes
   }
 }
 
-/** Takes a restore back: what it created goes, and nothing else. */
-export function undoRestore(cluster: Cluster, { record }: LocatedRestore, run: RunOptions): Promise<RemovalReport> {
+/**
+ * Activates a restore that was left staged: plans the same again with activation, which finds everything done up to there, and executes that. Throws
+ * USAGE for one that is active, and PREFLIGHT_FAILED as `executeRestore` does.
+ */
+export async function activateRestore(
+  request: RestoreRequest,
+  { record, source }: LocatedRestore,
+  change: Pick<RestoreOptions, 'startJobs'>,
+  run: RunOptions,
+): Promise<{ readonly plan: RestorePlan; readonly report: RestoreReport }> {
+  if (record.plan.options.activate)
+    throw new DmaasError('USAGE', `restore ${record.id} was not left staged`, { hint: `kubectl dmaas restore resume ${record.id}` });
+  const open = await openLocationRepository(request.access, source, request.stores, callOf(run));
+  try {
+    const backup = await open.repository.backup(record.plan.backupId, undefined, callOf(run));
+    const options = { ...record.plan.options, ...change, activate: true };
+    const preflight = options.inPlace === true ? preflightInPlace : preflightRestore;
+    const plan = await preflight(record.id, await viewOf(open, { backup, source }, run), request.cluster, options, run);
+    const quiet: RunOptions = {
+      ...run,
+      emit: (event) => {
+        if (event.type !== 'phase' || event.phase !== 'preflight') run.emit(event); // it has been made just now
+      },
+    };
+    return { plan, report: await executeRestore({ plan, request, source: open, close: () => open.close() }, quiet) };
+  } finally {
+    await open.close();
+  }
+}
+
+/**
+ * Takes a restore back: what it created goes, and nothing else. Of a restore in place that is the way back; throws USAGE while workloads are stopped by it,
+ * because there may be need of it yet.
+ */
+export async function undoRestore(cluster: Cluster, { record }: LocatedRestore, run: RunOptions): Promise<RemovalReport> {
+  for (const step of record.plan.steps) {
+    if (step.do !== 'stop' || (await cluster.get(step.ref))?.metadata.labels?.[STOPPED.label] !== record.id) continue;
+    throw new DmaasError('USAGE', `${refName(step.ref)} is still stopped by restore ${record.id}`, {
+      hint: `kubectl dmaas restore resume ${record.id}, or restore undo ${record.id}`,
+    });
+  }
   return removeRestored(cluster, { id: record.id, namespace: record.plan.target.namespace }, run);
+}
+
+/**
+ * Goes back behind a restore in place: every volume becomes what it was before, from its volume snapshot, while its workloads stand still. Run again
+ * it goes on. Throws USAGE for a restore that has nothing to go back to.
+ */
+export async function goBack(request: RestoreRequest, located: LocatedRestore, run: RunOptions): Promise<readonly ObjectRef[]> {
+  const { id, plan } = located.record;
+  const { cluster } = request;
+  const of = <D extends RestoreStep['do']>(kind: D) => plan.steps.filter((s): s is Extract<RestoreStep, { do: D }> => s.do === kind);
+  const snapshots = of('snapshot');
+  if (snapshots.length === 0)
+    throw new DmaasError(
+      'USAGE',
+      `restore ${id} ${of('stop').length > 0 ? 'took no volume snapshots to go back to' : 'was not in place'}`,
+      {
+        hint: `"kubectl dmaas restore delete ${id}" takes back what a restore created`,
+      },
+    );
+  const step = async <T>(phase: Phase, title: string, work: () => Promise<T>): Promise<T> => {
+    run.emit({ type: 'step', phase, title, state: 'start' });
+    const result = await work();
+    run.emit({ type: 'step', phase, title, state: 'done' });
+    return result;
+  };
+  await cleanupOperation(cluster, plan.target.namespace, id); // movers of an attempt that died
+  for (const stop of of('stop')) await step('populate', titleOf(stop), () => stopWorkload(cluster, id, stop));
+  for (const wait of of('wait-unused')) await step('populate', titleOf(wait), () => waitUnused(cluster, wait.claims, run));
+  for (const each of snapshots) await step('populate', `put claim ${each.claim.name} back`, () => putBack(cluster, id, each, run));
+  for (const stop of of('stop')) {
+    await step('activate', `start ${refName(stop.ref)}`, () => startWorkload(cluster, id, stop));
+    await step('activate', `wait until ${refName(stop.ref)} is ready`, () =>
+      waitReady(cluster, stop.ref, plan.options.readyTimeoutMs, run),
+    );
+  }
+  const source = await openLocationRepository(request.access, located.source, request.stores, callOf(run));
+  try {
+    await recordUndone(source.repository.runs, id, new Date());
+  } finally {
+    await source.close();
+  }
+  return snapshots.map(({ claim }) => claim);
+}
+
+async function waitReady(cluster: Cluster, ref: ObjectRef, timeoutMs = 600_000, run: RunOptions): Promise<void> {
+  try {
+    await cluster.waitFor(ref, (o) => o === undefined || isReady(o), { timeoutMs, ...callOf(run) });
+  } catch (e) {
+    if (!DmaasError.is(e, 'TIMEOUT')) throw e;
+    const { cause, fix } = await diagnose(cluster, ref, run);
+    throw new DmaasError('RESTORE_STEP_FAILED', `${refName(ref)} has its volumes back but is not ready: ${cause}`, {
+      cause: e,
+      ...(fix === undefined ? {} : { hint: fix }),
+    });
+  }
 }
 
 /** A restore, and the repository that its backup is in. */

@@ -54,6 +54,18 @@ export function put<T>(value: T, path: readonly string[], to: unknown): T {
   return { ...base, [key]: put(base[key], rest, to) } as T;
 }
 
+/** JSON merge patch (RFC 7386). */
+export function mergePatch<T>(value: T, patch: unknown): T {
+  if (!isRecord(patch)) return patch as T;
+  const base: Readonly<Record<string, unknown>> = isRecord(value) ? value : {};
+  const merged = new Map(Object.entries(base));
+  for (const [key, change] of Object.entries(patch)) {
+    if (change === null) merged.delete(key);
+    else merged.set(key, mergePatch(merged.get(key), change));
+  }
+  return Object.fromEntries(merged) as T;
+}
+
 /** Whether two JSON values are equal; keys that are `undefined` count as absent. */
 export function sameJson(a: unknown, b: unknown): boolean {
   if (a === b) return true;

@@ -3,12 +3,13 @@ import { mapAt } from '../discovery/read.ts';
 import { DmaasError, throwIfCancelled } from '../errors.ts';
 import type { RunOptions } from '../events.ts';
 import { inPhase } from '../in-phase.ts';
-import { refKey, refName } from '../model.ts';
+import { refKey, refName, refOf } from '../model.ts';
 import type { Finding, KubeObject, ObjectRef } from '../model.ts';
 import { ANNOTATIONS, LABELS } from '../operation.ts';
+import { runHookCommand } from '../transfer/hook-command.ts';
 import { isStaged } from './activation.ts';
-import { isDefaultAccount, isOwn } from './conflicts.ts';
-import { diagnose } from './diagnose.ts';
+import { isDefaultAccount, isOwn, isSent } from './conflicts.ts';
+import { diagnose, podsOf } from './diagnose.ts';
 import { listed, onTarget, resumeCommand, undoCommand } from './hints.ts';
 import type {
   ActivateStep,
@@ -20,15 +21,20 @@ import type {
   RestorePlan,
   RestoreStep,
   WaitStep,
+  WaitUnusedStep,
 } from './model.ts';
+import { startWorkload, stopWorkload, takeUndoSnapshot, waitUnused } from './in-place.ts';
 import { isReady } from './readiness.ts';
 import { readExisting } from './read-target.ts';
+import { withEdits } from './text-references.ts';
 
 export interface PopulateResult {
   /** Name of the claim. */
   readonly claim: string;
   readonly files: number;
   readonly bytes: number;
+  /** Of content, that was not there before. */
+  readonly writtenBytes?: number;
   /** What of the data could not be restored as it was. */
   readonly findings: readonly Finding[];
 }
@@ -76,6 +82,8 @@ export interface RestoreReport {
   readonly activated: number;
   readonly populatedBytes: number;
   readonly populatedFiles: number;
+  /** Of `populatedBytes`, those that were written: fewer where a volume was rewritten in place. */
+  readonly writtenBytes: number;
   /** Those of the plan, and what movers found. */
   readonly findings: readonly Finding[];
 }
@@ -114,10 +122,13 @@ class Attempt {
   readonly #run: RunOptions;
   readonly #counts: Record<Done, number> = { created: 0, updated: 0, skipped: 0, activated: 0, other: 0 };
   readonly #populated: PopulateResult[] = [];
+  readonly #hookFindings: Finding[] = [];
   #next = 0;
+  /** All volumes that are rewritten in place have been, by an earlier attempt: nothing is stopped again. */
+  #isRewritten = false;
 
   constructor(plan: RestorePlan, deps: RestoreDeps, run: RunOptions) {
-    this.#plan = plan;
+    this.#plan = withEdits(plan);
     this.#deps = deps;
     this.#cluster = deps.cluster;
     this.#run = run;
@@ -151,9 +162,21 @@ class Attempt {
       await this.#cluster.kinds(),
       this.#run,
     );
-    const moved = steps.flatMap((step) => movedSince(step, byKey.get(refKey(step.ref)), this.#plan) ?? []);
+    const rewritten = await this.#checkInPlace();
+    const moved = [...rewritten, ...steps.flatMap((step) => movedSince(step, byKey.get(refKey(step.ref)), this.#plan) ?? [])];
     if (moved.length > 0) throw preflightFailed(moved, 'plan the restore again, and look at what changed');
     await this.#deps.journal.begin(this.#plan);
+  }
+
+  async #checkInPlace(): Promise<readonly string[]> {
+    const steps = this.#plan.steps.filter((s): s is PopulateStep => s.do === 'populate' && s.inPlace !== undefined);
+    const claims = await Promise.all(steps.map(({ claim }) => this.#cluster.get(claim)));
+    this.#isRewritten = steps.length > 0 && claims.every((claim) => isRewritten(claim, this.#plan));
+    return steps.flatMap(({ claim, inPlace }, i) => {
+      const uid = claims[i]?.metadata.uid;
+      if (uid === inPlace?.uid) return [];
+      return [`claim ${claim.name} ${uid === undefined ? 'has been deleted' : 'is another one'} since the plan was made`];
+    });
   }
 
   async apply(): Promise<RestoreReport> {
@@ -164,8 +187,9 @@ class Attempt {
     }
     const { created, updated, skipped, activated } = this.#counts;
     const sum = (field: 'bytes' | 'files'): number => this.#populated.reduce((total, result) => total + result[field], 0);
-    const findings = [...this.#plan.findings, ...this.#populated.flatMap((r) => r.findings)];
-    return { created, updated, skipped, activated, populatedBytes: sum('bytes'), populatedFiles: sum('files'), findings };
+    const writtenBytes = this.#populated.reduce((total, { bytes, writtenBytes: written = bytes }) => total + written, 0);
+    const findings = [...this.#plan.findings, ...this.#populated.flatMap((r) => r.findings), ...this.#hookFindings];
+    return { created, updated, skipped, activated, populatedBytes: sum('bytes'), populatedFiles: sum('files'), writtenBytes, findings };
   }
 
   async #applyPhase(phase: RestorePhase, steps: readonly RestoreStep[]): Promise<void> {
@@ -206,11 +230,28 @@ class Attempt {
         return this.#waitReady(step);
       case 'link-owners':
         return this.#linkOwners(step);
+      case 'stop':
+        return this.#unlessRewritten(() => stopWorkload(this.#cluster, this.#plan.id, step));
+      case 'wait-unused':
+        return this.#unlessRewritten(() => this.#waitUnused(step));
+      case 'snapshot':
+        return this.#unlessRewritten(() => takeUndoSnapshot(this.#cluster, this.#plan.id, this.#plan.backup, step, this.#run));
+      case 'start':
+        return startWorkload(this.#cluster, this.#plan.id, step).then((started) => (started ? 'activated' : 'skipped'));
     }
   }
 
+  async #unlessRewritten(work: () => Promise<boolean>): Promise<Done> {
+    return !this.#isRewritten && (await work()) ? 'other' : 'skipped';
+  }
+
+  async #waitUnused({ claims }: WaitUnusedStep): Promise<boolean> {
+    await waitUnused(this.#cluster, claims, this.#run);
+    return true;
+  }
+
   async #send(step: ApplyStep | ClaimStep): Promise<Done> {
-    if (step.action === 'skip') return 'skipped';
+    if (!isSent(step.action)) return 'skipped';
     if (step.action === 'update') {
       // Sent by an earlier attempt, it may be active by now; the manifest is of its inactive form.
       const found = await this.#cluster.get(step.ref);
@@ -236,7 +277,7 @@ class Attempt {
     for (const step of steps) {
       const claim = await this.#mustGet(step.claim);
       const root = mapAt(claim, 'metadata', 'annotations')[ANNOTATIONS.populated];
-      if (root === step.root)
+      if (step.inPlace === undefined ? root === step.root : isRewritten(claim, this.#plan))
         this.#run.emit({ type: 'step', phase: 'populate', title: populateTitle(step), state: 'skipped', reason: 'filled before' });
       else waiting.push(step);
     }
@@ -246,7 +287,8 @@ class Attempt {
     for (const step of waiting) {
       const result = results.find((r) => r.claim === step.claim.name);
       if (result === undefined) throw new DmaasError('INTERNAL', `no result for the volume of claim ${step.claim.name}`);
-      await this.#cluster.patch(step.claim, { metadata: { annotations: { [ANNOTATIONS.populated]: step.root } } });
+      const mark = step.inPlace === undefined ? { [ANNOTATIONS.populated]: step.root } : { [ANNOTATIONS.rewritten]: this.#plan.id };
+      await this.#cluster.patch(step.claim, { metadata: { annotations: mark } });
       this.#populated.push(result);
       for (const finding of result.findings) this.#run.emit({ type: 'finding', finding });
       this.#run.emit({ type: 'step', phase: 'populate', title: populateTitle(step), state: 'done' });
@@ -267,12 +309,30 @@ class Attempt {
         ...(signal === undefined ? {} : { signal }),
       });
       if (object === undefined) throw stepFailed(`${refName(step.ref, true)} was deleted while the restore was running`);
+      await this.#runHooks(step, object);
       return 'other';
     } catch (e) {
       if (!DmaasError.is(e, 'TIMEOUT')) throw e;
       const { cause, fix } = await diagnose(this.#cluster, step.ref, this.#run);
       const hint = fix?.startsWith('kubectl ') === true ? onTarget(fix, this.#plan.target) : fix;
       throw stepFailed(`${refName(step.ref)} is not ready after ${minutes(step.timeoutMs)}: ${cause}`, e, hint);
+    }
+  }
+
+  /** In each of its pods. That they may run twice, after a crash between one and the next step, is theirs to bear, as with Velero. */
+  async #runHooks({ hooks = [] }: WaitStep, workload: KubeObject): Promise<void> {
+    if (hooks.length === 0) return;
+    const pods = (await podsOf(this.#cluster, workload, this.#run)).filter(isReady);
+    for (const { failsRestore, container, ...command } of hooks) {
+      for (const pod of pods) {
+        const failure = await runHookCommand(this.#cluster, { pod: refOf(pod), container }, command, this.#run.signal);
+        if (failure === undefined) continue;
+        const message = `the command after the restore in container ${container} of ${refName(refOf(pod))} ${failure.fact}`;
+        if (failsRestore) throw stepFailed(message);
+        const finding: Finding = { level: 'warning', code: 'hook-failed', message, ref: refOf(pod) };
+        this.#hookFindings.push(finding);
+        this.#run.emit({ type: 'finding', finding });
+      }
     }
   }
 
@@ -310,12 +370,15 @@ class Attempt {
       return new DmaasError('CANCELLED', `stopped with ${left}; what is done stays`, { cause: e, hint: goOn });
     }
     const step = steps[this.#next];
-    const isTold =
-      e.code === 'RESTORE_STEP_FAILED' || step === undefined || step.do === 'populate' || e.message.includes(refName(step.ref));
+    const isTold = e.code === 'RESTORE_STEP_FAILED' || step === undefined || !('ref' in step) || e.message.includes(refName(step.ref));
     const message = isTold ? e.message : `could not ${titleOf(step)}: ${e.message}`;
     const code = step?.do === 'populate' ? e.code : 'RESTORE_STEP_FAILED';
     return new DmaasError(code, message, { cause: e, hint: e.hint === undefined ? goOn : `${e.hint}; then ${goOn}`, details: e.details });
   }
+}
+
+function isRewritten(claim: KubeObject | undefined, { id }: RestorePlan): boolean {
+  return mapAt(claim, 'metadata', 'annotations')[ANNOTATIONS.rewritten] === id;
 }
 
 function movedSince(step: ApplyStep | ClaimStep, found: KubeObject | undefined, plan: RestorePlan): string | undefined {
@@ -327,7 +390,7 @@ function movedSince(step: ApplyStep | ClaimStep, found: KubeObject | undefined, 
   if (step.observed === undefined || (isDefaultAccount(step.manifest) && found !== undefined)) return undefined;
   if (found?.metadata.uid !== step.observed.uid) return `${name} has been deleted since the plan was made`;
   const isOurs = found.metadata.annotations?.[LABELS.operation] === plan.id;
-  if (step.action === 'skip' || isOurs || found.metadata.resourceVersion === step.observed.resourceVersion) return undefined;
+  if (!isSent(step.action) || isOurs || found.metadata.resourceVersion === step.observed.resourceVersion) return undefined;
   return `${name} has changed since the plan was made`;
 }
 
@@ -345,7 +408,7 @@ function minutes(ms: number): string {
 }
 
 function populateTitle(step: PopulateStep): string {
-  return `fill claim ${step.claim.name}`;
+  return `${step.inPlace === undefined ? 'fill' : 'rewrite'} claim ${step.claim.name}`;
 }
 
 /** What a step does, as people say it; completes "could not …" too. */
@@ -353,7 +416,7 @@ export function titleOf(step: RestoreStep): string {
   switch (step.do) {
     case 'apply':
     case 'create-claim':
-      return `${step.action === 'skip' ? 'keep' : step.action} ${refName(step.ref)}`;
+      return `${isSent(step.action) ? step.action : 'keep'} ${refName(step.ref)}`;
     case 'populate':
       return populateTitle(step);
     case 'activate':
@@ -362,5 +425,13 @@ export function titleOf(step: RestoreStep): string {
       return `wait until ${refName(step.ref)} is ready`;
     case 'link-owners':
       return `link ${refName(step.ref)} to ${listed(step.owners.map((o) => refName(o.ref)))}`;
+    case 'stop':
+      return `stop ${refName(step.ref)}`;
+    case 'wait-unused':
+      return `wait until nothing uses ${listed(step.claims.map((claim) => `claim ${claim.name}`))}`;
+    case 'snapshot':
+      return `take a volume snapshot of claim ${step.claim.name} to go back to`;
+    case 'start':
+      return `start ${refName(step.ref)}`;
   }
 }

@@ -1,24 +1,6 @@
-import { idOfKind } from '../discovery/inventory.ts';
-import { kindId } from '../discovery/pod-template.ts';
-import { kindsNamed } from '../discovery/selection.ts';
+import { objectMatcher } from '../discovery/object-pattern.ts';
 import type { Finding, KubeObject, ResourceKind } from '../model.ts';
 import type { RestoreOptions } from './model.ts';
-
-/** `KIND` or `KIND/NAME`: the kind as kubectl takes it, or `*`; in the name `*` stands for any run of characters. */
-function matcher(pattern: string, kinds: readonly ResourceKind[]): (object: KubeObject) => boolean {
-  const slash = pattern.indexOf('/');
-  const word = slash < 0 ? pattern : pattern.slice(0, slash);
-  const namePattern = wildcard(slash < 0 ? '*' : pattern.slice(slash + 1));
-  const ids = new Set(kindsNamed(kinds, word).map(idOfKind));
-  // Kinds that the target does not serve can be named too: to leave them out is the way past that.
-  const isKind = (o: KubeObject): boolean => word === '*' || ids.has(kindId(o)) || o.kind.toLowerCase() === word.toLowerCase();
-  return (object) => isKind(object) && namePattern.test(object.metadata.name);
-}
-
-function wildcard(pattern: string): RegExp {
-  const escaped = pattern.split('*').map((part) => part.replaceAll(/[.+?^${}()|[\]\\]/g, '\\$&'));
-  return new RegExp(`^${escaped.join('.*')}$`);
-}
 
 export interface Selection {
   readonly isSelected: (object: KubeObject) => boolean;
@@ -31,7 +13,7 @@ export function selectionOf(objects: readonly KubeObject[], kinds: readonly Reso
   const findings: Finding[] = [];
   const compile = (flag: string, patterns: readonly string[]): ((object: KubeObject) => boolean) => {
     const matchers = patterns.map((pattern) => {
-      const matches = matcher(pattern, kinds);
+      const matches = objectMatcher(pattern, kinds);
       if (!objects.some(matches)) {
         findings.push({
           level: 'blocker',
@@ -46,8 +28,20 @@ export function selectionOf(objects: readonly KubeObject[], kinds: readonly Reso
   };
   const included = options.include === undefined ? () => true : compile('--include', options.include);
   const excluded = compile('--exclude', options.exclude ?? []);
+  const volumes = options.volumes ?? {};
+  for (const name of Object.keys(volumes)) {
+    if (objects.some((o) => o.kind === 'PersistentVolumeClaim' && o.metadata.name === name)) continue;
+    const known = objects.filter((o) => o.kind === 'PersistentVolumeClaim').map((o) => o.metadata.name);
+    findings.push({
+      level: 'blocker',
+      code: 'volume-unknown',
+      message: `the backup has no volume ${name}`,
+      hint: known.length === 0 ? 'it has no volumes at all' : `it has ${known.join(', ')}`,
+    });
+  }
   const isSelected = (object: KubeObject): boolean => {
     const isClaim = object.kind === 'PersistentVolumeClaim';
+    if (Object.keys(volumes).length > 0) return isClaim && Object.hasOwn(volumes, object.metadata.name);
     if (options.volumesOnly === true && !isClaim) return false;
     if (options.resourcesOnly === true && isClaim) return false;
     return included(object) && !excluded(object);

@@ -1,7 +1,9 @@
 import { kindId } from '../discovery/pod-template.ts';
+import { parseQuantity } from '../discovery/quantity.ts';
 import { listAt, mapAt, stringAt, stringsAt } from '../discovery/read.ts';
 import { refName, refOf } from '../model.ts';
 import type { Finding, KubeObject, ObjectRef } from '../model.ts';
+import { formatBytes } from './bytes.ts';
 import { listed, onTarget } from './hints.ts';
 import { storageClassOf } from './mapping.ts';
 import type { TargetState } from './model.ts';
@@ -9,7 +11,7 @@ import type { TargetState } from './model.ts';
 /** Whether the target can make the volumes that the objects ask for. */
 export function storageFindings(objects: readonly KubeObject[], target: TargetState): readonly Finding[] {
   if (target.unreadable.includes('StorageClass.storage.k8s.io')) return [];
-  return [...missingClasses(objects, target), ...unsupportedModes(objects, target)];
+  return [...missingClasses(objects, target), ...unsupportedModes(objects, target), ...capacityShort(objects, target)];
 }
 
 /** Claims and claim templates, with what asks for them. */
@@ -22,6 +24,28 @@ function claimsIn(objects: readonly KubeObject[]): readonly { readonly claim: un
       ref: refOf(o),
       name: `claim template ${stringAt(claim, 'metadata', 'name') ?? ''} of ${refName(refOf(o))}`,
     }));
+  });
+}
+
+/** Where drivers publish how much they have left: whether the largest claim of a class finds room anywhere. */
+function capacityShort(objects: readonly KubeObject[], target: TargetState): readonly Finding[] {
+  return claimsIn(objects).flatMap(({ claim, ref, name }): Finding[] => {
+    const storageClass = storageClassOf(claim);
+    const published = (target.capacities ?? []).filter((c) => c['storageClassName'] === storageClass);
+    const room = published.map((c) => parseQuantity(stringAt(c, 'maximumVolumeSize') ?? stringAt(c, 'capacity') ?? '0') ?? 0);
+    const size = parseQuantity(mapAt(claim, 'spec', 'resources', 'requests')['storage'] ?? '') ?? 0;
+    const most = Math.max(...room);
+    if (room.length === 0 || size <= most) return [];
+    const message = `${name} asks for ${formatBytes(size)}, and storage class ${storageClass} has room for ${formatBytes(most)}`;
+    return [
+      {
+        level: 'blocker',
+        code: 'capacity-short',
+        message,
+        ref,
+        hint: `--map-storage-class ${storageClass}=NAME, or --map-size ${ref.name}=SIZE`,
+      },
+    ];
   });
 }
 

@@ -9,7 +9,7 @@ import { refName, refOf } from '../model.ts';
 import type { Finding, KubeObject, ObjectRef, ResourceKind } from '../model.ts';
 import { ANNOTATIONS, LABELS } from '../operation.ts';
 import type { OperationId } from '../operation.ts';
-import { cleanupOperation } from '../transfer/cleanup.ts';
+import { cleanupOperation, releaseContent } from '../transfer/cleanup.ts';
 import { listed } from './hints.ts';
 import { positionOf } from './order.ts';
 import { CLUSTER_SCOPED_KINDS } from './prepare.ts';
@@ -136,6 +136,7 @@ class Removal {
     const title = `delete ${refName(ref)}`;
     this.#run.emit({ type: 'step', phase: 'cleanup', title, state: 'start' });
     try {
+      if (ref.kind === 'VolumeSnapshot') await releaseContent(this.#cluster, object);
       await this.#cluster.delete(ref, { propagation: 'background', ...(uid === undefined ? {} : { uid }) });
       await this.#cluster.waitFor(ref, (o) => o === undefined || o.metadata.uid !== uid, { timeoutMs: this.#goneTimeoutMs });
       this.#removed.push(ref);

@@ -13,8 +13,9 @@ import type { RunRecords } from '../repository/repository.ts';
 import type { StoreConfig } from '../store/config.ts';
 import { forEachOrStop } from './for-each-or-stop.ts';
 import type { BackupPlan, VolumePlan } from './model.ts';
+import { Quiesce } from './quiesce.ts';
 import { stageClaim, takeSnapshots } from './volume-snapshot.ts';
-import type { ReadySnapshot, StagingTiming } from './volume-snapshot.ts';
+import type { ReadySnapshot, StagedVolume, StagingTiming } from './volume-snapshot.ts';
 
 export interface CaptureDeps {
   readonly cluster: Cluster;
@@ -53,7 +54,7 @@ export function captureSpec(plan: BackupPlan, volume: VolumePlan, claim = volume
 /** Captures every volume of the plan: first all volume snapshots, then what the movers read, some at a time. */
 export async function captureVolumes(plan: BackupPlan, deps: CaptureDeps, run: RunOptions): Promise<Captured> {
   const staged = plan.volumes.flatMap((volume) => (volume.staging === undefined ? [] : [{ plan: volume, staging: volume.staging }]));
-  const snapshots = await takeSnapshots(deps.cluster, plan.id, plan.app.namespace, staged, deps.timing, run);
+  const { snapshots, findings: still } = await takeStill(plan, staged, deps, run);
   const startedAt = await agreeOnMoment(plan, snapshots, deps, run);
   const captured: { readonly index: number; readonly record: VolumeRecord; readonly findings: readonly Finding[] }[] = [];
   await forEachOrStop(plan.volumes, deps.maxMovers, run, async (volume, each) => {
@@ -70,7 +71,34 @@ export async function captureVolumes(plan: BackupPlan, deps: CaptureDeps, run: R
     }
   });
   captured.sort((a, b) => a.index - b.index);
-  return { startedAt, volumes: captured.map(({ record }) => record), findings: captured.flatMap(({ findings }) => findings) };
+  return {
+    startedAt,
+    volumes: captured.map(({ record }) => record),
+    findings: [...still, ...captured.flatMap(({ findings }) => findings)],
+  };
+}
+
+/** All commands before, all volume snapshots, all commands after: whatever fails, what was frozen goes on. */
+async function takeStill(
+  plan: BackupPlan,
+  staged: readonly StagedVolume[],
+  deps: CaptureDeps,
+  run: RunOptions,
+): Promise<{ readonly snapshots: readonly ReadySnapshot[]; readonly findings: readonly Finding[] }> {
+  const quiesce = new Quiesce(deps.cluster, plan.id, plan.quiesce, run);
+  const findings: Finding[] = [];
+  const thaw = async () => {
+    findings.push(...(await quiesce.thaw()));
+  };
+  try {
+    findings.push(...(await quiesce.freeze()));
+    const snapshots = await takeSnapshots(deps.cluster, plan.id, plan.app.namespace, staged, deps.timing, run, thaw);
+    return { snapshots, findings };
+  } catch (e) {
+    // The first failure is the one to tell.
+    await thaw().catch(() => undefined);
+    throw e;
+  }
 }
 
 async function captureOne(

@@ -7,6 +7,7 @@ import { refName, refOf } from '../model.ts';
 import { MOVER_ROLE, MOVER_TASK_ROLE } from '../mover/job.ts';
 import { isOperationId, LABELS } from '../operation.ts';
 import type { OperationId } from '../operation.ts';
+import { startStopped } from './quiesce.ts';
 
 export const STAGED_CLAIM_ROLE = 'staged-claim';
 export const SNAPSHOT_ROLE = 'volume-snapshot';
@@ -39,7 +40,7 @@ export interface CleanupReport {
 }
 
 /**
- * Removes every temporary object of an operation from a namespace and waits until it is gone: movers first, then what they mount,
+ * Starts what an operation has stopped, and removes every temporary object of it from a namespace and waits until it is gone: movers first, then what they mount,
  * then the volume snapshots with their contents. Goes on past failures; they are findings. Never cancelled half-way.
  */
 export async function cleanupOperation(
@@ -63,6 +64,7 @@ export async function cleanupOperation(
       hint: command,
     });
   };
+  findings.push(...(await startStopped(cluster, namespace, id)).findings);
   const served = await servedKinds(cluster);
   for (const kind of TEMPORARY_KINDS.filter((k) => served(k))) {
     let objects: readonly KubeObject[];
@@ -133,7 +135,7 @@ async function removeObject(cluster: Cluster, object: KubeObject, timeoutMs: num
 }
 
 /** A content of policy Retain would outlive its VolumeSnapshot, and the storage system's snapshot with it. */
-async function releaseContent(cluster: Cluster, snapshot: KubeObject): Promise<void> {
+export async function releaseContent(cluster: Cluster, snapshot: KubeObject): Promise<void> {
   const name = stringAt(snapshot, 'status', 'boundVolumeSnapshotContentName');
   if (name === undefined) return;
   const ref = { apiVersion: SNAPSHOT_API, kind: 'VolumeSnapshotContent', name };
@@ -177,7 +179,8 @@ async function contentsOf(cluster: Cluster, namespace: string, id: OperationId):
   const contents: KubeObject[] = [];
   try {
     for await (const content of cluster.list(CONTENT_KIND, {})) {
-      const isOurs = stringAt(content, 'spec', 'volumeSnapshotRef', 'name')?.startsWith(`dmaas-${id}-`) === true;
+      // Not those of volume snapshots that a restore in place keeps to go back to.
+      const isOurs = stringAt(content, 'spec', 'volumeSnapshotRef', 'name')?.startsWith(`dmaas-${id}-snapshot-`) === true;
       // One that is being deleted is its driver's business.
       if (!isOurs || content.metadata.deletionTimestamp !== undefined) continue;
       if (stringAt(content, 'spec', 'volumeSnapshotRef', 'namespace') === namespace) contents.push(content);

@@ -8,11 +8,12 @@ import type { CaptureFacts } from './model.ts';
 export async function gatherCaptureFacts(cluster: Cluster, namespace: string): Promise<CaptureFacts> {
   const kinds = await cluster.kinds();
   const hasSnapshotApi = kinds.some((k) => k.kind === 'VolumeSnapshot' && k.group === 'snapshot.storage.k8s.io');
-  const [space, snapshotClasses, storageClasses, quotas] = await Promise.all([
+  const [space, snapshotClasses, storageClasses, quotas, pods] = await Promise.all([
     ifAllowed(cluster.get({ apiVersion: 'v1', kind: 'Namespace', name: namespace })),
     hasSnapshotApi ? ifAllowed(listAll(cluster, knownKind('VolumeSnapshotClass', 'snapshot.storage.k8s.io'))) : undefined,
     ifAllowed(listAll(cluster, knownKind('StorageClass', 'storage.k8s.io'))),
     ifAllowed(listAll(cluster, knownKind('ResourceQuota'), namespace)),
+    ifAllowed(listAll(cluster, knownKind('Pod'), namespace)),
   ]);
   return {
     hasSnapshotApi,
@@ -20,6 +21,7 @@ export async function gatherCaptureFacts(cluster: Cluster, namespace: string): P
     ...(snapshotClasses === undefined ? {} : { snapshotClasses }),
     ...(storageClasses === undefined ? {} : { storageClasses }),
     ...(quotas === undefined ? {} : { quotas }),
+    ...(pods === undefined ? {} : { pods }),
   };
 }
 

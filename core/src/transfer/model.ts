@@ -2,6 +2,7 @@ import type { Application, AppVolume, Scheduling } from '../discovery/applicatio
 import type { Finding, KubeObject } from '../model.ts';
 import type { MoverProfile } from '../mover/job.ts';
 import type { OperationId } from '../operation.ts';
+import type { QuiesceOptions, QuiescePlan } from './plan-quiesce.ts';
 
 /**
  * The facts about a cluster that a backup's plan rests on; `gatherCaptureFacts` reads them. What this identity may not read is
@@ -16,9 +17,11 @@ export interface CaptureFacts {
   readonly storageClasses?: readonly KubeObject[];
   /** Of the application's namespace. */
   readonly quotas?: readonly KubeObject[];
+  /** Of the application's namespace, for hooks and recipes. */
+  readonly pods?: readonly KubeObject[];
 }
 
-export interface BackupOptions {
+export interface BackupOptions extends QuiesceOptions {
   /** For people. Default: the application's name and the operation's id. */
   readonly name?: string;
   /**
@@ -77,6 +80,8 @@ export interface BackupPlan {
   /** Which of the application's members are recorded. */
   readonly manifests: 'all' | 'claims';
   readonly volumes: readonly VolumePlan[];
+  /** How the application stands still while the volume snapshots are taken. */
+  readonly quiesce: QuiescePlan;
   /** Id of the latest backup of the same application. */
   readonly parent?: string;
   /** The newest list of condemned packs before the parents were looked for; absent: none is known. */

@@ -7,6 +7,7 @@ import { placeNearVolume, placeOnNode, profileFor } from '../mover/job.ts';
 import type { MoverProfile } from '../mover/job.ts';
 import type { OperationId } from '../operation.ts';
 import type { Backup } from '../repository/backup-record.ts';
+import { NO_QUIESCE, planQuiesce } from './plan-quiesce.ts';
 import type { BackupOptions, BackupPlan, CaptureFacts, Staging, VolumePlan } from './model.ts';
 
 const DEFAULT_SNAPSHOT_CLASS = 'snapshot.storage.kubernetes.io/is-default-class';
@@ -39,6 +40,9 @@ export function planBackup(
     const parentRoot = latestRoot(history, volume);
     if (planned.plan !== undefined) volumes.push({ index, ...planned.plan, ...(parentRoot === undefined ? {} : { parentRoot }) });
   }
+  const isSnapshotted = volumes.some((v) => v.method === 'volume-snapshot');
+  const still = isSnapshotted ? planQuiesce(id, app, facts.pods ?? [], options) : { quiesce: NO_QUIESCE, findings: [] };
+  findings.push(...still.findings);
   const parent = history.at(-1)?.id;
   return {
     schema: 1,
@@ -47,6 +51,7 @@ export function planBackup(
     app,
     manifests: options.volumesOnly === true ? 'claims' : 'all',
     volumes,
+    quiesce: still.quiesce,
     ...(parent === undefined ? {} : { parent }),
     labels: options.labels ?? {},
     findings: sortFindings(findings),
@@ -154,7 +159,7 @@ function planLive(volume: AppVolume, profile: MoverProfile): Planned {
 type StagingDecision = { readonly staging: Staging; readonly findings: readonly Finding[] } | { readonly blocker: Finding };
 
 /** Whether and how the volume can be snapshotted. Declining is an answer: the blocker says why and what could be done. */
-function planStaging(volume: AppVolume, facts: CaptureFacts, options: BackupOptions): StagingDecision {
+export function planStaging(volume: AppVolume, facts: CaptureFacts, options: BackupOptions): StagingDecision {
   const name = refName(volume.claim);
   const block = (code: string, message: string, hint: string): StagingDecision => ({
     blocker: { level: 'blocker', code, message, ref: volume.claim, hint },

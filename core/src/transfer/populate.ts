@@ -14,7 +14,7 @@ import type { RunRecords } from '../repository/repository.ts';
 import type { StoreConfig } from '../store/config.ts';
 import { forEachOrStop } from './for-each-or-stop.ts';
 
-/** One claim to fill. It exists, and nothing else uses it yet: the mover is its first consumer. */
+/** One claim to fill. It exists, and nothing else uses it: the mover is its first consumer, or its only one. */
 export interface PopulateItem {
   readonly claim: ObjectRef;
   /** Of the volume within the operation. */
@@ -27,12 +27,16 @@ export interface PopulateItem {
   /** From `placeForWorkload`. */
   readonly placement: Scheduling;
   readonly allowDevices?: boolean;
+  /** The claim holds data, and is made what the backup has. Nothing may use it meanwhile. */
+  readonly isInPlace?: boolean;
 }
 
 export interface PopulateResult {
   readonly claim: ObjectRef;
   readonly files: number;
   readonly bytes: number;
+  /** Of content, written: less than `bytes` where some was there. Absent when a mover of an older version did it. */
+  readonly writtenBytes?: number;
   readonly findings: readonly Finding[];
 }
 
@@ -67,7 +71,7 @@ export async function populateVolumes(
 }
 
 async function populateOne(operation: OperationId, item: PopulateItem, deps: PopulateDeps, run: RunOptions): Promise<PopulateResult> {
-  const { claim, index, mode, profile, identity, placement, allowDevices } = item;
+  const { claim, index, mode, profile, identity, placement, allowDevices, isInPlace } = item;
   await expectSameClaim(operation, item, deps, run);
   const devices = allowDevices === undefined ? {} : { allowDevices };
   const result = await deps.mover.run(
@@ -95,11 +99,13 @@ async function populateOne(operation: OperationId, item: PopulateItem, deps: Pop
         unlock: deps.unlock,
         root: parseBlobId(item.root, `the volume ${claim.name} of the backup`),
         ...devices,
+        ...(isInPlace === undefined ? {} : { isInPlace }),
       },
     },
     run,
   );
-  return { claim, files: result.files, bytes: result.bytes, findings: result.findings };
+  const { files, bytes, writtenBytes, findings } = result;
+  return { claim, files, bytes, ...(writtenBytes === undefined ? {} : { writtenBytes }), findings };
 }
 
 const claimSchema = z.object({ uid: z.string() });

@@ -5,7 +5,7 @@ import { parseQuantity } from '../discovery/quantity.ts';
 import { at, mapAt, stringAt, stringsAt } from '../discovery/read.ts';
 import { DmaasError } from '../errors.ts';
 import type { RunOptions } from '../events.ts';
-import { refName, refOf } from '../model.ts';
+import { groupOf, refName, refOf } from '../model.ts';
 import type { Finding, KubeObject } from '../model.ts';
 import { DEFAULT_MOVER_IMAGE, MOVER_RESOURCES, renderMoverPod } from '../mover/job.ts';
 import type { MoverOptions, MoverSpec } from '../mover/job.ts';
@@ -57,6 +57,10 @@ export function neededAccess(plan: BackupPlan): Access[] {
     ...on('batch', 'jobs', [...manage, 'patch']),
     ...on('', 'secrets', manage),
     ...on('', 'pods', ['list', 'watch']),
+    ...(plan.quiesce.hooks.length > 0 ? on('', 'pods/exec', ['get', 'create']) : []),
+    ...plan.quiesce.scale.flatMap(({ ref }) =>
+      on(groupOf(ref.apiVersion), `${ref.kind.toLowerCase()}s`, ['get', 'list', 'watch', 'patch']),
+    ),
     ...on('', 'persistentvolumeclaims', isStaged ? manage : ['get']),
     ...(isStaged ? on(SNAPSHOT_GROUP, 'volumesnapshots', manage) : []),
     ...(plan.volumes.some((v) => v.staging?.snapshotRetained === true)

@@ -46,7 +46,7 @@ export function stagedClaimRef(id: OperationId, namespace: string, index: number
 
 /**
  * Takes a snapshot of every volume, all at once, and waits until all can be read. Those of an earlier call of the same operation
- * are taken as they are. On failure nothing more is begun, and whatever was is known by its labels.
+ * are taken as they are. `onCut` is called when the moment of all is fixed, which may be long before they can be read. On failure nothing more is begun, and whatever was is known by its labels.
  */
 export async function takeSnapshots(
   cluster: Cluster,
@@ -55,6 +55,7 @@ export async function takeSnapshots(
   volumes: readonly StagedVolume[],
   timing: StagingTiming,
   run: RunOptions,
+  onCut: () => Promise<void> = () => Promise.resolve(),
 ): Promise<ReadySnapshot[]> {
   await forEachOrStop(volumes, CREATE_CONCURRENCY, run, async ({ plan, staging }, { signal }) => {
     throwIfCancelled(signal);
@@ -72,6 +73,10 @@ export async function takeSnapshots(
   const ready: ReadySnapshot[] = [];
   const deadline = Date.now() + timing.snapshotReady;
   await forEachOrStop(volumes, volumes.length, run, async (volume, each) => {
+    await waitReady(cluster, snapshotRef(id, namespace, volume.plan.index), volume, deadline, timing, each, isCut);
+  });
+  await onCut();
+  await forEachOrStop(volumes, volumes.length, run, async (volume, each) => {
     ready.push(await waitReady(cluster, snapshotRef(id, namespace, volume.plan.index), volume, deadline, timing, each));
   });
   return ready.sort((a, b) => a.plan.index - b.plan.index);
@@ -85,6 +90,7 @@ async function waitReady(
   deadline: number,
   timing: StagingTiming,
   run: RunOptions,
+  isDone: (snapshot: KubeObject) => boolean = isReadable,
 ): Promise<ReadySnapshot> {
   const name = refName(volume.plan.volume.claim);
   let last: KubeObject | undefined;
@@ -92,7 +98,7 @@ async function waitReady(
   const isSettled = (o: KubeObject | undefined) => {
     last = o;
     seen ||= o !== undefined;
-    return o === undefined ? seen : at(o, 'status', 'readyToUse') === true;
+    return o === undefined ? seen : isDone(o);
   };
   try {
     const timeoutMs = Math.max(0, deadline - Date.now());
@@ -113,6 +119,14 @@ async function waitReady(
     takenAt: stringAt(last, 'status', 'creationTime') ?? creationTimestamp,
     restoreBytes: parseQuantity(stringAt(last, 'status', 'restoreSize') ?? '0') ?? 0,
   };
+}
+
+function isReadable(snapshot: KubeObject): boolean {
+  return at(snapshot, 'status', 'readyToUse') === true;
+}
+
+function isCut(snapshot: KubeObject): boolean {
+  return stringAt(snapshot, 'status', 'creationTime') !== undefined || isReadable(snapshot);
 }
 
 function notReady(name: string, snapshot: KubeObject | undefined, timeoutMs: number, cause: unknown): DmaasError {

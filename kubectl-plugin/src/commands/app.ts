@@ -1,12 +1,16 @@
 import {
   applicationTree,
   discover,
+  DmaasError,
   EDGE_VERBS,
+  explain,
   listApplications,
+  objectMatcher,
   refName,
   type Application,
   type AppSummary,
   type Edge,
+  type Explanation,
   type TreeNode,
   formatBytes,
 } from '@dmaas/core';
@@ -124,6 +128,57 @@ function indent(text: string): string {
     .split('\n')
     .map((l) => (l === '' ? l : `  ${l}`))
     .join('\n');
+}
+
+export const appExplain: Command = {
+  path: ['app', 'explain'],
+  summary: 'Show why an object belongs to an application, step by step',
+  positionals: [
+    { name: 'OBJECT', describe: 'KIND or KIND/NAME; * in names', required: true },
+    { ...NAME, name: 'NAME' },
+  ],
+  flags: APP_FLAGS,
+  output: true,
+  examples: [
+    ['Why a Secret is backed up', 'app explain secret/db-password web -n shop'],
+    ['Why a pod is not', 'app explain pod --workload statefulset/db -n shop'],
+  ],
+  run: async (session, args) => {
+    const pattern = args.need('OBJECT');
+    const app = await find(session, args);
+    const matches = objectMatcher(pattern, await (await session.cluster()).kinds());
+    const found = explain(app, ({ apiVersion, kind, name }) => matches({ apiVersion, kind, metadata: { name } }));
+    if (found.length === 0) {
+      throw new DmaasError('APP_NOT_FOUND', `${pattern} has nothing to do with application ${app.name} in namespace ${app.namespace}`, {
+        hint: `"kubectl dmaas app describe" lists what belongs to it; nothing there refers to ${pattern}, and it to nothing there`,
+      });
+    }
+    return {
+      data: { name: app.name, namespace: app.namespace, items: found },
+      names: found.map((e) => refName(e.ref)),
+      text: () => found.map(explained).join('\n\n'),
+    };
+  },
+};
+
+function explained({ ref, role, reason, path, edges }: Explanation): string {
+  const verdict = {
+    member: 'belongs to the application',
+    'left-out': `is left out: ${reason ?? ''}`,
+    dependency: 'is not copied, and must exist where the application is restored',
+    missing: 'is referred to, and does not exist',
+  }[role];
+  const onPath = new Set(path.map(sentence));
+  const others = [...new Set(edges.map(sentence))].filter((line) => !onPath.has(line));
+  return [
+    `${refName(ref)} ${verdict}`,
+    ...(path.length === 0 ? ['  it was selected'] : path.map((edge) => `  ${sentence(edge)}`)),
+    ...(others.length === 0 ? [] : ['  also:', ...others.map((line) => `    ${line}`)]),
+  ].join('\n');
+}
+
+function sentence({ from, name, to }: Edge): string {
+  return `${refName(from)} ${EDGE_VERBS[name]} ${refName(to)}`;
 }
 
 export const appTree: Command = {

@@ -8,9 +8,11 @@ import {
   findBackup,
   listBackups,
   prepareBackup,
+  RECIPE_NAMES,
   redactBackupPlan,
   type AppSelector,
   type Backup,
+  type BackupOptions,
   type BackupPlan,
   type LocatedBackup,
   formatAge,
@@ -22,6 +24,7 @@ import { APP_FLAGS, appSelector, completeApps } from '../app-flags.ts';
 import type { Args } from '../args.ts';
 import type { Command, Completer, Flag } from '../command.ts';
 import { findingLines, noteFindings } from '../findings.ts';
+import { parseHook } from '../hook-flag.ts';
 import { LOCATION_FLAGS, MOVER_FLAGS } from '../location-flags.ts';
 import { details, table, type Column } from '../output.ts';
 import type { Session } from '../session.ts';
@@ -38,7 +41,7 @@ export const BACKUP_NAME = {
   complete: completeBackups,
 } as const;
 
-const SCOPE_FLAGS: readonly Flag[] = [
+export const SCOPE_FLAGS: readonly Flag[] = [
   { name: 'app', type: 'string', value: 'NAME', describe: 'Of this application', complete: completeApps },
   { name: 'all-namespaces', short: 'A', type: 'boolean', describe: 'Of all namespaces of this cluster' },
   { name: 'everywhere', type: 'boolean', describe: 'Of all clusters and namespaces that the location holds' },
@@ -70,8 +73,41 @@ export const backupCreate: Command = {
     },
     { name: 'live-volume', type: 'list', value: 'CLAIM', describe: 'Read this volume, and no other, while it is in use; can be repeated' },
     { name: 'exclude-volume', type: 'list', value: 'CLAIM', describe: 'Leave out this volume; can be repeated' },
-    { name: 'volumes-only', type: 'boolean', describe: 'Volumes and their claims, no other manifests' },
-    { name: 'resources-only', type: 'boolean', describe: 'Manifests, no volumes' },
+    { name: 'data-only', type: 'boolean', describe: 'Volumes and their claims, no other manifests' },
+    { name: 'manifests-only', type: 'boolean', describe: 'Manifests, no volumes' },
+    {
+      name: 'quiesce',
+      type: 'string',
+      choices: ['hooks', 'scale', 'none'],
+      default: 'hooks',
+      describe:
+        'How the application stands still for the volume snapshots: hooks and recipes for databases, stopping workloads with volumes, or not at all',
+    },
+    {
+      name: 'hook-before',
+      type: 'list',
+      value: 'KIND/NAME[:CONTAINER]=COMMAND',
+      describe:
+        'Command in the pods of a workload before the volume snapshots: for a shell, e.g. statefulset/db=sync, or a JSON list of words; can be repeated',
+    },
+    {
+      name: 'hook-after',
+      type: 'list',
+      value: 'KIND/NAME[:CONTAINER]=COMMAND',
+      describe: 'The same after the volume snapshots, whatever fails',
+    },
+    {
+      name: 'without-recipe',
+      type: 'list',
+      value: 'NAME',
+      describe: 'Do not use the recipe postgresql, mysql, mongodb or redis; can be repeated',
+    },
+    {
+      name: 'freeze-limit',
+      type: 'string',
+      value: 'DURATION',
+      describe: 'After that a frozen database goes on by itself, whatever became of us (default 2m)',
+    },
     { name: 'snapshot-class', type: 'string', value: 'NAME', describe: 'VolumeSnapshotClass to use for every volume' },
     ...MOVER_FLAGS,
     { name: 'dry-run', type: 'boolean', describe: 'Show the plan and the preflight check, change nothing' },
@@ -90,6 +126,7 @@ export const backupCreate: Command = {
     const name = args.string('NAME');
     const snapshotClass = args.string('snapshot-class');
     const dryRun = args.bool('dry-run');
+    quiesceOptions(args); // what is wrong with the command line is said before anything is looked up
     return session.withProgress(async (emit) => {
       const run = { emit, signal: session.signal };
       const app = await discover(cluster, selector, run);
@@ -99,9 +136,10 @@ export const backupCreate: Command = {
           ...(name === undefined ? {} : { name }),
           ...(args.bool('live') ? { live: true } : live.length > 0 ? { live } : {}),
           excludeVolumes: args.list('exclude-volume'),
-          resourcesOnly: args.bool('resources-only'),
-          volumesOnly: args.bool('volumes-only'),
+          resourcesOnly: args.bool('manifests-only'),
+          volumesOnly: args.bool('data-only'),
           ...(snapshotClass === undefined ? {} : { snapshotClass }),
+          ...quiesceOptions(args),
         },
         run,
       );
@@ -115,6 +153,32 @@ export const backupCreate: Command = {
     });
   },
 };
+
+function quiesceOptions(args: Args): Pick<BackupOptions, 'quiesce' | 'hooks' | 'withoutRecipes' | 'freezeLimitSeconds'> {
+  const mode = args.string('quiesce');
+  const limitMs = args.duration('freeze-limit');
+  const withoutRecipes = args.list('without-recipe');
+  const unknown = withoutRecipes.find((name) => !RECIPE_NAMES.includes(name));
+  if (unknown !== undefined)
+    throw new DmaasError('USAGE', `there is no recipe ${unknown}`, { hint: `recipes are ${RECIPE_NAMES.join(', ')}` });
+  const hooks = [
+    ...args.each('hook-before').map((text) => ({ ...parseHook('hook-before', text), before: true })),
+    ...args.each('hook-after').map((text) => ({ ...parseHook('hook-after', text), before: false })),
+  ];
+  if (hooks.length > 0 && mode !== undefined && mode !== 'hooks')
+    throw new DmaasError(
+      'USAGE',
+      `--quiesce ${mode} runs no commands, and there is --hook-${hooks[0]?.before === true ? 'before' : 'after'}`,
+    );
+  return {
+    ...(hooks.length === 0
+      ? {}
+      : { hooks: hooks.map(({ before, command, ...to }) => ({ ...to, [before ? 'before' : 'after']: command })) }),
+    ...(mode === 'scale' || mode === 'none' ? { quiesce: mode } : {}),
+    withoutRecipes,
+    ...(limitMs === undefined ? {} : { freezeLimitSeconds: Math.max(1, Math.round(limitMs / 1000)) }),
+  };
+}
 
 function showPlan(plan: BackupPlan) {
   const blockers = plan.findings.filter((f) => f.level === 'blocker').length;

@@ -1,27 +1,30 @@
 import {
+  activateRestore,
   DmaasError,
   executeRestore,
   getRestore,
+  goBack,
   listRestores,
-  prepareRestore,
   redactPlan,
   refName,
   resumeRestore,
   undoRestore,
   type LocatedRestore,
+  type PreparedRestore,
   type RestorePlan,
   type RestoreReport,
   formatAge,
   formatBytes,
-  plural,
 } from '@dmaas/core';
 import type { Args } from '../args.ts';
 import type { Command, Completer } from '../command.ts';
 import { findingLines, noteFindings } from '../findings.ts';
 import { LOCATION_FLAGS, MOVER_FLAGS } from '../location-flags.ts';
-import { details, table, type Column } from '../output.ts';
+import { details, table, type Column, type Result } from '../output.ts';
+import { question, showPlan } from '../plan-view.ts';
+import { commandFlags, prepareFrom, RESTORE_FLAGS } from '../restore-flags.ts';
 import type { Session } from '../session.ts';
-import { BACKUP_NAME, locateBackup } from './backup.ts';
+import { BACKUP_NAME } from './backup.ts';
 
 const completeRestores: Completer = async (session) => {
   const { restores } = await listRestores(await session.location(), session.stores, { signal: session.signal });
@@ -42,25 +45,7 @@ export const restoreCreate: Command = {
     'Restores a backup in three phases: Preflight check (nothing is changed while anything stands in the way), Restoring backups (claims are created and filled), Activating application (workloads start in order and are watched until they are ready). Ctrl-C stops between two steps; "restore resume" goes on, "restore delete" takes back what was created.',
   positionals: [BACKUP_NAME],
   flags: [
-    { name: 'to-namespace', type: 'string', value: 'NAME', describe: 'Namespace to restore to; default is that of the backup' },
-    { name: 'to-context', type: 'string', value: 'NAME', describe: 'Context of the cluster to restore to; default is the current one' },
-    { name: 'map-storage-class', type: 'list', value: 'OLD=NEW', describe: 'Storage class to use instead of another; can be repeated' },
-    {
-      name: 'on-conflict',
-      type: 'string',
-      choices: ['fail', 'skip', 'overwrite'],
-      default: 'fail',
-      describe: 'What to do about objects that exist; volumes are never overwritten',
-    },
-    { name: 'include', type: 'list', value: 'KIND[/NAME]', describe: 'Only these objects; can be repeated' },
-    { name: 'exclude', type: 'list', value: 'KIND[/NAME]', describe: 'Not these objects; can be repeated' },
-    { name: 'volumes-only', type: 'boolean', describe: 'Claims and their data, nothing else' },
-    { name: 'resources-only', type: 'boolean', describe: 'Everything but claims and their data' },
-    { name: 'no-activate', type: 'boolean', describe: 'Leave it staged: volumes filled, workloads inactive' },
-    { name: 'start-jobs', type: 'boolean', describe: 'Start Jobs and CronJobs too; they stay suspended otherwise' },
-    { name: 'ready-timeout', type: 'string', value: 'DURATION', describe: 'How long each workload may take to become ready (default 10m)' },
-    { name: 'app', type: 'string', value: 'NAME', describe: 'With "latest": of this application' },
-    { name: 'everywhere', type: 'boolean', describe: 'Look for the backup in all clusters and namespaces that the location holds' },
+    ...RESTORE_FLAGS,
     ...LOCATION_FLAGS,
     ...MOVER_FLAGS,
     { name: 'dry-run', type: 'boolean', describe: 'Show the plan and the preflight check, change nothing' },
@@ -69,143 +54,38 @@ export const restoreCreate: Command = {
   output: true,
   examples: [
     ['What would be done', 'restore create web-k7m2q8xa -n shop --to-namespace shop-copy --dry-run'],
+    [
+      'Beside the original, as another application',
+      'restore create latest --app web -n shop --name-prefix copy- --map-label app=web:app=copy-web --edit-text likely',
+    ],
     ['Into another cluster with other storage', 'restore create web-k7m2q8xa -n shop --to-context dr --map-storage-class gp3=premium-rwo'],
     ['The cluster is gone', 'restore create latest --app web --location-file s3-eu.yaml --context new'],
   ],
   run: async (session, args) => {
-    args.map('map-storage-class'); // what is wrong with the command line is said before anything is looked up
-    const located = await locateBackup(session, args);
-    const target = await session.cluster(args.string('to-context'));
-    const prepared = await prepare(session, args, located, target);
+    const prepared = await prepareFrom(session, args);
     try {
       if (args.bool('dry-run')) return showPlan(prepared.plan);
       const isBlocked = prepared.plan.findings.some((f) => f.level === 'blocker'); // then nothing will be done: nothing to confirm
       if (!isBlocked) await session.confirm(question(prepared.plan));
-      const report = await session.withProgress((emit) =>
-        executeRestore(prepared, {
-          // The check has just been shown; that it is made once more is of interest only when something has moved.
-          emit: (event) => {
-            if (event.type !== 'phase' || event.phase !== 'preflight') emit(event);
-          },
-          signal: session.signal,
-        }),
-      );
-      return done(prepared.plan, report);
+      return await execute(session, prepared);
     } finally {
       await prepared.close();
     }
   },
 };
 
-/** For the hints of an interrupted restore: where its location is, and what its movers are. */
-function commandFlags(session: Session): { readonly resume: string; readonly undo: string } {
-  const location = ['kubeconfig', 'context', 'namespace', 'home-namespace', 'location', 'location-file', 'to-context'];
-  return { resume: session.repeat([...location, 'mover-image', 'max-movers']), undo: session.repeat(location) };
-}
-
-function prepare(
-  session: Session,
-  args: Args,
-  located: Awaited<ReturnType<typeof locateBackup>>,
-  target: Awaited<ReturnType<Session['cluster']>>,
-) {
-  const namespace = args.string('to-namespace');
-  const readyTimeoutMs = args.duration('ready-timeout');
-  const conflict = args.string('on-conflict');
-  return session.withProgress(async (emit) =>
-    prepareRestore(
-      {
-        cluster: target,
-        access: await session.location(),
-        stores: session.stores,
-        commandFlags: commandFlags(session),
-        ...session.movers(),
+/** Executes a plan that has just been shown or checked. */
+export async function execute(session: Session, prepared: PreparedRestore): Promise<Result> {
+  const report = await session.withProgress((emit) =>
+    executeRestore(prepared, {
+      // That the check is made once more is of interest only when something has moved.
+      emit: (event) => {
+        if (event.type !== 'phase' || event.phase !== 'preflight') emit(event);
       },
-      located,
-      {
-        ...(namespace === undefined ? {} : { namespace }),
-        storageClassMap: args.map('map-storage-class'),
-        ...(conflict === 'skip' || conflict === 'overwrite' ? { conflict } : {}),
-        volumesOnly: args.bool('volumes-only'),
-        resourcesOnly: args.bool('resources-only'),
-        ...(args.list('include').length === 0 ? {} : { include: args.list('include') }),
-        ...(args.list('exclude').length === 0 ? {} : { exclude: args.list('exclude') }),
-        activate: !args.bool('no-activate'),
-        startJobs: args.bool('start-jobs'),
-        ...(readyTimeoutMs === undefined ? {} : { readyTimeoutMs }),
-      },
-      { emit, signal: session.signal },
-    ),
+      signal: session.signal,
+    }),
   );
-}
-
-function question({ steps, target, backup }: RestorePlan): string {
-  const creates = steps.filter((s) => (s.do === 'apply' || s.do === 'create-claim') && s.action === 'create').length;
-  const updates = steps.filter((s) => s.do === 'apply' && s.action === 'update').length;
-  const bytes = steps.reduce((sum, s) => sum + (s.do === 'populate' ? s.bytes : 0), 0);
-  const changes = [
-    `create ${plural(creates, 'object')}`,
-    ...(updates > 0 ? [`overwrite ${plural(updates, 'object')}`] : []),
-    `fill ${formatBytes(bytes)} of volumes`,
-  ];
-  return `Restore ${backup} to namespace ${target.namespace} of ${target.context} (${changes.join(', ')})?`;
-}
-
-interface PlanRow {
-  readonly phase: string;
-  readonly action: string;
-  readonly what: string;
-  readonly detail: string;
-}
-
-function planRows(plan: RestorePlan): PlanRow[] {
-  return plan.steps.map((s) => {
-    const phase = s.phase === 'populate' ? 'restore' : 'activate';
-    switch (s.do) {
-      case 'apply':
-      case 'create-claim':
-        return { phase, action: s.action, what: refName(s.ref), detail: s.reason ?? s.changes.join('; ') };
-      case 'populate':
-        return {
-          phase,
-          action: 'fill',
-          what: refName(s.claim),
-          detail: `${formatBytes(s.bytes)}${s.mode === 'block' ? '' : `, ${plural(s.files, 'file')}`}`,
-        };
-      case 'activate':
-        return { phase, action: 'activate', what: refName(s.ref), detail: s.how };
-      case 'wait-ready':
-        return { phase, action: 'wait', what: refName(s.ref), detail: 'until ready' };
-      case 'link-owners':
-        return { phase, action: 'link', what: refName(s.ref), detail: `to ${s.owners.map((o) => refName(o.ref)).join(', ')}` };
-    }
-  });
-}
-
-function showPlan(plan: RestorePlan) {
-  const blockers = plan.findings.filter((f) => f.level === 'blocker').length;
-  return {
-    data: redactPlan(plan),
-    names: [`restore/${plan.id}`],
-    text: (how: { wide: boolean; noHeaders: boolean }) =>
-      [
-        details([
-          ['Backup', plan.backup],
-          ['From', `namespace ${plan.source.namespace} of ${plan.source.cluster}`],
-          ['To', `namespace ${plan.target.namespace} of ${plan.target.context}`],
-        ]),
-        '',
-        table(planRows(plan), [
-          { title: 'PHASE', cell: (r) => r.phase },
-          { title: 'ACTION', cell: (r) => r.action },
-          { title: 'OBJECT', cell: (r) => r.what },
-          { title: 'DETAIL', cell: (r) => (how.wide || r.detail.length <= 70 ? r.detail : `${r.detail.slice(0, 69)}…`) },
-        ])(how),
-        ...(plan.findings.length === 0 ? [] : ['', 'Preflight check:', ...plan.findings.flatMap(findingLines).map((l) => `  ${l}`)]),
-      ].join('\n'),
-    notes: [blockers === 0 ? 'nothing was changed' : `nothing was changed; ${plural(blockers, 'problem')} must be solved first`],
-    exitCode: blockers === 0 ? 0 : 40,
-  };
+  return done(prepared.plan, report);
 }
 
 function done(plan: RestorePlan, report: RestoreReport) {
@@ -213,8 +93,15 @@ function done(plan: RestorePlan, report: RestoreReport) {
   return {
     data: { id: plan.id, backup: plan.backup, target: plan.target, ...report },
     names: [`restore/${plan.id}`],
-    text: () => `restore/${plan.id} completed: ${plan.backup} is in namespace ${plan.target.namespace} of ${plan.target.context}`,
-    notes: noteFindings(gaps),
+    text: () =>
+      `restore/${plan.id} completed: ${plan.backup} is in namespace ${plan.target.namespace} of ${plan.target.context}` +
+      (plan.options.inPlace === true ? ` (${formatBytes(report.writtenBytes)} of ${formatBytes(report.populatedBytes)} differed)` : ''),
+    notes: [
+      ...noteFindings(gaps),
+      ...(plan.steps.some((s) => s.do === 'snapshot')
+        ? [`kubectl dmaas restore undo ${plan.id} goes back, until restore delete ${plan.id}`]
+        : []),
+    ],
     exitCode: gaps.length > 0 ? 3 : 0,
   };
 }
@@ -321,6 +208,55 @@ export const restoreResume: Command = {
     const request = { cluster, access, stores: session.stores, commandFlags: commandFlags(session), ...session.movers() };
     const report = await session.withProgress((emit) => resumeRestore(request, found, { emit, signal: session.signal }));
     return done(found.record.plan, report);
+  },
+};
+
+export const restoreActivate: Command = {
+  path: ['restore', 'activate'],
+  summary: 'Activate a restore that was left staged with --no-activate',
+  positionals: [ID],
+  flags: [
+    { name: 'start-jobs', type: 'boolean', describe: 'Start Jobs and CronJobs too; they stay suspended otherwise' },
+    TARGET_FLAG,
+    ...LOCATION_FLAGS,
+    ...MOVER_FLAGS,
+  ],
+  output: true,
+  run: async (session, args) => {
+    const found = await findRestore(session, args);
+    const cluster = await targetOf(session, args, found);
+    const access = await session.location();
+    const request = { cluster, access, stores: session.stores, commandFlags: commandFlags(session), ...session.movers() };
+    const change = args.bool('start-jobs') ? { startJobs: true } : {};
+    const { plan, report } = await session.withProgress((emit) =>
+      activateRestore(request, found, change, { emit, signal: session.signal }),
+    );
+    return done(plan, report);
+  },
+};
+
+export const restoreUndo: Command = {
+  path: ['restore', 'undo'],
+  summary: 'Go back behind a restore in place: volumes become what they were before it',
+  description:
+    'Stops what uses the volumes, puts claims made from the volume snapshots that the restore took in the place of those that are there, and starts everything again. What was written since the restore is lost. The volume snapshots stay until "restore delete".',
+  positionals: [ID],
+  flags: [TARGET_FLAG, ...LOCATION_FLAGS, { name: 'yes', short: 'y', type: 'boolean', describe: 'Do not ask' }],
+  run: async (session, args) => {
+    const found = await findRestore(session, args);
+    const cluster = await targetOf(session, args, found);
+    const { id, plan } = found.record;
+    const { context, namespace } = plan.target;
+    await session.confirm(
+      `Go back to what the volumes in namespace ${namespace} of ${context} were before restore ${id}? What was written since is lost`,
+    );
+    const request = { cluster, access: await session.location(), stores: session.stores, ...session.movers() };
+    const claims = await session.withProgress((emit) => goBack(request, found, { emit, signal: session.signal }));
+    return {
+      text: () =>
+        `restore/${id} undone: ${claims.map((claim) => refName(claim)).join(', ')} ${claims.length === 1 ? 'is' : 'are'} as before`,
+      notes: [`kubectl dmaas restore delete ${id} deletes the volume snapshots`],
+    };
   },
 };
 

@@ -1,6 +1,7 @@
 import type { Command, Group } from '../command.ts';
-import { appDescribe, appList, appTree } from './app.ts';
+import { appDescribe, appExplain, appList, appTree } from './app.ts';
 import { backupCreate, backupDelete, backupDescribe, backupList } from './backup.ts';
+import { backupBrowse, backupCat, backupDownload } from './backup-files.ts';
 import { cleanup } from './cleanup.ts';
 import { completionInstall, completionScript } from './completion.ts';
 import {
@@ -25,7 +26,8 @@ import { keyAdd, keyList, keyRemove, keyRotate } from './key.ts';
 import { options } from './options.ts';
 import { repositoryPrune } from './repository-prune.ts';
 import { repositoryInit, repositoryRepair, repositoryStats, repositoryVerify } from './repository.ts';
-import { restoreCreate, restoreDelete, restoreDescribe, restoreList, restoreResume } from './restore.ts';
+import { restoreActivate, restoreCreate, restoreDelete, restoreUndo, restoreDescribe, restoreList, restoreResume } from './restore.ts';
+import { restoreApply, restorePlan } from './restore-plan.ts';
 import { version } from './version.ts';
 import { volumeBackup, volumeCat, volumeList, volumeLs, volumeRestore } from './volume.ts';
 
@@ -47,15 +49,23 @@ export const COMMANDS: readonly Command[] = [
   appList,
   appDescribe,
   appTree,
+  appExplain,
   backupCreate,
   backupList,
   backupDescribe,
+  backupBrowse,
+  backupCat,
+  backupDownload,
   backupDelete,
   restoreCreate,
+  restorePlan,
+  restoreApply,
   restoreList,
   restoreDescribe,
   restoreResume,
+  restoreActivate,
   restoreDelete,
+  restoreUndo,
   locationCreate,
   locationList,
   locationDescribe,

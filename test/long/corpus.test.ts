@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict';
+import type { TestCluster } from '../support/cluster/cluster.ts';
+import { CORPUS, type CorpusApp } from '../support/corpus.ts';
+import { startLab, type Lab } from '../support/lab.ts';
+
+const WRITE = `const fs = require('node:fs'), c = require('node:crypto'), path = process.argv[1];
+  if (fs.statSync(path).isBlockDevice()) {
+    const fd = fs.openSync(path, 'r+');
+    fs.writeSync(fd, c.randomBytes(1 << 20), 0, 1 << 20, 3 << 20); fs.fsyncSync(fd);
+  } else {
+    fs.mkdirSync(path + '/folder', { mode: 0o750, recursive: true });
+    for (let i = 0; i < 50; i++) fs.writeFileSync(path + '/folder/file-' + i, c.randomBytes(1 + i * 997));
+    fs.symlinkSync('folder/file-1', path + '/link-' + c.randomBytes(3).toString('hex'));
+  }`;
+const SUM = `const fs = require('node:fs'), c = require('node:crypto'), sum = c.createHash('sha256'), path = process.argv[1];
+  if (fs.statSync(path).isBlockDevice()) {
+    const fd = fs.openSync(path), buffer = Buffer.alloc(1 << 20);
+    for (let n; (n = fs.readSync(fd, buffer)) > 0; ) sum.update(buffer.subarray(0, n));
+  } else for (const name of fs.readdirSync(path, { recursive: true }).sort()) {
+    if (name.startsWith('lost+found')) continue;
+    const stat = fs.lstatSync(path + '/' + name);
+    sum.update([name, stat.mode, stat.uid, stat.mtimeMs].join(' '));
+    if (stat.isFile()) sum.update(fs.readFileSync(path + '/' + name));
+    if (stat.isSymbolicLink()) sum.update(fs.readlinkSync(path + '/' + name));
+  }
+  console.log(sum.digest('hex'));`;
+
+/** Which to try: all, or those whose name has the word. */
+const ONLY = process.env['DMAAS_CORPUS'] ?? '';
+
+describe('applications as users have them', function () {
+  this.timeout('15m');
+  const stamp = Date.now().toString(36);
+  const table: (readonly string[])[] = [];
+  let lab: Lab;
+
+  before(async () => {
+    lab = await startLab();
+    await lab.source.kubectl('create', 'namespace', `corpus-${stamp}`);
+    await lab.makeLocation(`corpus-${stamp}`);
+  });
+
+  after(async () => {
+    const widths = (table[0] ?? []).map((_, i) => Math.max(...table.map((row) => (row[i] ?? '').length)));
+    for (const row of table) console.log(`      ${row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('   ')}`);
+    await lab.source.kubectl('delete', 'namespace', `corpus-${stamp}`);
+    await lab.stop();
+  });
+
+  table.push(['APPLICATION', 'OBJECTS', 'VOLUMES', 'SAME NAMESPACE', 'ANOTHER NAMESPACE', 'ANOTHER CLUSTER']);
+
+  async function run(cluster: TestCluster, namespace: string, workload: string, script: string, path: string): Promise<string> {
+    return cluster.kubectl('-n', namespace, 'exec', workload, '--', '/usr/local/bin/node', '-e', script, path);
+  }
+
+  async function ready(cluster: TestCluster, namespace: string, app: CorpusApp): Promise<void> {
+    for (const workload of app.ready) await cluster.kubectl('-n', namespace, 'rollout', 'status', workload, '--timeout=180s');
+    if ((app.there ?? []).length > 0) await cluster.kubectl('-n', namespace, 'get', '-o', 'name', ...(app.there ?? []));
+  }
+
+  async function writer(cluster: TestCluster, namespace: string, app: CorpusApp, name: string): Promise<void> {
+    const pod = app.objects(namespace).find((o) => o.kind === 'Pod' && o.metadata.name === name);
+    await cluster.apply(JSON.stringify(pod), '-n', namespace);
+    await cluster.kubectl('-n', namespace, 'wait', '--for=condition=Ready', `pod/${name}`, '--timeout=120s');
+  }
+
+  const sums = async (cluster: TestCluster, namespace: string, { data }: CorpusApp) => {
+    const found: string[] = [];
+    for (const { in: workload, path } of data) found.push((await run(cluster, namespace, workload, SUM, path)).trim());
+    return found;
+  };
+
+  async function restored(
+    name: string,
+    app: CorpusApp,
+    cluster: TestCluster,
+    namespace: string,
+    expected: readonly string[],
+  ): Promise<string> {
+    const began = Date.now();
+    const flags = `--location-file ${lab.locationFile} --context ${lab.source.context} --to-context ${cluster.context} --to-namespace ${namespace}`;
+    const { code, stdout, stderr } = await lab.plugin.run(`restore create ${name} ${flags} --allow * --yes -o json`.split(' '));
+    assert.ok(code === 0 || code === 3, stderr);
+    await ready(cluster, namespace, app);
+    if (app.writer !== undefined) await writer(cluster, namespace, app, app.writer);
+    assert.deepEqual(await sums(cluster, namespace, app), expected);
+    const { findings } = JSON.parse(stdout) as { findings: { level: string; code: string }[] };
+    const warnings = findings.filter(({ level }) => level === 'warning').map(({ code: warning }) => warning);
+    return `equal, ${((Date.now() - began) / 1000).toFixed(0)} s${warnings.length === 0 ? '' : ` (${[...new Set(warnings)].join(', ')})`}`;
+  }
+
+  for (const [i, app] of CORPUS.entries()) {
+    if (!app.name.includes(ONLY)) continue;
+    it(app.name, async () => {
+      const [namespace, name] = [`corpus-${stamp}-${String(i)}`, `app-${String(i)}`];
+      const copy = `${namespace}-copy`;
+      try {
+        await lab.source.kubectl('create', 'namespace', namespace);
+        for (const crd of app.objects(namespace).filter((o) => o.kind === 'CustomResourceDefinition')) {
+          await lab.source.apply(JSON.stringify(crd));
+          await lab.source.kubectl('wait', '--for=condition=Established', `crd/${crd.metadata.name}`);
+        }
+        await lab.source.apply(JSON.stringify({ apiVersion: 'v1', kind: 'List', items: app.objects(namespace) }), '-n', namespace);
+        await ready(lab.source, namespace, app);
+        if (app.writer !== undefined) await writer(lab.source, namespace, app, app.writer);
+        for (const { in: workload, path } of app.data) await run(lab.source, namespace, workload, WRITE, path);
+        const expected = await sums(lab.source, namespace, app);
+        if (app.writer !== undefined) await lab.source.kubectl('-n', namespace, 'delete', 'pod', app.writer);
+        const backup = JSON.parse(
+          await lab.dmaas(
+            `backup create ${name} --all -n ${namespace} --context ${lab.source.context} --location-file ${lab.locationFile} -o json`,
+          ),
+        ) as { members: number; volumes: unknown[] };
+        await lab.source.kubectl('delete', 'namespace', namespace);
+        const results = [
+          await restored(name, app, lab.source, namespace, expected),
+          await restored(name, app, lab.source, copy, expected),
+          await restored(name, app, lab.target, namespace, expected),
+        ];
+        table.push([app.name, String(backup.members), String(backup.volumes.length), ...results]);
+      } finally {
+        const clusterScoped = app.objects(namespace).filter((o) => /^(ClusterRole|.*WebhookConfiguration)/.test(o.kind));
+        for (const cluster of [lab.source, lab.target]) {
+          for (const { kind, metadata } of clusterScoped)
+            await cluster.kubectl('delete', kind, metadata.name, `${metadata.name}-${copy}`, '--ignore-not-found');
+          await cluster.kubectl('delete', 'namespace', namespace, copy, '--ignore-not-found', '--wait=false');
+        }
+      }
+    });
+  }
+});

@@ -1,0 +1,328 @@
+import type { KubeObject } from '../../core/src/model.ts';
+import { demoApp } from '../demo/application.ts';
+import { imageName } from './images/names.ts';
+
+/** Data that must be the same after a restore: a directory, or a device, as a pod of a workload sees it. */
+export interface CorpusData {
+  readonly in: string;
+  readonly path: string;
+}
+
+/** An application as users have them. */
+export interface CorpusApp {
+  readonly name: string;
+  readonly objects: (namespace: string) => readonly KubeObject[];
+  readonly data: readonly CorpusData[];
+  /** Workloads that must get ready. */
+  readonly ready: readonly string[];
+  /** A pod that is not part of it, and there only to write data and to read them again. */
+  readonly writer?: string;
+  /** Objects that must be there, besides. */
+  readonly there?: readonly string[];
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+const LABELS = { app: 'corpus' };
+const SLEEP = ['/usr/local/bin/node', '-e', 'process.on("SIGTERM", () => process.exit()); setInterval(() => {}, 1e6)'];
+
+function make(apiVersion: string, kind: string, name: string, fields: Fields = {}, metadata: Fields = {}): KubeObject {
+  return { apiVersion, kind, metadata: { name, labels: LABELS, ...metadata }, ...fields };
+}
+
+function podSpec(change: Fields = {}, container: Fields = {}): Fields {
+  return {
+    terminationGracePeriodSeconds: 2,
+    containers: [{ name: 'main', image: imageName('web:1'), imagePullPolicy: 'IfNotPresent', command: SLEEP, ...container }],
+    ...change,
+  };
+}
+
+function template(labels: Readonly<Record<string, string>>, change: Fields = {}, container: Fields = {}): Fields {
+  return { metadata: { labels: { ...LABELS, ...labels } }, spec: podSpec(change, container) };
+}
+
+function workload(
+  kind: string,
+  name: string,
+  replicas: number | undefined,
+  change: Fields = {},
+  container: Fields = {},
+  more: Fields = {},
+): KubeObject {
+  const count = replicas === undefined ? {} : { replicas };
+  return make('apps/v1', kind, name, {
+    spec: { ...count, selector: { matchLabels: { part: name } }, template: template({ part: name }, change, container), ...more },
+  });
+}
+
+function claim(name: string, more: Fields = {}): KubeObject {
+  return make('v1', 'PersistentVolumeClaim', name, { spec: claimSpec(more) });
+}
+
+function claimSpec(more: Fields = {}): Fields {
+  return { storageClassName: 'csi-hostpath', accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '64Mi' } }, ...more };
+}
+
+/** A pod's use of a claim, at /data. */
+function mounting(claimName: string): readonly [Fields, Fields] {
+  return [{ volumes: [{ name: 'data', persistentVolumeClaim: { claimName } }] }, { volumeMounts: [{ name: 'data', mountPath: '/data' }] }];
+}
+
+function service(name: string, part: string, more: Fields = {}): KubeObject {
+  return make('v1', 'Service', name, { spec: { selector: { part }, ports: [{ port: 80, targetPort: 8080 }], ...more } });
+}
+
+const RBAC = 'rbac.authorization.k8s.io';
+
+export const CORPUS: readonly CorpusApp[] = [
+  {
+    name: 'database, front end, rights in the cluster',
+    objects: (namespace) => demoApp(namespace),
+    data: [{ in: 'deployment/web', path: '/uploads' }],
+    ready: ['statefulset/db', 'deployment/web'],
+  },
+  {
+    name: 'three replicas, two templates',
+    objects: () => [
+      service('nodes', 'nodes', { clusterIP: 'None' }),
+      workload(
+        'StatefulSet',
+        'nodes',
+        3,
+        {},
+        {
+          volumeMounts: [
+            { name: 'log', mountPath: '/data/log' },
+            { name: 'state', mountPath: '/data/state' },
+          ],
+        },
+        {
+          serviceName: 'nodes',
+          podManagementPolicy: 'Parallel',
+          volumeClaimTemplates: ['log', 'state'].map((name) => ({ metadata: { name }, spec: claimSpec() })),
+        },
+      ),
+    ],
+    data: [0, 1, 2].flatMap((i) => [
+      { in: `pod/nodes-${String(i)}`, path: '/data/log' },
+      { in: `pod/nodes-${String(i)}`, path: '/data/state' },
+    ]),
+    ready: ['statefulset/nodes'],
+  },
+  {
+    name: 'queue and its consumers',
+    objects: () => [
+      claim('queue'),
+      service('queue', 'queue'),
+      workload('Deployment', 'queue', 1, ...mounting('queue'), { strategy: { type: 'Recreate' } }),
+      workload('Deployment', 'consumer', 2, {}, { env: [{ name: 'QUEUE_URL', value: 'http://queue:80' }] }),
+      make('policy/v1', 'PodDisruptionBudget', 'consumer', { spec: { minAvailable: 1, selector: { matchLabels: { part: 'consumer' } } } }),
+    ],
+    data: [{ in: 'deployment/queue', path: '/data' }],
+    ready: ['deployment/queue', 'deployment/consumer'],
+    there: ['poddisruptionbudget/consumer'],
+  },
+  {
+    name: 'Ingress with TLS, autoscaler, network policy',
+    objects: () => [
+      claim('site'),
+      make('v1', 'Secret', 'tls', {
+        type: 'kubernetes.io/tls',
+        stringData: { 'tls.crt': 'certificate', 'tls.key': 'key' },
+      }),
+      service('site', 'site'),
+      workload('Deployment', 'site', 1, ...mounting('site'), { strategy: { type: 'Recreate' } }),
+      make('networking.k8s.io/v1', 'Ingress', 'site', {
+        spec: {
+          tls: [{ hosts: ['site.example'], secretName: 'tls' }],
+          rules: [
+            {
+              host: 'site.example',
+              http: { paths: [{ path: '/', pathType: 'Prefix', backend: { service: { name: 'site', port: { number: 80 } } } }] },
+            },
+          ],
+        },
+      }),
+      make('autoscaling/v2', 'HorizontalPodAutoscaler', 'site', {
+        spec: {
+          scaleTargetRef: { apiVersion: 'apps/v1', kind: 'Deployment', name: 'site' },
+          minReplicas: 1,
+          maxReplicas: 2,
+          metrics: [{ type: 'Resource', resource: { name: 'cpu', target: { type: 'Utilization', averageUtilization: 80 } } }],
+        },
+      }),
+      make('networking.k8s.io/v1', 'NetworkPolicy', 'site', {
+        spec: { podSelector: { matchLabels: { part: 'site' } }, policyTypes: ['Ingress'], ingress: [{}] },
+      }),
+    ],
+    data: [{ in: 'deployment/site', path: '/data' }],
+    ready: ['deployment/site'],
+    there: ['ingress/site', 'horizontalpodautoscaler/site', 'networkpolicy/site', 'secret/tls'],
+  },
+  {
+    name: 'a definition, its custom resource, its operator',
+    objects: (namespace) => [
+      {
+        apiVersion: 'apiextensions.k8s.io/v1',
+        kind: 'CustomResourceDefinition',
+        metadata: { name: 'gardens.corpus.example' },
+        spec: {
+          group: 'corpus.example',
+          scope: 'Namespaced',
+          names: { kind: 'Garden', plural: 'gardens', singular: 'garden' },
+          versions: [
+            {
+              name: 'v1',
+              served: true,
+              storage: true,
+              subresources: { status: {} },
+              schema: {
+                openAPIV3Schema: {
+                  type: 'object',
+                  properties: {
+                    spec: { type: 'object', properties: { claim: { type: 'string' } } },
+                    status: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true },
+                  },
+                },
+              },
+            },
+          ],
+        },
+      },
+      make('v1', 'ServiceAccount', 'operator'),
+      make(`${RBAC}/v1`, 'Role', 'operator', { rules: [{ apiGroups: ['corpus.example'], resources: ['gardens'], verbs: ['*'] }] }),
+      make(`${RBAC}/v1`, 'RoleBinding', 'operator', {
+        roleRef: { apiGroup: RBAC, kind: 'Role', name: 'operator' },
+        subjects: [{ kind: 'ServiceAccount', name: 'operator', namespace }],
+      }),
+      claim('garden'),
+      workload('Deployment', 'operator', 1, { serviceAccountName: 'operator', ...mounting('garden')[0] }, mounting('garden')[1], {
+        strategy: { type: 'Recreate' },
+      }),
+      make('corpus.example/v1', 'Garden', 'roses', { spec: { claim: 'garden' } }),
+    ],
+    data: [{ in: 'deployment/operator', path: '/data' }],
+    ready: ['deployment/operator'],
+    there: ['gardens.corpus.example/roses'],
+  },
+  {
+    name: 'Helm release',
+    objects: (namespace) => {
+      const helm = {
+        labels: { ...LABELS, 'app.kubernetes.io/managed-by': 'Helm' },
+        annotations: { 'meta.helm.sh/release-name': 'blog', 'meta.helm.sh/release-namespace': namespace },
+      };
+      const owned = (object: KubeObject): KubeObject => ({ ...object, metadata: { ...object.metadata, ...helm } });
+      return [
+        make(
+          'v1',
+          'Secret',
+          'sh.helm.release.v1.blog.v1',
+          { type: 'helm.sh/release.v1', stringData: { release: 'H4sIAAAAAAAA' } },
+          { labels: { name: 'blog', owner: 'helm', status: 'deployed', version: '1' } },
+        ),
+        owned(claim('blog')),
+        owned(make('v1', 'ConfigMap', 'blog', { data: { 'blog.ini': `url = http://blog.${namespace}.svc\n` } })),
+        owned(service('blog', 'blog')),
+        owned(workload('Deployment', 'blog', 1, ...mounting('blog'), { strategy: { type: 'Recreate' } })),
+      ];
+    },
+    data: [{ in: 'deployment/blog', path: '/data' }],
+    ready: ['deployment/blog'],
+    there: ['secret/sh.helm.release.v1.blog.v1', 'configmap/blog'],
+  },
+  {
+    name: 'Jobs and CronJobs',
+    objects: () => [
+      claim('ledger'),
+      workload('Deployment', 'ledger', 1, ...mounting('ledger'), { strategy: { type: 'Recreate' } }),
+      make('batch/v1', 'CronJob', 'nightly', {
+        spec: { schedule: '0 3 * * *', jobTemplate: { spec: { template: template({}, { restartPolicy: 'Never' }) } } },
+      }),
+      make('batch/v1', 'Job', 'migration', {
+        spec: { suspend: true, template: template({}, { restartPolicy: 'Never' }) },
+      }),
+    ],
+    data: [{ in: 'deployment/ledger', path: '/data' }],
+    ready: ['deployment/ledger'],
+    there: ['cronjob/nightly', 'job/migration'],
+  },
+  {
+    name: 'block volume',
+    objects: () => [
+      claim('disk', { volumeMode: 'Block' }),
+      workload(
+        'Deployment',
+        'disk',
+        1,
+        { volumes: [{ name: 'disk', persistentVolumeClaim: { claimName: 'disk' } }] },
+        { securityContext: { runAsUser: 0 }, volumeDevices: [{ name: 'disk', devicePath: '/dev/corpus' }] },
+        { strategy: { type: 'Recreate' } },
+      ),
+    ],
+    data: [{ in: 'deployment/disk', path: '/dev/corpus' }],
+    ready: ['deployment/disk'],
+  },
+  {
+    name: 'a claim shared by two workloads',
+    objects: () => [
+      claim('shared'),
+      workload('Deployment', 'writer', 1, ...mounting('shared')),
+      workload('Deployment', 'reader', 1, ...mounting('shared')),
+    ],
+    data: [
+      { in: 'deployment/writer', path: '/data' },
+      { in: 'deployment/reader', path: '/data' },
+    ],
+    ready: ['deployment/writer', 'deployment/reader'],
+  },
+  {
+    name: 'a claim without a pod',
+    objects: () => [claim('archive'), make('v1', 'Pod', 'writer', { spec: podSpec(...mounting('archive')) })],
+    data: [{ in: 'pod/writer', path: '/data' }],
+    ready: [],
+    writer: 'writer',
+    there: ['persistentvolumeclaim/archive'],
+  },
+  {
+    name: 'webhook of its own',
+    objects: (namespace) => [
+      claim('rules'),
+      service('guard', 'guard'),
+      workload('Deployment', 'guard', 1, ...mounting('rules'), { strategy: { type: 'Recreate' } }),
+      {
+        apiVersion: 'admissionregistration.k8s.io/v1',
+        kind: 'ValidatingWebhookConfiguration',
+        metadata: { name: `guard-${namespace}`, labels: LABELS },
+        webhooks: [
+          {
+            name: 'guard.corpus.example',
+            failurePolicy: 'Ignore',
+            sideEffects: 'None',
+            timeoutSeconds: 1,
+            admissionReviewVersions: ['v1'],
+            clientConfig: { service: { namespace, name: 'guard', path: '/' } },
+            namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': namespace } },
+            rules: [{ apiGroups: [''], apiVersions: ['v1'], operations: ['CREATE'], resources: ['configmaps'] }],
+          },
+        ],
+      },
+    ],
+    data: [{ in: 'deployment/guard', path: '/data' }],
+    ready: ['deployment/guard'],
+  },
+  {
+    name: 'DaemonSet, quota and limits',
+    objects: () => [
+      claim('spool'),
+      make('v1', 'ResourceQuota', 'all', { spec: { hard: { persistentvolumeclaims: '5', pods: '20' } } }),
+      make('v1', 'LimitRange', 'all', { spec: { limits: [{ type: 'Container', defaultRequest: { cpu: '10m' } }] } }),
+      workload('DaemonSet', 'agent', undefined),
+      workload('Deployment', 'spool', 1, ...mounting('spool'), { strategy: { type: 'Recreate' } }),
+    ],
+    data: [{ in: 'deployment/spool', path: '/data' }],
+    ready: ['daemonset/agent', 'deployment/spool'],
+    there: ['resourcequota/all', 'limitrange/all'],
+  },
+];
