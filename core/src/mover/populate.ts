@@ -61,7 +61,7 @@ const PROGRESS_BYTES = 1 << 20;
  * the backup holds, nothing outside of the target is touched. Throws PREFLIGHT_FAILED, with nothing changed, when the target is not fit.
  */
 export async function populateVolume(options: PopulateOptions, run: RunOptions): Promise<PopulateResult> {
-  const { name, mode, repository, root, isInPlace = false } = options;
+  const { name, mode, repository, root } = options;
   const opts = run.signal === undefined ? {} : { signal: run.signal };
   const volume = await readVolume(repository, root, opts);
   if (volume.mode !== mode) {
