@@ -6,7 +6,7 @@ import { DmaasError } from '../../core/src/errors.ts';
 import { REFUSALS, type Decoder } from './decoders.ts';
 import { chooser, type Choose } from './interleaving.ts';
 
-const CORPUS = join(import.meta.dirname, '../vectors/decoder-corpus.json');
+const CORPUS = join(import.meta.dirname, '../corpus/decoders.json');
 /** What one input may take; decoders are linear, and inputs small. */
 const LIMIT_MS = 2000;
 const LIMIT_BYTES = 256 << 20;
@@ -21,7 +21,7 @@ export function readCorpus(): Corpus {
 }
 
 export function writeCorpus(corpus: Corpus): void {
-  writeFileSync(CORPUS, `${JSON.stringify(corpus, undefined, 1)}\n`);
+  writeFileSync(CORPUS, `${JSON.stringify(corpus, undefined, 2)}\n`);
 }
 
 /**
