@@ -2,6 +2,7 @@ import { DmaasError } from '../errors.ts';
 import type { CallOptions, ObjectStore } from '../store/object-store.ts';
 import { backupSchema, matchesFilter, type Backup, type BackupFilter, type NewBackup } from './backup-record.ts';
 import { damaged } from './damage.ts';
+import { fenced, isFence } from './fence.ts';
 import type { RepositoryKeys } from './key-set.ts';
 import type { Random } from './keys.ts';
 import { mapAhead } from './parallel.ts';
@@ -91,10 +92,14 @@ export class BackupRecords {
     return id === undefined ? undefined : this.#get(id, opts);
   }
 
-  /** Writes the record; when one of the same operation was first, returns that. */
+  /** Where its record goes. */
+  keyOf(record: Pick<NewBackup, 'startedAt' | 'operation'>): string {
+    return `${BACKUPS}${compactTime(new Date(record.startedAt))}-${record.operation}`;
+  }
+
+  /** Writes the record; when one of the same operation was first, returns that. REPOSITORY_FENCED when a collection has given this operation up. */
   async put(record: NewBackup, opts: CallOptions = {}): Promise<Backup> {
-    const startedAt = new Date(record.startedAt);
-    const id = `${compactTime(startedAt)}-${record.operation}`;
+    const id = this.keyOf(record).slice(BACKUPS.length);
     const parsed = backupSchema.safeParse({ ...record, id, createdAt: this.#now().toISOString() });
     const key = BACKUPS + id;
     if (!parsed.success || !BACKUP_KEY.test(key)) {
@@ -103,7 +108,7 @@ export class BackupRecords {
     const object = sealRecord(this.#keys, OBJECT_TYPE.backup, key, parsed.data, this.#random);
     if (await putOnce(this.#store, key, object, opts)) return parsed.data;
     const present = await this.#get(id, opts);
-    if (present === undefined) throw new DmaasError('STORE_UNAVAILABLE', `the record of backup ${id} was deleted while it was written`);
+    if (present === undefined) throw fenced(`the backup ${id}`);
     return present;
   }
 
@@ -123,7 +128,7 @@ export class BackupRecords {
   async #get(id: string, opts: CallOptions): Promise<Backup | undefined> {
     const key = BACKUPS + id;
     const object = await this.#store.get(key, opts.signal === undefined ? {} : { signal: opts.signal });
-    if (object === undefined) return undefined;
+    if (object === undefined || isFence(object)) return undefined;
     const backup = openRecord(this.#keys, OBJECT_TYPE.backup, key, object, backupSchema);
     if (backup.id !== id) throw damaged(key, `it is the record of ${backup.id}`);
     return backup;

@@ -67,10 +67,21 @@ export class BlobReader {
   readonly #keys: RepositoryKeys;
   readonly #index: BlobLookup;
   readonly #learn: Learn;
+  readonly #refresh: (opts: CallOptions) => Promise<void>;
   readonly #cache = new FrameCache(CACHE_BYTES);
   readonly #flow = new Flow(MAX_BYTES_IN_FLIGHT);
+  /** Packs that could not be read, and for which the index was read again. */
+  readonly #missed = new Set<string>();
 
-  constructor(store: ObjectStore, keys: RepositoryKeys, index: BlobLookup, learn: Learn = () => Promise.resolve(undefined)) {
+  /** `refresh` brings the index up to date. */
+  constructor(
+    store: ObjectStore,
+    keys: RepositoryKeys,
+    index: BlobLookup,
+    learn: Learn = () => Promise.resolve(undefined),
+    refresh: (opts: CallOptions) => Promise<void> = () => Promise.resolve(),
+  ) {
+    this.#refresh = refresh;
     this.#store = store;
     this.#keys = keys;
     this.#index = index;
@@ -139,8 +150,17 @@ export class BlobReader {
       if (other === undefined) throw unknownBlob(id);
       return other.#readAny(id, await other.#index.locate([id], opts), opts);
     }
-    let damage: unknown;
-    for (const entry of [...entries, ...entries]) {
+    const damage = await this.#tryCopies(id, index, [...entries, ...entries], opts);
+    if (!DmaasError.is(damage)) return damage;
+    const moved = await this.#movedSince(id, index, entries, opts);
+    const again = moved === undefined ? damage : await this.#tryCopies(id, moved, [...moved.copies(id)], opts);
+    if (DmaasError.is(again)) throw damage;
+    return again;
+  }
+
+  async #tryCopies(id: BlobId, index: BlobIndex, entries: readonly Entry[], opts: CallOptions): Promise<Uint8Array | DmaasError> {
+    let damage: DmaasError = unknownBlob(id);
+    for (const entry of entries) {
       const pack = index.pack(entry);
       const frame = `${pack.id}:${String(index.offset(entry))}`;
       try {
@@ -152,7 +172,17 @@ export class BlobReader {
         damage = e;
       }
     }
-    throw damage;
+    return damage;
+  }
+
+  /** Garbage collection copies what is needed out of packs that go: where a pack is gone, the index as it is now may know more. */
+  async #movedSince(id: BlobId, index: BlobIndex, entries: readonly Entry[], opts: CallOptions): Promise<BlobIndex | undefined> {
+    const packs = entries.map((entry) => index.pack(entry).id);
+    const unseen = packs.filter((pack) => !this.#missed.has(pack));
+    for (const pack of unseen) this.#missed.add(pack);
+    if (unseen.length > 0) await this.#refresh(opts);
+    const found = await this.#index.locate([id], opts);
+    return [...found.copies(id)].some((entry) => !packs.includes(found.pack(entry).id)) ? found : undefined;
   }
 
   async #loadFrame(index: BlobIndex, entry: Entry, opts: CallOptions): Promise<Uint8Array> {

@@ -3,6 +3,7 @@ import type { CallOptions, ObjectStore } from '../store/object-store.ts';
 import { BlockCache } from './block-cache.ts';
 import { LIMITS } from './blob.ts';
 import { damaged } from './damage.ts';
+import { FENCE_BYTES, isFence } from './fence.ts';
 import { forEachParallel } from './parallel.ts';
 import { encodeSegment, newSegmentKey } from './index-segment.ts';
 import type { RepositoryKeys } from './key-set.ts';
@@ -41,6 +42,8 @@ export interface ReplacedSegment {
   readonly by: OpenSegment;
   /** How long the other has been in the store, at least, by the store's clock. */
   readonly forMs: number;
+  /** When the other was written. */
+  readonly writtenAt: Date | undefined;
 }
 
 /** Keeps a `RepositoryIndex` up with the segments in the store. */
@@ -182,6 +185,7 @@ export class IndexLoader {
 
   async #open(key: string, size: number, opts: CallOptions): Promise<boolean> {
     try {
+      if (size === FENCE_BYTES && isFence((await this.#store.get(key, opts)) ?? Buffer.alloc(0))) return true;
       const segment = await twice(() => OpenSegment.open(key, size, this.#deps, opts));
       if (segment === undefined) return false;
       this.index.addSegment(segment);
@@ -207,7 +211,7 @@ export class IndexLoader {
     const writtenAt = new Map(listed.map(({ key, modifiedAt }) => [key, modifiedAt.getTime()]));
     const now = Math.max(...writtenAt.values());
     this.#replaced = [...this.index.segments].flatMap((by) =>
-      by.replaces.filter((key) => keys.has(key)).map((key) => ({ key, by, forMs: now - (writtenAt.get(by.key) ?? now) })),
+      by.replaces.filter((key) => keys.has(key)).map((key) => ({ key, by, forMs: now - (writtenAt.get(by.key) ?? now), writtenAt: listed.find((s) => s.key === by.key)?.modifiedAt })),
     );
   }
 

@@ -7,6 +7,7 @@ import { newSegmentKey, SegmentWriter } from './index-segment.ts';
 import type { RepositoryKeys } from './key-set.ts';
 import type { Random } from './keys.ts';
 import { SegmentVanished, type OpenSegment } from './open-segment.ts';
+import type { Session } from './sessions.ts';
 import { prefixAt } from './segment-filter.ts';
 import { ROW_BYTES, type PackInfo } from './table.ts';
 
@@ -24,6 +25,11 @@ const MAX_LEVEL = 999;
 const GRACE_MS = 10 * 60_000;
 /** More than an index of any size needs. */
 const MAX_MERGES = 1000;
+/** In the place of the number of a pack whose rows are left out. */
+const GONE = 0xffff_ffff;
+
+/** Reads which packs are condemned; what it returns says which of them that these segments name are gone. */
+export type GoneOf = (opts: CallOptions) => Promise<(inputs: readonly OpenSegment[]) => Promise<ReadonlySet<string>>>;
 
 /** The segments to merge into one; empty when there are few enough. */
 export function planMerge<T extends { readonly entries: number }>(segments: Iterable<T>): readonly T[] {
@@ -48,38 +54,40 @@ export interface MergeParts {
   readonly keys: RepositoryKeys;
   readonly loader: IndexLoader;
   readonly random: Random;
+  /** Announces the segment that is about to be written. It began before the inputs were listed. */
+  readonly session: Session;
+  /** Packs that are condemned and not in the bucket any more: their rows are left out. */
+  readonly gone: ReadonlySet<string>;
 }
 
 /**
  * Merges segments until there are few enough, and deletes those that were replaced a while ago. What cannot be merged or deleted now is left for another time: only errors
  * that are none of the store's or of damage are thrown, and CANCELLED.
  */
-export async function mergeIndex(parts: MergeParts, opts: CallOptions): Promise<void> {
-  const { loader } = parts;
+export async function mergeIndex({ goneOf, ...rest }: Omit<MergeParts, 'gone'> & { readonly goneOf: GoneOf }, opts: CallOptions): Promise<void> {
+  const { loader } = rest;
   if (planMerge(loader.index.segments).length === 0) return;
   try {
-    // Others may have merged since.
+    // Others may have merged since. What is condemned comes first: see core/DESIGN.md, 7.2.
+    const goneFrom = await goneOf(opts);
     await loader.refresh(opts);
     for (let merges = 0; merges < MAX_MERGES; merges++) {
       const inputs = planMerge(loader.index.segments);
       if (inputs.length === 0) break;
-      await mergeSegments(inputs, parts, opts);
+      await mergeSegments(inputs, { ...rest, gone: await goneFrom(inputs) }, opts);
     }
-    await deleteReplaced(parts, opts);
+    await deleteReplaced(rest, opts);
   } catch (e) {
     if (!(e instanceof SegmentVanished) && (!DmaasError.is(e) || DmaasError.is(e, 'CANCELLED'))) throw e;
   }
 }
 
 /** Writes one segment with all entries of `inputs`, which it replaces. */
-async function mergeSegments(
-  inputs: readonly OpenSegment[],
-  { store, keys, loader, random }: MergeParts,
-  opts: CallOptions,
-): Promise<void> {
+export async function mergeSegments(inputs: readonly OpenSegment[], parts: MergeParts, opts: CallOptions): Promise<void> {
+  const { store, keys, loader, random, session } = parts;
   const level = Math.min(Math.max(...inputs.map((input) => input.level)) + 1, MAX_LEVEL);
   const key = newSegmentKey(level, random);
-  const packs = new Packs();
+  const packs = new Packs(parts.gone);
   const cursors = inputs.map((input) => new Cursor(input, packs.add(input.packs), opts));
   const entries = inputs.reduce((sum, input) => sum + input.entries, 0);
   // With what the inputs replace and nobody has deleted yet: a reader of the result opens none of the inputs, and would not know.
@@ -93,7 +101,7 @@ async function mergeSegments(
     throw e;
   }
   const object = writer.finish();
-  await store.put(key, object, { ...opts, ifAbsent: true });
+  await session.create(key, () => store.put(key, object, { ...opts, ifAbsent: true }), opts);
   loader.index.addSegment(await loader.open(key, object));
   discard(object.buffer);
   for (const input of inputs) loader.index.removeSegment(input.key);
@@ -106,21 +114,27 @@ async function mergeRows(cursors: readonly Cursor[], writer: SegmentWriter): Pro
   while (open.length > 0) {
     let least = open[0] as Cursor;
     for (const cursor of open) if (cursor.isBefore(least)) least = cursor;
-    out.add(least.rows, least.at, least.packNumber);
+    if (least.packNumber !== GONE) out.add(least.rows, least.at, least.packNumber);
     if (least.step()) continue;
     await least.fill();
     if (least.isDone) open = open.filter((cursor) => cursor !== least);
   }
 }
 
-/** The packs of all inputs, each once. */
+/** The packs of all inputs, each once, but those that are gone. */
 class Packs {
+  readonly #gone: ReadonlySet<string>;
   readonly all: PackInfo[] = [];
   readonly #numbers = new Map<string, number>();
 
-  /** The numbers of these. */
+  constructor(gone: ReadonlySet<string>) {
+    this.#gone = gone;
+  }
+
+  /** The numbers of these; GONE of those that are left out. */
   add(packs: Iterable<PackInfo>): Uint32Array {
     return Uint32Array.from(packs, (pack) => {
+      if (this.#gone.has(pack.id)) return GONE;
       const known = this.#numbers.get(pack.id);
       if (known !== undefined) return known;
       this.#numbers.set(pack.id, this.all.length);
@@ -201,9 +215,13 @@ class DistinctRows {
   }
 }
 
-async function deleteReplaced({ store, loader }: MergeParts, opts: CallOptions): Promise<void> {
+/** `now`: by the store's clock, if it is known better than from a listing. */
+export async function deleteReplaced(
+  { store, loader }: Pick<MergeParts, 'store' | 'loader'>,
+  opts: CallOptions & { readonly now?: number },
+): Promise<void> {
   const due = Map.groupBy(
-    loader.replaced.filter(({ forMs }: ReplacedSegment) => forMs >= GRACE_MS),
+    loader.replaced.filter(({ forMs, by, writtenAt }: ReplacedSegment) => (opts.now === undefined ? forMs : opts.now - (writtenAt?.getTime() ?? opts.now)) >= GRACE_MS && loader.index.has(by.key)),
     ({ by }) => by,
   );
   for (const [by, replaced] of due) {

@@ -4,6 +4,7 @@ import type { IndexLoader } from './index-loader.ts';
 import { encodeSegment, newSegmentKey } from './index-segment.ts';
 import type { RepositoryKeys } from './key-set.ts';
 import type { Random } from './keys.ts';
+import type { Session } from './sessions.ts';
 import { joinTables, rowCount, type Table } from './table.ts';
 
 /** A segment is due when any of these is reached; what it names is not sent again after a crash. */
@@ -18,23 +19,29 @@ export class Journal {
   readonly #random: Random;
   readonly #now: () => Date;
   readonly #loader: IndexLoader;
+  readonly #session: () => Promise<Session>;
   #tables: Table[] = [];
   #since = 0;
   #flushing: Promise<void> = Promise.resolve();
   #flushes = 0;
 
-  constructor(store: ObjectStore, keys: RepositoryKeys, loader: IndexLoader, opts: { random: Random; now: () => Date }) {
+  constructor(store: ObjectStore, keys: RepositoryKeys, loader: IndexLoader, opts: { random: Random; now: () => Date; session: () => Promise<Session> }) {
     this.#store = store;
     this.#keys = keys;
     this.#random = opts.random;
     this.#now = opts.now;
     this.#loader = loader;
+    this.#session = opts.session;
   }
 
   /** The pack in this table is acknowledged. */
   add(table: Table): void {
     if (this.#tables.length === 0) this.#since = this.#now().getTime();
     this.#tables.push(table);
+  }
+
+  get isEmpty(): boolean {
+    return this.#tables.length === 0;
   }
 
   /** Not while a segment is being written: what has come since waits for the next. */
@@ -64,7 +71,8 @@ export class Journal {
       await this.#loader.index.writeFresh(async () => {
         const key = newSegmentKey(0, this.#random);
         const segment = encodeSegment(this.#keys, key, { table: joinTables(tables), replaces: [] }, this.#random);
-        await this.#store.put(key, segment, { ifAbsent: true });
+        const session = await this.#session();
+        await session.create(key, () => this.#store.put(key, segment, { ifAbsent: true }));
         const opened = await this.#loader.open(key, segment);
         discard(segment.buffer);
         return opened;

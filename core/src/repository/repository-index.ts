@@ -1,7 +1,7 @@
 import { DmaasError } from '../errors.ts';
 import type { CallOptions } from '../store/object-store.ts';
 import { BlobIndex, type BlobLookup } from './blob-index.ts';
-import type { BlobId } from './blob.ts';
+import { BLOB_ID_BYTES, type BlobId } from './blob.ts';
 import { SegmentVanished, type OnRow, type OpenSegment } from './open-segment.ts';
 import { IdBatch } from './segment-filter.ts';
 import { ROW_BYTES, type PackInfo, type Table } from './table.ts';
@@ -23,6 +23,8 @@ export interface IndexEvents {
  */
 export class RepositoryIndex implements BlobLookup {
   readonly #events: IndexEvents;
+  /** Packs that nothing new may rely on, by id. */
+  condemned: ReadonlyMap<string, unknown> = new Map();
   /** By key; a lookup asks the largest first. */
   #segments = new Map<string, OpenSegment>();
   /** Not in a segment yet; the last takes what is new. */
@@ -79,18 +81,25 @@ export class RepositoryIndex implements BlobLookup {
     this.#fresh = this.#fresh.filter((index) => !sealed.includes(index));
   }
 
-  /** For each id, whether it is stored and named by a listed segment or by this process: at once when memory and local copies can tell, which is nearly always in a backup. */
+  /** For each id, whether it is stored in a pack that is not condemned, and named by a listed segment or by this process: at once when memory and local copies can tell, which is nearly always in a backup. */
   known(ids: readonly BlobId[], opts: CallOptions = {}): readonly boolean[] | Promise<readonly boolean[]> {
     const fresh = this.#fresh.filter((index) => index.size > 0);
-    const isKnown = ids.map((id) => fresh.some((index) => index.has(id)));
+    const isKnown = ids.map((id) => fresh.some((index) => this.#hasSound(index, id)));
     if (this.#segments.size === 0 || !isKnown.includes(false)) return isKnown;
     const done = this.#search(
       new IdBatch(ids),
       (i) => !(isKnown[i] as boolean),
-      () => (i) => (isKnown[i] = true),
+      (segment) => (i, rows, at) => {
+        isKnown[i] ||= this.condemned.size === 0 || !this.condemned.has(segment.packs.at(rows.readUInt32LE(at + BLOB_ID_BYTES)).id);
+      },
       opts,
     );
     return done === undefined ? isKnown : done.then(() => isKnown);
+  }
+
+  #hasSound(index: BlobIndex, id: BlobId): boolean {
+    for (const entry of index.copies(id)) if (!this.condemned.has(index.pack(entry).id)) return true;
+    return false;
   }
 
   /** Every entry of these ids, and no others. */

@@ -1,33 +1,47 @@
 import { randomBytes } from 'node:crypto';
+import { z } from 'zod';
 import { DmaasError } from '../errors.ts';
 import type { RunOptions } from '../events.ts';
 import type { Finding } from '../model.ts';
 import type { CallOptions, ObjectStore } from '../store/object-store.ts';
 import { rootsOf, type Backup, type BackupFilter, type NewBackup } from './backup-record.ts';
 import { BackupRecords, BACKUPS, type BackupListOptions } from './backups.ts';
+import type { Entry } from './blob-index.ts';
 import { BlobReader, type Deliver, type OpenRange, type ReadManyOptions } from './blob-reader.ts';
 import type { BlobId, BlobWriter } from './blob.ts';
 import { CONFIG_KEY, DEFAULT_PARAMETERS, loadConfig, makeConfig, type RepositoryConfig, type RepositoryParameters } from './config.ts';
-import { damaged, needsNewer } from './damage.ts';
+import { damaged } from './damage.ts';
+import { fenced } from './fence.ts';
 import { IndexLoader } from './index-loader.ts';
 import { mergeIndex } from './index-merge.ts';
 import { Journal } from './journal.ts';
 import type { KeyMaterial } from './key-set.ts';
 import { hmac, type Random } from './keys.ts';
-import { PACKS } from './pack-reader.ts';
+import type { OpenSegment } from './open-segment.ts';
+import { packKey, PACKS } from './pack-reader.ts';
+import { forEachParallel } from './parallel.ts';
+import { prune, type PruneOptions, type PruneReport } from './prune.ts';
 import { putOnce } from './put-once.ts';
 import { recoveryText } from './recovery.ts';
 import type { RepositoryIndex } from './repository-index.ts';
 import { RunRecords } from './runs.ts';
 import { SegmentCache, type SegmentCacheOptions } from './segment-cache.ts';
+import { Session } from './sessions.ts';
+import { Tombstones } from './tombstones.ts';
 import { verify, type VerifyDepth } from './verify.ts';
+import { walk } from './walk.ts';
 import { SessionWriter, WriteSession } from './write-session.ts';
 
 export type { BackupListOptions } from './backups.ts';
 export type { ReadManyOptions } from './blob-reader.ts';
 export type { RepositoryParameters } from './config.ts';
 export type { RunRecords } from './runs.ts';
+export type { PruneOptions, PruneReport } from './prune.ts';
 export type { SegmentCacheOptions } from './segment-cache.ts';
+
+/** The run record that says which packs were condemned when an operation began. */
+const BEGAN = 'gc';
+const beganSchema = z.looseObject({ condemned: z.number().int().nonnegative() });
 
 export interface RepositoryOptions extends CallOptions {
   readonly random?: Random;
@@ -125,11 +139,13 @@ export class Repository {
   readonly #store: ObjectStore;
   readonly #config: RepositoryConfig;
   readonly #loader: IndexLoader;
+  readonly #tombstones: Tombstones;
   readonly #reader: BlobReader;
   readonly #records: BackupRecords;
   readonly #journal: Journal;
   readonly #random: Random;
   #merging: Promise<void> = Promise.resolve();
+  #announcing: Promise<Session> | undefined;
   #session: { readonly writes: WriteSession; users: number } | undefined;
   /** Over packs that no segment names. */
   #unindexed: { readonly index: RepositoryIndex; readonly reader: BlobReader } | undefined;
@@ -144,10 +160,18 @@ export class Repository {
     this.#store = store;
     this.#config = config;
     this.#random = random;
+    this.#tombstones = new Tombstones(store, config.keys, random);
     this.#loader = new IndexLoader(store, config.keys, new SegmentCache(config.id, { ...opts.cache, random, now }), random);
-    this.#reader = new BlobReader(store, config.keys, this.#loader.index, (unknown, call) => this.#learn(unknown, call));
+    this.#reader = new BlobReader(
+      store,
+      config.keys,
+      this.#loader.index,
+      (unknown, call) => this.#learn(unknown, call),
+      (call) => this.refresh(call),
+    );
     this.#records = new BackupRecords(store, config.keys, { random, now });
-    this.#journal = new Journal(store, config.keys, this.#loader, { random, now });
+    this.#loader.index.condemned = this.#tombstones.condemned;
+    this.#journal = new Journal(store, config.keys, this.#loader, { random, now, session: () => this.#beginSession() });
     this.treeSeed = hmac(config.keys.chunker, 'tree').readUInt32LE(0);
   }
 
@@ -159,8 +183,9 @@ export class Repository {
     return this.#loader.index.known(ids, callOf(opts));
   }
 
-  /** Reads index segments that were written since. */
+  /** Reads what was condemned and which index segments were written since, in this order: see core/DESIGN.md, 7.2. */
   async refresh(opts: CallOptions = {}): Promise<void> {
+    await this.#tombstones.refresh(callOf(opts));
     await this.#loader.refresh(callOf(opts));
   }
 
@@ -189,6 +214,8 @@ export class Repository {
     session.users++;
     const writer = new SessionWriter(session.writes, opts.signal);
     try {
+      this.#tombstones.requireKnown();
+      await this.#beginSession();
       const result = await fn(writer);
       writer.close();
       await session.writes.flush();
@@ -201,13 +228,52 @@ export class Repository {
     } finally {
       session.users--;
       if (session.users === 0 && this.#session === session) this.#session = undefined;
+      await this.#endSession();
     }
   }
 
+  /** One for all writes of this process that run at the same time; what one could not put into the index is the next one's. */
+  async #beginSession(): Promise<Session> {
+    this.#announcing ??= Session.begin('write', this.#parts);
+    try {
+      return await this.#announcing;
+    } catch (e) {
+      this.#announcing = undefined;
+      throw e;
+    }
+  }
+
+  async #endSession(): Promise<void> {
+    if (this.#session !== undefined || !this.#journal.isEmpty || this.#announcing === undefined) return;
+    const session = await this.#announcing;
+    this.#announcing = undefined;
+    await session.end();
+  }
+
   #mergeIndex(opts: CallOptions): Promise<void> {
-    const parts = { store: this.#store, keys: this.#config.keys, loader: this.#loader, random: this.#random };
-    this.#merging = this.#merging.catch(() => undefined).then(() => mergeIndex(parts, opts));
+    this.#merging = this.#merging
+      .catch(() => undefined)
+      .then(async () => {
+        const goneOf = () => this.#goneOf(opts);
+        await mergeIndex({ ...this.#parts, loader: this.#loader, session: await this.#beginSession(), goneOf }, opts);
+      });
     return this.#merging;
+  }
+
+  async #goneOf(opts: CallOptions): Promise<(inputs: readonly OpenSegment[]) => Promise<ReadonlySet<string>>> {
+    await this.#tombstones.refresh(opts);
+    return async (inputs) => {
+      const gone = new Set<string>();
+      const condemned = new Set(inputs.flatMap(({ packs }) => [...packs].map(({ id }) => id).filter((id) => this.#tombstones.condemned.has(id))));
+      await forEachParallel(condemned, 8, async (id) => {
+        if ((await this.#store.stat(packKey(id), opts)) === undefined) gone.add(id);
+      });
+      return gone;
+    };
+  }
+
+  get #parts() {
+    return { store: this.#store, keys: this.#config.keys, random: this.#random };
   }
 
   #openSession(): { readonly writes: WriteSession; users: number } {
@@ -231,11 +297,87 @@ export class Repository {
     const present = await this.#records.ofOperation(record.operation, callOf(opts));
     if (present !== undefined) return present;
     await this.#requireIndexed(rootsOf(record), opts);
-    for await (const { key } of this.#store.list('gc/', callOf(opts))) {
-      // Garbage is collected here by a version whose rules for writers this one does not know.
-      throw needsNewer(key);
+    const key = this.#records.keyOf(record);
+    const session = await Session.begin('commit', this.#parts, { ...callOf(opts), creates: key });
+    try {
+      await this.#keepReachable(record, opts).catch((e: unknown) => {
+        session.giveUp(key);
+        throw e;
+      });
+      return await session.create(key, () => this.#records.put(record, callOf(opts)));
+    } catch (e) {
+      if (DmaasError.is(e, 'REPOSITORY_FENCED') || DmaasError.is(e, 'STORE_ACCESS')) session.giveUp(key);
+      throw e;
+    } finally {
+      await session.end();
     }
-    return this.#records.put(record, callOf(opts));
+  }
+
+  /** Says that an operation begins: a commit of it need not look at what was condemned before. Whoever writes for it opens the repository after. */
+  async begin(operation: string, opts: CallOptions = {}): Promise<void> {
+    await this.refresh(opts);
+    await this.runs.put(operation, BEGAN, { condemned: this.#tombstones.number }, callOf(opts)).catch((e: unknown) => {
+      // It has begun already: what was condemned since then is looked at.
+      if (!DmaasError.is(e, 'STORE_EXISTS')) throw e;
+    });
+  }
+
+  /** What was condemned while the operation ran is written anew, if the backup needs it. */
+  async #keepReachable(record: NewBackup, opts: CallOptions): Promise<void> {
+    const call = callOf(opts);
+    await this.#tombstones.refresh(call);
+    this.#tombstones.requireKnown();
+    const began = beganSchema.safeParse(await this.runs.get(record.operation, BEGAN, call));
+    if (this.#tombstones.number <= (began.success ? began.data.condemned : 0)) return;
+    await this.refresh(call);
+    const leaving = new Set<BlobId>();
+    const { condemned } = this.#tombstones;
+    const parts = { index: this.#loader.index, reader: this.#reader };
+    try {
+      await walk(
+        rootsOf(record),
+        new Set(),
+        parts,
+        (ids, found) => {
+          for (const id of ids) if ([...found.copies(id)].every((entry) => condemned.has(found.pack(entry).id))) leaving.add(id);
+        },
+        call,
+      );
+      await this.#copy([...leaving], undefined, call);
+    } catch (e) {
+      throw DmaasError.is(e, 'REPOSITORY_CORRUPT') ? fenced(`what the backup of operation ${record.operation} relied on`) : e;
+    }
+  }
+
+  /** Writes blobs anew that lie in condemned packs only. */
+  async #copy(ids: readonly BlobId[], onUnreadable: ((i: number, error: DmaasError) => void) | undefined, opts: CallOptions): Promise<void> {
+    if (ids.length === 0) return;
+    const found = await this.#loader.index.locate(ids, opts);
+    await this.write(async (writer) => {
+      const put = async (i: number, data: Uint8Array) => {
+        const id = ids[i] as BlobId;
+        await writer.put(found.pack(found.find(id) as Entry).kind, data);
+      };
+      await this.readMany(ids, put, { ...opts, ...(onUnreadable !== undefined && { onUnreadable }) });
+    }, opts);
+  }
+
+  /** Collects garbage; several may run at once, beside any backups and restores. Throws when anything is in doubt; then nothing was deleted. */
+  async prune(opts: PruneOptions, run: RunOptions): Promise<PruneReport> {
+    await this.#journal.flush();
+    return prune(
+      {
+        ...this.#parts,
+        loader: this.#loader,
+        reader: this.#reader,
+        records: this.#records,
+        tombstones: this.#tombstones,
+        packBytes: { data: this.parameters.packBytes, node: this.parameters.nodePackBytes },
+        copy: (ids, onUnreadable, call) => this.#copy(ids, onUnreadable, call),
+      },
+      opts,
+      run,
+    );
   }
 
   async #requireIndexed(roots: readonly BlobId[], opts: CallOptions): Promise<void> {
@@ -249,6 +391,7 @@ export class Repository {
       });
     }
     await this.#journal.flush();
+    await this.#endSession();
   }
 
   /** In order of time. */

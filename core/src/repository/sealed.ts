@@ -6,7 +6,7 @@ export const HEADER_BYTES = 16;
 export const TRAILER_BYTES = 16;
 export const FORMAT_VERSION = 1;
 
-export const OBJECT_TYPE = { config: 0, pack: 1, segment: 2, backup: 3, run: 4, source: 5, session: 6, tombstones: 7 } as const;
+export const OBJECT_TYPE = { config: 0, pack: 1, segment: 2, backup: 3, run: 4, source: 5, session: 6, tombstones: 7, fence: 8 } as const;
 export type ObjectType = (typeof OBJECT_TYPE)[keyof typeof OBJECT_TYPE];
 
 const MAGIC = 'DMAS';
