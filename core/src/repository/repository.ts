@@ -381,10 +381,13 @@ export class Repository {
   }
 
   async #requireIndexed(roots: readonly BlobId[], opts: CallOptions): Promise<void> {
-    if ((await this.known(roots, opts)).includes(false)) await this.refresh(opts);
-    const known = await this.known(roots, opts);
-    const missing = roots.find((_, i) => known[i] === false);
+    // What is condemned will do: it is written anew before the record is.
+    const found = await this.#loader.index.locate(roots, opts);
+    if (roots.some((id) => !found.has(id))) await this.refresh(opts);
+    const known = await this.#loader.index.locate(roots, opts);
+    const missing = roots.find((id) => !known.has(id));
     if (missing !== undefined) {
+      if (this.#tombstones.number > 0) throw fenced('what the backup relied on');
       throw new DmaasError('REPOSITORY_CORRUPT', `the backup names the blob ${missing}, which is not in the index`, {
         hint: 'run the backup again; what is stored is not sent again',
         details: { blob: missing },

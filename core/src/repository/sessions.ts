@@ -62,9 +62,16 @@ export class Session {
       this.#open.add(key);
       await this.#enqueue(opts);
     }
-    const result = await create();
-    this.#open.delete(key);
-    return result;
+    try {
+      const result = await create();
+      this.#open.delete(key);
+      return result;
+    } catch (e) {
+      if (!DmaasError.is(e, 'STORE_EXISTS')) throw e;
+      // Keys are chosen at random: what is there is a fence.
+      this.#open.delete(key);
+      throw fenced(key);
+    }
   }
 
   /** What was announced will not be created, for sure. */
