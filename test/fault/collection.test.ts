@@ -2,7 +2,21 @@
 import assert from 'node:assert/strict';
 import { createRepository, openRepository, type PruneReport, type Repository } from '../../core/src/repository/repository.ts';
 import { MemoryStore } from '../../core/src/store/memory.ts';
-import { all, keysUnder, makeBackup, operationOf, QUIET, restoreBackup, seededRandom, SMALL, UNLOCK } from '../support/repository.ts';
+import { FaultyStore, StoreCrash } from '../support/faulty-store.ts';
+import {
+  all,
+  keysUnder,
+  makeBackup,
+  newBackup,
+  objectsOf,
+  operationOf,
+  putBackup,
+  QUIET,
+  restoreBackup,
+  seededRandom,
+  SMALL,
+  UNLOCK,
+} from '../support/repository.ts';
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
@@ -70,5 +84,159 @@ describe('garbage collection', function () {
       await prune(store);
     }
     assert.deepEqual(await keysUnder(store, 'packs/'), []);
+  });
+
+  for (const when of ['before', 'after'] as const) {
+    for (const stage of ['condemns', 'deletes', 'forgets'] as const) {
+      it(`A3: killed ${when} the effect of each call while it ${stage} loses nothing, and the next finishes`, async () => {
+        let crashes = 0;
+        for (let k = 1; ; k++) {
+          const { store, pass } = clockedStore();
+          await createRepository(store, UNLOCK, { parameters: SMALL });
+          const shared = [...Array(4)].map((_, i) => Buffer.from(`shared ${i}`.repeat(100)));
+          const kept = [...shared, ...contentsOf(3, 6)];
+          await makeBackup(await open(store), 1, [...shared, ...contentsOf(2, 30)]);
+          await makeBackup(await open(store), 2, kept);
+          const first = await open(store);
+          await first.deleteBackup((await first.backup(operationOf(1))).id);
+          for (let n = 0; n < ['condemns', 'deletes', 'forgets'].indexOf(stage); n++) {
+            pass(2 * DAY);
+            await prune(store);
+          }
+          pass(2 * DAY);
+          const faulty = new FaultyStore(store);
+          const repository = await openRepository(faulty, UNLOCK);
+          faulty.heal();
+          faulty.crashAt(k, when);
+          const done = await repository.prune({}, QUIET).then(
+            () => true,
+            (e: unknown) => {
+              assert.ok(e instanceof StoreCrash, String(e));
+              return false;
+            },
+          );
+          if (done && faulty.calls.length < k) break;
+          crashes++;
+          const check = async () => {
+            const reader = await open(store);
+            assert.deepEqual(await restoreBackup(reader, await reader.backup(operationOf(2))), kept);
+            assert.deepEqual((await reader.verify('data', QUIET)).filter((f) => f.level === 'blocker'), []);
+          };
+          await check();
+          for (let n = 0; n < 4; n++) {
+            pass(2 * DAY);
+            await prune(store);
+          }
+          await check();
+          const last = await open(store);
+          await last.deleteBackup((await last.backup(operationOf(2))).id);
+          for (let n = 0; n < 3; n++) {
+            pass(2 * DAY);
+            await prune(store);
+          }
+          assert.deepEqual(await keysUnder(store, 'packs/'), []);
+        }
+        assert.ok(crashes > 8, `${crashes} crash points`);
+      });
+    }
+  }
+
+  it('D4: a clock of the store that goes back deletes nothing, and says so', async () => {
+    const { store, pass } = clockedStore();
+    await createRepository(store, UNLOCK, { parameters: SMALL });
+    await makeBackup(await open(store), 1, contentsOf(1));
+    const repository = await open(store);
+    await repository.deleteBackup((await repository.backup(operationOf(1))).id);
+    pass(2 * DAY);
+    await prune(store);
+    pass(-3 * HOUR);
+    const packs = await keysUnder(store, 'packs/');
+    await assert.rejects(prune(store), { message: /^nothing was deleted, because the clock of the store went back/ });
+    assert.deepEqual(await keysUnder(store, 'packs/'), packs);
+    await makeBackup(await open(store), 2, contentsOf(2));
+  });
+
+  it('B6, B7: a listing that lags deletes nothing', async () => {
+    const { store, pass } = clockedStore();
+    await createRepository(store, UNLOCK, { parameters: SMALL });
+    await makeBackup(await open(store), 1, contentsOf(1));
+    pass(2 * DAY);
+    const lagging = new FaultyStore(store);
+    const repository = await openRepository(lagging, UNLOCK);
+    lagging.list = (prefix) => store.list(prefix === 'sessions/' ? 'nothing/' : prefix);
+    await assert.rejects(repository.prune({}, QUIET), { message: /^nothing was deleted, because the store does not list/ });
+  });
+
+  it('C5: a record of a newer version, or one that is damaged, deletes nothing', async () => {
+    for (const [change, code] of [
+      [(b: Uint8Array) => b.fill(9, 5, 7), 'REPOSITORY_VERSION'],
+      [(b: Uint8Array) => b.fill(0, 20), 'REPOSITORY_CORRUPT'],
+    ] as const) {
+      const { store, pass } = clockedStore();
+      await createRepository(store, UNLOCK, { parameters: SMALL });
+      for (const n of [1, 2]) await makeBackup(await open(store), n, contentsOf(n));
+      const [key] = await keysUnder(store, 'backups/');
+      await store.put(key!, change((await store.get(key!))!));
+      pass(2 * DAY);
+      const packs = await keysUnder(store, 'packs/');
+      for (let n = 0; n < 3; n++, pass(2 * DAY)) await assert.rejects(prune(store), { code, message: /^nothing was deleted/ });
+      assert.deepEqual(await keysUnder(store, 'packs/'), packs);
+      await makeBackup(await open(store), 3, contentsOf(3));
+    }
+  });
+
+  it('D6: a writer that was silent for longer than the grace is fenced, and its next run succeeds', async () => {
+    const { store, pass } = clockedStore();
+    await createRepository(store, UNLOCK, { parameters: SMALL });
+    const contents = contentsOf(1);
+    const stopped = new FaultyStore(store);
+    const repository = await openRepository(stopped, UNLOCK);
+    const roots = await repository.write((writer) => putBackup(writer, contents));
+    stopped.addRule({ verb: 'put', key: 'backups/', times: 1, fault: { kind: 'error' } });
+    await assert.rejects(repository.commit(newBackup(1, roots)), { code: 'STORE_UNAVAILABLE' });
+    assert.equal((await keysUnder(store, 'sessions/')).length, 1, 'its record may arrive yet');
+    for (let n = 0; n < 3; n++) {
+      pass(2 * DAY);
+      await prune(store);
+    }
+    assert.deepEqual(await keysUnder(store, 'packs/'), []);
+    await assert.rejects(repository.commit(newBackup(1, roots)), { code: 'REPOSITORY_FENCED' });
+    assert.deepEqual(await all((await open(store)).backups()), []);
+    await makeBackup(await open(store), 2, contents);
+    const reader = await open(store);
+    assert.deepEqual(await restoreBackup(reader, await reader.backup(operationOf(2))), contents);
+  });
+
+  it('D3: a restore that runs while its packs are rewritten goes on', async () => {
+    const { store, pass } = clockedStore();
+    await createRepository(store, UNLOCK, { parameters: SMALL });
+    const shared = contentsOf(1);
+    await makeBackup(await open(store), 1, [...shared, ...contentsOf(2, 30)]);
+    const backup = await makeBackup(await open(store), 2, shared);
+    const restore = await open(store);
+    const first = await open(store);
+    await first.deleteBackup((await first.backup(operationOf(1))).id);
+    for (let n = 0; n < 3; n++) {
+      pass(2 * DAY);
+      await prune(store);
+    }
+    assert.deepEqual(await restoreBackup(restore, backup), shared);
+  });
+
+  it('--dry-run says the same and changes nothing', async () => {
+    const { store, pass } = clockedStore();
+    await createRepository(store, UNLOCK, { parameters: SMALL });
+    await makeBackup(await open(store), 1, contentsOf(1));
+    await makeBackup(await open(store), 2, contentsOf(2));
+    const first = await open(store);
+    await first.deleteBackup((await first.backup(operationOf(1))).id);
+    pass(2 * DAY);
+    const before = await objectsOf(store);
+    const planned = await first.prune({ dryRun: true }, QUIET);
+    assert.deepEqual(await objectsOf(store), before);
+    const done = await (await open(store)).prune({}, QUIET);
+    assert.deepEqual(planned.condemn, done.condemn);
+    assert.equal(planned.keeps.length, 1);
+    assert.ok(planned.keeps[0]!.bytes > 12 * 600);
   });
 });
