@@ -34,6 +34,8 @@ export async function backupVolume(repository: Repository, request: VolumeBackup
   const parent = await latestOf(repository, name, mode, run);
   const parentRoot = parent?.volumes[0]?.root;
   const startedAt = new Date().toISOString();
+  const operation = newOperationId();
+  await repository.begin(operation, call);
   const captured = await inPhase('capture', run, () =>
     captureVolume(
       {
@@ -52,7 +54,7 @@ export async function backupVolume(repository: Repository, request: VolumeBackup
     const { root, files, bytes, addedBytes } = captured;
     return repository.commit(
       {
-        operation: newOperationId(),
+        operation,
         name,
         startedAt,
         tool: `dmaas/${VERSION}`,
