@@ -15,6 +15,7 @@ export { PATIENT } from './store/retry.ts';
 export type { CheckResult } from './store/checks.ts';
 
 export type { Backup, BackupFilter, VolumeRecord } from './repository/backup-record.ts';
+export type { PruneOptions, PruneReport } from './repository/prune.ts';
 
 export type { Application, AppSelector, AppVolume, Edge, EdgeName, Member } from './discovery/application.ts';
 export { listApplications, type AppList, type AppSummary } from './discovery/applications.ts';

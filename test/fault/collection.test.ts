@@ -50,7 +50,10 @@ describe('garbage collection', function () {
     const { store, pass } = clockedStore();
     await createRepository(store, UNLOCK, { parameters: SMALL });
     const shared = contentsOf(1);
-    const [first, second] = [[...shared, ...contentsOf(2, 40)], [...shared, ...contentsOf(3)]];
+    const [first, second] = [
+      [...shared, ...contentsOf(2, 40)],
+      [...shared, ...contentsOf(3)],
+    ];
     await makeBackup(await open(store), 1, first);
     await makeBackup(await open(store), 2, second);
     pass(2 * DAY);
@@ -120,7 +123,10 @@ describe('garbage collection', function () {
           const check = async () => {
             const reader = await open(store);
             assert.deepEqual(await restoreBackup(reader, await reader.backup(operationOf(2))), kept);
-            assert.deepEqual((await reader.verify('data', QUIET)).filter((f) => f.level === 'blocker'), []);
+            assert.deepEqual(
+              (await reader.verify('data', QUIET)).filter((f) => f.level === 'blocker'),
+              [],
+            );
           };
           await check();
           for (let n = 0; n < 4; n++) {

@@ -64,7 +64,14 @@ describe('garbage collection beside writers', function () {
   for (const [what, sabotage] of Object.entries(SABOTAGE)) {
     it(`D2: would lose something if ${what}`, async () => {
       for (let seed = 0; seed < 400; seed++) {
-        const opts = { seed, writers: 2, collectors: 1, rounds: 2, held: 3, sabotage: (s: ObjectStore, a: string) => override(s, sabotage(s, a)) };
+        const opts = {
+          seed,
+          writers: 2,
+          collectors: 1,
+          rounds: 2,
+          held: 3,
+          sabotage: (s: ObjectStore, a: string) => override(s, sabotage(s, a)),
+        };
         const isWhole = await runWorld(opts).then(
           () => true,
           () => false,

@@ -4,7 +4,19 @@ import type { Backup } from '../../core/src/repository/backup-record.ts';
 import { createRepository, openRepository } from '../../core/src/repository/repository.ts';
 import type { ObjectStore } from '../../core/src/store/object-store.ts';
 import { chooser, Interleaving, type Choose } from './interleaving.ts';
-import { all, keysUnder, makeBackup, newBackup, operationOf, putBackup, QUIET, restoreBackup, seededRandom, SMALL, UNLOCK } from './repository.ts';
+import {
+  all,
+  keysUnder,
+  makeBackup,
+  newBackup,
+  operationOf,
+  putBackup,
+  QUIET,
+  restoreBackup,
+  seededRandom,
+  SMALL,
+  UNLOCK,
+} from './repository.ts';
 
 const MINUTE = 60_000;
 const DAY = 24 * 60 * MINUTE;
@@ -100,7 +112,10 @@ export async function runWorld(opts: WorldOptions): Promise<WorldResult> {
   for (let c = 0; c < opts.collectors; c++) world.start(() => collector(c));
   world.start(deleter);
   const holdAt = Array.from({ length: opts.held }, () => 20 + choose(300));
-  const actors = [...Array.from({ length: opts.writers }, (_, w) => `writer ${w}`), ...Array.from({ length: opts.collectors }, (_, c) => `collector ${c}`)];
+  const actors = [
+    ...Array.from({ length: opts.writers }, (_, w) => `writer ${w}`),
+    ...Array.from({ length: opts.collectors }, (_, c) => `collector ${c}`),
+  ];
   world.onTurn = (turn) => {
     if (holdAt.includes(turn)) world.hold(actors[choose(actors.length)] as string);
   };

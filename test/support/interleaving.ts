@@ -81,7 +81,7 @@ export class Interleaving {
   }
 
   async #ready(): Promise<Turn[]> {
-    for (let quiet = 0, seen = -1; quiet < QUIET_ROUNDS; ) {
+    for (let quiet = 0, seen = -1; quiet < QUIET_ROUNDS;) {
       await immediate();
       const isQuiet = this.#waiting.length === seen && (this.#waiting.length > 0 || this.#running === 0);
       quiet = isQuiet ? quiet + 1 : 0;

@@ -211,7 +211,14 @@ export class IndexLoader {
     const writtenAt = new Map(listed.map(({ key, modifiedAt }) => [key, modifiedAt.getTime()]));
     const now = Math.max(...writtenAt.values());
     this.#replaced = [...this.index.segments].flatMap((by) =>
-      by.replaces.filter((key) => keys.has(key)).map((key) => ({ key, by, forMs: now - (writtenAt.get(by.key) ?? now), writtenAt: listed.find((s) => s.key === by.key)?.modifiedAt })),
+      by.replaces
+        .filter((key) => keys.has(key))
+        .map((key) => ({
+          key,
+          by,
+          forMs: now - (writtenAt.get(by.key) ?? now),
+          writtenAt: listed.find((s) => s.key === by.key)?.modifiedAt,
+        })),
     );
   }
 

@@ -64,7 +64,10 @@ export interface MergeParts {
  * Merges segments until there are few enough, and deletes those that were replaced a while ago. What cannot be merged or deleted now is left for another time: only errors
  * that are none of the store's or of damage are thrown, and CANCELLED.
  */
-export async function mergeIndex({ goneOf, ...rest }: Omit<MergeParts, 'gone'> & { readonly goneOf: GoneOf }, opts: CallOptions): Promise<void> {
+export async function mergeIndex(
+  { goneOf, ...rest }: Omit<MergeParts, 'gone'> & { readonly goneOf: GoneOf },
+  opts: CallOptions,
+): Promise<void> {
   const { loader } = rest;
   if (planMerge(loader.index.segments).length === 0) return;
   try {
@@ -221,7 +224,10 @@ export async function deleteReplaced(
   opts: CallOptions & { readonly now?: number },
 ): Promise<void> {
   const due = Map.groupBy(
-    loader.replaced.filter(({ forMs, by, writtenAt }: ReplacedSegment) => (opts.now === undefined ? forMs : opts.now - (writtenAt?.getTime() ?? opts.now)) >= GRACE_MS && loader.index.has(by.key)),
+    loader.replaced.filter(
+      ({ forMs, by, writtenAt }: ReplacedSegment) =>
+        (opts.now === undefined ? forMs : opts.now - (writtenAt?.getTime() ?? opts.now)) >= GRACE_MS && loader.index.has(by.key),
+    ),
     ({ by }) => by,
   );
   for (const [by, replaced] of due) {

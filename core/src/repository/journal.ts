@@ -25,7 +25,12 @@ export class Journal {
   #flushing: Promise<void> = Promise.resolve();
   #flushes = 0;
 
-  constructor(store: ObjectStore, keys: RepositoryKeys, loader: IndexLoader, opts: { random: Random; now: () => Date; session: () => Promise<Session> }) {
+  constructor(
+    store: ObjectStore,
+    keys: RepositoryKeys,
+    loader: IndexLoader,
+    opts: { random: Random; now: () => Date; session: () => Promise<Session> },
+  ) {
     this.#store = store;
     this.#keys = keys;
     this.#random = opts.random;

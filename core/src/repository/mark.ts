@@ -57,7 +57,12 @@ export class Mark {
   }
 
   /** What must be copied before `leaving` go: blobs that one of these keeps, and, of what no pack keeps, that which lies in `condemned`. */
-  async toCopy(index: RepositoryIndex, leaving: ReadonlySet<string>, condemned: ReadonlySet<string>, opts: CallOptions = {}): Promise<BlobId[]> {
+  async toCopy(
+    index: RepositoryIndex,
+    leaving: ReadonlySet<string>,
+    condemned: ReadonlySet<string>,
+    opts: CallOptions = {},
+  ): Promise<BlobId[]> {
     const ids = new Set<BlobId>();
     await eachRow(index, opts, (rows, at, pack) => {
       const isKeptHere = leaving.has(pack) && this.#live.isOwner(rows, at, this.#numberOf(pack));

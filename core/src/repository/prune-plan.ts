@@ -54,7 +54,9 @@ const REWRITE_SHARE = 0.1;
 /** Decides what goes. Pure. */
 export function planPrune({ packs, condemned, ripe, packBytes }: PruneFacts): PrunePlan {
   const totalBytes = packs.reduce((sum, { size }) => sum + size, 0);
-  const listed = packs.filter(({ id }) => condemned.has(id)).map(({ id, size }) => ({ pack: id, bytes: size, since: condemned.get(id) as number }));
+  const listed = packs
+    .filter(({ id }) => condemned.has(id))
+    .map(({ id, size }) => ({ pack: id, bytes: size, since: condemned.get(id) as number }));
   const candidates = packs.filter(({ id, isSettled }) => !condemned.has(id) && isSettled);
   const condemn = candidates.flatMap((pack) => {
     const reason = reasonFor(pack);

@@ -160,7 +160,9 @@ class Collection {
   /** The newest list of which all may be deleted; settles sessions that stand in the way and are silent. */
   async #ripeUpTo(sessions: readonly SessionInfo[]): Promise<number> {
     const { tombstones } = this.#parts;
-    const open = new Map(sessions.filter(({ id, isSettled }) => !isSettled && id !== this.#session.id).map((session) => [session.id, session]));
+    const open = new Map(
+      sessions.filter(({ id, isSettled }) => !isSettled && id !== this.#session.id).map((session) => [session.id, session]),
+    );
     let ripe = 0;
     const since = Math.min(...tombstones.newest.values());
     for (const { number, witnessedAt } of tombstones.lists) {
@@ -170,7 +172,11 @@ class Collection {
       const older = (await tombstones.witnessed(number, this.#call)).flatMap((id) => open.get(id) ?? []);
       const living = older.filter((session) => this.#isLiving(session));
       if (living.length > 0) {
-        this.#note('info', 'prune-waits', `what was condemned before ${living[0]?.beganAt.toISOString() ?? ''} waits for ${living.length} running operations`);
+        this.#note(
+          'info',
+          'prune-waits',
+          `what was condemned before ${living[0]?.beganAt.toISOString() ?? ''} waits for ${living.length} running operations`,
+        );
         break;
       }
       for (const session of older) {
@@ -224,7 +230,9 @@ class Collection {
     for (const id of leaving) tombstones.condemned.set(id, tombstones.number + 1);
     await this.#copy(ids);
     await forEachParallel(plan.delete, MAX_DELETES, ({ pack }) => store.delete(packKey(pack), this.#call));
-    await this.#tidy(new Set([...tombstones.condemned.keys()].filter((id) => !packs.has(id) || plan.delete.some(({ pack }) => pack === id))));
+    await this.#tidy(
+      new Set([...tombstones.condemned.keys()].filter((id) => !packs.has(id) || plan.delete.some(({ pack }) => pack === id))),
+    );
     await this.#condemn(plan, packs);
   }
 
@@ -236,7 +244,8 @@ class Collection {
       lost.add(ids[i] as BlobId);
     };
     await this.#parts.copy(ids, onUnreadable, this.#call);
-    if (lost.size > 0) this.#note('warning', 'blobs-lost', `${lost.size} blobs could not be read any more; the next backup that has the data heals them`);
+    if (lost.size > 0)
+      this.#note('warning', 'blobs-lost', `${lost.size} blobs could not be read any more; the next backup that has the data heals them`);
   }
 
   /** Writes anew, without their rows, the segments that name packs which are gone. */
@@ -305,7 +314,11 @@ class Collection {
 /** Nothing is deleted when anything is not certain. */
 function doubt(fact: string, cause?: DmaasError, hint = 'kubectl dmaas repository verify'): DmaasError {
   const code = cause?.code ?? 'REPOSITORY_CORRUPT';
-  return new DmaasError(code, `nothing was deleted, because ${fact}`, { cause, hint, ...(cause !== undefined && { details: cause.details }) });
+  return new DmaasError(code, `nothing was deleted, because ${fact}`, {
+    cause,
+    hint,
+    ...(cause !== undefined && { details: cause.details }),
+  });
 }
 
 function orDoubt(e: unknown): unknown {

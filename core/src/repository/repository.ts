@@ -264,7 +264,9 @@ export class Repository {
     await this.#tombstones.refresh(opts);
     return async (inputs) => {
       const gone = new Set<string>();
-      const condemned = new Set(inputs.flatMap(({ packs }) => [...packs].map(({ id }) => id).filter((id) => this.#tombstones.condemned.has(id))));
+      const condemned = new Set(
+        inputs.flatMap(({ packs }) => [...packs].map(({ id }) => id).filter((id) => this.#tombstones.condemned.has(id))),
+      );
       await forEachParallel(condemned, 8, async (id) => {
         if ((await this.#store.stat(packKey(id), opts)) === undefined) gone.add(id);
       });
@@ -350,7 +352,11 @@ export class Repository {
   }
 
   /** Writes blobs anew that lie in condemned packs only. */
-  async #copy(ids: readonly BlobId[], onUnreadable: ((i: number, error: DmaasError) => void) | undefined, opts: CallOptions): Promise<void> {
+  async #copy(
+    ids: readonly BlobId[],
+    onUnreadable: ((i: number, error: DmaasError) => void) | undefined,
+    opts: CallOptions,
+  ): Promise<void> {
     if (ids.length === 0) return;
     const found = await this.#loader.index.locate(ids, opts);
     await this.write(async (writer) => {

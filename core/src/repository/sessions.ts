@@ -153,7 +153,11 @@ export async function listSessions(store: ObjectStore, opts: CallOptions = {}): 
 }
 
 /** Makes sure that a session creates nothing any more; whatever it has created until then stays. Only its last fence remains of it. */
-export async function settleSession({ store, keys }: Omit<SessionParts, 'random'>, session: SessionInfo, opts: CallOptions = {}): Promise<void> {
+export async function settleSession(
+  { store, keys }: Omit<SessionParts, 'random'>,
+  session: SessionInfo,
+  opts: CallOptions = {},
+): Promise<void> {
   let last = session.last;
   for (; !(await putFence(store, sessionKey(session.id, last + 1), opts)); last++) {
     // It went on in between: it lives. What it announced there counts.

@@ -77,9 +77,12 @@ export class Tombstones {
       const list = lists.get(Number(number)) ?? {};
       lists.set(Number(number), { ...list, ...(what === 'packs' ? { createdAt: modifiedAt } : { witnessedAt: modifiedAt }) });
     }
-    const listed = [...lists].flatMap(([number, { createdAt, witnessedAt }]) => (createdAt === undefined ? [] : [{ number, createdAt, witnessedAt }]));
+    const listed = [...lists].flatMap(([number, { createdAt, witnessedAt }]) =>
+      createdAt === undefined ? [] : [{ number, createdAt, witnessedAt }],
+    );
     const newest = listed.length;
-    if (listed.some(({ number }, i) => number !== i + 1) || newest < this.#read) throw damaged(LISTS, 'a list of what is condemned is missing');
+    if (listed.some(({ number }, i) => number !== i + 1) || newest < this.#read)
+      throw damaged(LISTS, 'a list of what is condemned is missing');
     for (let number = this.#read === 0 ? Math.max(newest, 1) : this.#read + 1; number <= newest; number++) {
       const packs = await this.#packs(number, opts);
       for (const [id, since] of packs) this.condemned.set(id, since);

@@ -23,7 +23,13 @@ export type OnReached = (ids: readonly BlobId[], found: BlobIndex) => void;
  * Reaches every blob from `roots`, but not what lies below nodes in `visited`, which it adds to. Throws REPOSITORY_CORRUPT when it is not known what a blob refers to: it is in no segment, or it is
  * a node that cannot be read.
  */
-export async function walk(roots: readonly BlobId[], visited: Set<BlobId>, parts: WalkParts, onReached: OnReached, opts: CallOptions = {}): Promise<void> {
+export async function walk(
+  roots: readonly BlobId[],
+  visited: Set<BlobId>,
+  parts: WalkParts,
+  onReached: OnReached,
+  opts: CallOptions = {},
+): Promise<void> {
   const nodes: BlobId[] = [];
   let references: BlobId[] = [...roots];
   while (nodes.length + references.length > 0) {

@@ -22,6 +22,7 @@ import {
   locationSetDefault,
 } from './location.ts';
 import { options } from './options.ts';
+import { repositoryPrune } from './repository-prune.ts';
 import { repositoryInit, repositoryStats, repositoryVerify } from './repository.ts';
 import { restoreCreate, restoreDelete, restoreDescribe, restoreList, restoreResume } from './restore.ts';
 import { version } from './version.ts';
@@ -34,7 +35,7 @@ export const GROUPS: readonly Group[] = [
   { name: 'restore', aliases: ['restores'], summary: 'Restores of backups, here or in another cluster' },
   { name: 'location', aliases: ['locations', 'loc'], summary: 'Buckets that hold backups, and their keys' },
   { name: 'credential', aliases: ['credentials', 'cred'], summary: 'Access keys of object stores' },
-  { name: 'repository', aliases: ['repositories', 'repo'], summary: 'What a bucket or a directory holds, without any cluster' },
+  { name: 'repository', aliases: ['repositories', 'repo'], summary: 'What a bucket or a directory holds' },
   { name: 'volume', aliases: ['volumes', 'vol'], summary: 'Directories and devices of this machine, without any cluster' },
   { name: 'completion', aliases: [], summary: 'Tab completion' },
 ];
@@ -70,6 +71,7 @@ export const COMMANDS: readonly Command[] = [
   repositoryInit,
   repositoryVerify,
   repositoryStats,
+  repositoryPrune,
   volumeBackup,
   volumeList,
   volumeLs,
