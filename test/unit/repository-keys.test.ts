@@ -94,7 +94,7 @@ describe('a wrapped key set', () => {
   };
   const unlock = Buffer.alloc(32, 7);
   const repositoryId = Buffer.alloc(16, 9);
-  const wrap = wrapKeySet(keySet, unlock, repositoryId, (n) => Buffer.alloc(n, 8));
+  const wrap = wrapKeySet(keySet, { key: unlock }, repositoryId, (n) => Buffer.alloc(n, 8));
 
   it('opens with its key', () => {
     const opened = unwrapKeySet(wrap, unlock, repositoryId, 'k') as KeySet;

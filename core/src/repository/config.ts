@@ -8,6 +8,7 @@ import { damaged, needsNewer } from './damage.ts';
 import { newKeySet, RepositoryKeys, unwrapKeySet, wrapKeySet, wrapSchema, type KeySet, type Wrap } from './key-set.ts';
 import type { Random } from './keys.ts';
 import { mapAhead } from './parallel.ts';
+import type { Unlock } from './recipients.ts';
 import { encodeHeader, FORMAT_VERSION, OBJECT_TYPE } from './sealed.ts';
 import { parseStored } from './stored-json.ts';
 
@@ -56,8 +57,13 @@ const plainSchema = envelopeSchema.extend({
 });
 const sealedSchema = z.looseObject({ parameters: parametersSchema });
 
-/** An object under `keys/`. */
-const wrapObjectSchema = z.looseObject({ repositoryId: z.string(), wrap: wrapSchema });
+/** An object under `keys/`: a recipient that was added, or all of an epoch. */
+const wrapObjectSchema = z.looseObject({
+  repositoryId: z.string(),
+  epoch: size.exactOptional(),
+  wrap: wrapSchema.exactOptional(),
+  wraps: z.array(wrapSchema).exactOptional(),
+});
 
 /** An opened `dmaas.json`. */
 export interface RepositoryConfig {
@@ -79,7 +85,7 @@ export function makeConfig(unlock: Uint8Array, parameters: RepositoryParameters,
   const repositoryId = random(16);
   const keySet = newKeySet(random);
   const keys = new RepositoryKeys(keySet, repositoryId);
-  const wrap = wrapKeySet(keySet, unlock, repositoryId, random);
+  const wrap = wrapKeySet(keySet, { key: unlock }, repositoryId, random);
   const id = Buffer.from(repositoryId).toString('hex');
   const identity = {
     magic: MAGIC,
@@ -102,7 +108,7 @@ export function makeConfig(unlock: Uint8Array, parameters: RepositoryParameters,
 }
 
 /** Opens the repository's identity with a key; undefined when there is none. */
-export async function loadConfig(store: ObjectStore, unlock: Uint8Array, opts: CallOptions): Promise<RepositoryConfig | undefined> {
+export async function loadConfig(store: ObjectStore, unlock: Unlock, opts: CallOptions): Promise<RepositoryConfig | undefined> {
   const object = await store.get(CONFIG_KEY, opts);
   if (object === undefined) return undefined;
   if (object.length > LIMITS.config) throw damaged(CONFIG_KEY, 'it is too large');
@@ -119,7 +125,7 @@ export async function loadConfig(store: ObjectStore, unlock: Uint8Array, opts: C
 }
 
 /** The newest key set that `unlock` opens. Each stands in two places at first, `dmaas.json` and `keys/`; later ones, after a rotation, only in `keys/`. */
-async function findKeySet(store: ObjectStore, unlock: Uint8Array, config: z.infer<typeof plainSchema>, opts: CallOptions): Promise<KeySet> {
+async function findKeySet(store: ObjectStore, unlock: Unlock, config: z.infer<typeof plainSchema>, opts: CallOptions): Promise<KeySet> {
   const repositoryId = Buffer.from(config.repositoryId, 'hex');
   const found: KeySet[] = [];
   let damage: Error | undefined;
@@ -149,6 +155,8 @@ async function findKeySet(store: ObjectStore, unlock: Uint8Array, config: z.infe
 interface ListedWrap {
   readonly key: string;
   readonly wrap?: Wrap;
+  /** Of the newest keys in it. */
+  readonly epoch?: number;
   readonly error?: unknown;
 }
 
@@ -161,17 +169,20 @@ export async function* listWraps(
 ): AsyncGenerator<ListedWrap> {
   const listed: string[] = [];
   for await (const { key, size: bytes } of store.list(WRAPS, opts)) if (!except.has(key) && bytes <= LIMITS.config) listed.push(key);
-  const read = async (key: string): Promise<ListedWrap> => {
+  const read = async (key: string): Promise<ListedWrap[]> => {
     const object = await store.get(key, opts);
-    if (object === undefined) return { key };
+    if (object === undefined) return [];
     try {
-      const parsed = parseStored(object, wrapObjectSchema, key);
-      return { key, ...(parsed.repositoryId === repositoryId && { wrap: parsed.wrap }) };
+      const { repositoryId: owner, epoch = 1, wrap, wraps } = parseStored(object, wrapObjectSchema, key);
+      if (wrap === undefined && wraps === undefined) throw damaged(key, 'it holds no wrapped key');
+      return owner === repositoryId
+        ? [...(wraps ?? []), ...(wrap === undefined ? [] : [wrap])].map((found) => ({ key, wrap: found, epoch }))
+        : [];
     } catch (error) {
-      return { key, error };
+      return [{ key, error }];
     }
   };
-  for await (const result of mapAhead(listed, 8, read)) if (result.wrap !== undefined || result.error !== undefined) yield result;
+  for await (const results of mapAhead(listed, 8, read)) yield* results;
 }
 
 function configCipher(keys: RepositoryKeys) {
@@ -179,6 +190,11 @@ function configCipher(keys: RepositoryKeys) {
   return keys.sections(header, CONFIG_KEY);
 }
 
-function jsonBytes(value: unknown): Buffer {
+/** Where the keys of an epoch are, wrapped for everybody who is to have them. */
+export function epochKey(epoch: number): string {
+  return `${WRAPS}epoch-${String(epoch).padStart(3, '0')}`;
+}
+
+export function jsonBytes(value: unknown): Buffer {
   return Buffer.from(`${JSON.stringify(value, undefined, 1)}\n`);
 }

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { BLOB_ID_BYTES, type BlobId, type BlobKind } from './blob.ts';
 import { damaged } from './damage.ts';
 import { hkdf, hmac, KEY_BYTES, type Random } from './keys.ts';
+import { unwrapKeyOf, wrapKeyFor, type Recipient, type Unlock } from './recipients.ts';
 import { SectionCipher } from './sealed.ts';
 import { parseStored } from './stored-json.ts';
 
@@ -30,19 +31,24 @@ export function newKeySet(random: Random): KeySet {
   return { dedup: random(KEY_BYTES), epochs: [{ epoch: 1, root: random(KEY_BYTES) }] };
 }
 
-/** A key set, sealed for one recipient. `kind` says how the recipient's key is found; this version knows `key`. */
-export const wrapSchema = z.looseObject({ id: z.string().regex(/^[0-9a-f]{32}$/), kind: z.string() });
+/** A key set, sealed for one recipient, who keeps its id in later epochs. `kind` says how the recipient's key is found: see `recipients.ts`. */
+export const wrapSchema = z.looseObject({ id: z.string().regex(/^[0-9a-f]{32}$/), kind: z.string(), label: z.string().exactOptional() });
 export type Wrap = z.infer<typeof wrapSchema>;
 
-const keyWrapSchema = z.looseObject({ salt: base64(16), commitment: base64(16), sealed: z.base64() });
+const sealedWrapSchema = z.looseObject({ commitment: base64(16), sealed: z.base64() });
 
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 const COMMITMENT_BYTES = 16;
 
-export function wrapKeySet(keySet: KeySet, unlock: Uint8Array, repositoryId: Uint8Array, random: Random): Wrap {
-  const salt = random(16);
-  const kek = hkdf(unlock, 'dmaas/v1/wrap', salt);
+export function wrapKeySet(
+  keySet: KeySet,
+  recipient: Recipient,
+  repositoryId: Uint8Array,
+  random: Random,
+  of: { readonly id?: string; readonly label?: string } = {},
+): Wrap {
+  const { kek, head } = wrapKeyFor(recipient, random);
   const nonce = random(NONCE_BYTES);
   const plain = {
     dedup: toBase64(keySet.dedup),
@@ -51,21 +57,21 @@ export function wrapKeySet(keySet: KeySet, unlock: Uint8Array, repositoryId: Uin
   const cipher = createCipheriv('aes-256-gcm', kek, nonce).setAAD(wrapContext(repositoryId));
   const sealed = Buffer.concat([nonce, cipher.update(JSON.stringify(plain)), cipher.final(), cipher.getAuthTag()]);
   return {
-    id: Buffer.from(random(16)).toString('hex'),
-    kind: 'key',
-    salt: toBase64(salt),
+    id: of.id ?? Buffer.from(random(16)).toString('hex'),
+    ...head,
+    ...(of.label !== undefined && of.label !== '' && { label: of.label }),
     commitment: toBase64(commitmentOf(kek)),
     sealed: toBase64(sealed),
   };
 }
 
 /** The key set in `wrap`; undefined when the wrap is for another key or of another kind. Throws REPOSITORY_CORRUPT, naming `objectKey`, when it is for this key but damaged. */
-export function unwrapKeySet(wrap: Wrap, unlock: Uint8Array, repositoryId: Uint8Array, objectKey: string): KeySet | undefined {
-  if (wrap.kind !== 'key') return undefined;
-  const parsed = keyWrapSchema.safeParse(wrap);
+export function unwrapKeySet(wrap: Wrap, unlock: Unlock, repositoryId: Uint8Array, objectKey: string): KeySet | undefined {
+  const kek = unwrapKeyOf(wrap, unlock, objectKey);
+  if (kek === undefined) return undefined;
+  const parsed = sealedWrapSchema.safeParse(wrap);
   if (!parsed.success) throw damaged(objectKey, 'a wrapped key in it is incomplete', parsed.error);
-  const { salt, commitment, sealed } = parsed.data;
-  const kek = hkdf(unlock, 'dmaas/v1/wrap', salt);
+  const { commitment, sealed } = parsed.data;
   if (!timingSafeEqual(commitmentOf(kek), commitment)) return undefined;
   const bytes = Buffer.from(sealed, 'base64');
   if (bytes.length < NONCE_BYTES + TAG_BYTES) throw damaged(objectKey, 'a wrapped key in it is cut short');

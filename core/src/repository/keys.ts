@@ -21,16 +21,26 @@ export function newKey(random: Random = randomBytes): Uint8Array {
 
 /** The text form of a key, for key files, Secrets and prompts. */
 export function formatKey(key: Uint8Array): string {
-  return KEY_PREFIX + base32(Buffer.concat([key, checksum(key)]));
+  return formatSecret(KEY_PREFIX, key);
+}
+
+/** 32 bytes as text that is told from others by its beginning, and from a mistyped one by its checksum. */
+export function formatSecret(prefix: string, bytes: Uint8Array): string {
+  return prefix + base32(Buffer.concat([bytes, checksum(bytes)]));
 }
 
 /** Reads the text form; space around it is ignored. Throws REPOSITORY_KEY that tells a mistyped key from something that is no key. */
 export function parseKey(text: string): Uint8Array {
+  return parseSecret(KEY_PREFIX, text);
+}
+
+/** The same for any beginning. */
+export function parseSecret(prefix: string, text: string): Uint8Array {
   const trimmed = text.trim().toLowerCase();
-  if (!trimmed.startsWith(KEY_PREFIX)) {
-    throw new DmaasError('REPOSITORY_KEY', `this is no DMaaS key: a key begins with ${KEY_PREFIX}`);
+  if (!trimmed.startsWith(prefix)) {
+    throw new DmaasError('REPOSITORY_KEY', `this is no DMaaS key: a key begins with ${prefix}`);
   }
-  const bytes = fromBase32(trimmed.slice(KEY_PREFIX.length));
+  const bytes = fromBase32(trimmed.slice(prefix.length));
   const key = bytes?.subarray(0, KEY_BYTES);
   if (key === undefined || bytes?.length !== KEY_BYTES + CHECKSUM_BYTES || !checksum(key).equals(bytes.subarray(KEY_BYTES))) {
     throw new DmaasError('REPOSITORY_KEY', 'the key is mistyped or cut short: its checksum does not match', {

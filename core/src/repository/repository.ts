@@ -24,6 +24,7 @@ import { prune, type PruneOptions, type PruneReport } from './prune.ts';
 import { putOnce } from './put-once.ts';
 import { recoveryText } from './recovery.ts';
 import type { RepositoryIndex } from './repository-index.ts';
+import type { Unlock } from './recipients.ts';
 import { RunRecords } from './runs.ts';
 import { SegmentCache, type SegmentCacheOptions } from './segment-cache.ts';
 import { Session } from './sessions.ts';
@@ -79,7 +80,7 @@ export async function createRepository(store: ObjectStore, unlock: Uint8Array, o
 }
 
 /** Opens a repository and its index. Throws REPOSITORY_NOT_FOUND, REPOSITORY_KEY, REPOSITORY_VERSION, REPOSITORY_CORRUPT. */
-export async function openRepository(store: ObjectStore, unlock: Uint8Array, opts: RepositoryOptions = {}): Promise<Repository> {
+export async function openRepository(store: ObjectStore, unlock: Unlock, opts: RepositoryOptions = {}): Promise<Repository> {
   const config = await loadConfig(store, unlock, callOf(opts));
   if (config !== undefined) return openWith(store, config, opts);
   await refuseOrphans(store, opts);
