@@ -15,6 +15,9 @@ export { PATIENT } from './store/retry.ts';
 export type { CheckResult } from './store/checks.ts';
 
 export type { Backup, BackupFilter, VolumeRecord } from './repository/backup-record.ts';
+export type { KeyInfo, KeyRing } from './repository/key-ring.ts';
+export { parseKey } from './repository/keys.ts';
+export { checkPassphrase, formatRecoveryKey, newRecoveryKey, parseRecipient, type Recipient } from './repository/recipients.ts';
 export type { PruneOptions, PruneReport } from './repository/prune.ts';
 
 export type { Application, AppSelector, AppVolume, Edge, EdgeName, Member } from './discovery/application.ts';
@@ -55,13 +58,20 @@ export {
   listBackups,
   listRepositories,
   openLocationRepository,
+  withLocationKeyRing,
   type LocatedBackup,
   type OpenDeps,
 } from './location/open.ts';
 export { assertTitle } from './location/title.ts';
 export { DEFAULT_HOME_NAMESPACE, type Places } from './location/titled-secret.ts';
 
-export { initRepository, openWithKeyFile, type OpenedRepository, type RepositoryTarget } from './standalone/repository.ts';
+export {
+  initRepository,
+  openWithKeyFile,
+  withTargetKeyRing,
+  type OpenedRepository,
+  type RepositoryTarget,
+} from './standalone/repository.ts';
 export { backupVolume, type VolumeBackupRequest } from './standalone/volume-backup.ts';
 export { listVolumeEntries, readVolumeFile, type VolumeEntry } from './standalone/volume-browse.ts';
 export { restoreVolume, type RestoredVolume, type VolumeRestoreRequest } from './standalone/volume-restore.ts';

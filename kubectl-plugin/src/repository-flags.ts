@@ -1,7 +1,7 @@
 import type { Flag } from './command.ts';
 
 /** Names of the flags that say which repository is meant, to be repeated in a hint. */
-export const REPOSITORY_FLAG_NAMES = ['repository', 'key-file', 'endpoint', 'region', 'ca-file'] as const;
+export const REPOSITORY_FLAG_NAMES = ['repository', 'key-file', 'passphrase-file', 'endpoint', 'region', 'ca-file'] as const;
 
 /** A repository that needs no cluster. */
 export const REPOSITORY_FLAGS: readonly Flag[] = [
@@ -12,7 +12,13 @@ export const REPOSITORY_FLAGS: readonly Flag[] = [
     describe:
       's3://BUCKET[/PREFIX], gs://BUCKET[/PREFIX] or file:///DIRECTORY. Access keys come from where the providers’ own tools take them: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS, profiles, the machine’s identity',
   },
-  { name: 'key-file', type: 'string', value: 'FILE', describe: 'The file that holds the repository’s key' },
+  { name: 'key-file', type: 'string', value: 'FILE', describe: 'The file that holds the repository’s key, or a recovery key' },
+  {
+    name: 'passphrase-file',
+    type: 'string',
+    value: 'FILE',
+    describe: 'A file that holds a passphrase which opens the repository; - asks for it',
+  },
   {
     name: 'endpoint',
     type: 'string',

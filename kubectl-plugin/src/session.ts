@@ -102,7 +102,8 @@ export class Session {
   /** The repository of `--repository` and `--key-file`, which needs no cluster. */
   async repositoryTarget(): Promise<RepositoryTarget> {
     const url = this.args.need('repository', '--repository s3://BUCKET[/PREFIX], gs://BUCKET[/PREFIX] or file:///DIRECTORY');
-    const keyFile = this.args.need('key-file', '--key-file FILE; "repository init" writes it');
+    const passphrase = await this.passphrase('passphrase-file', 'passphrase of the repository');
+    const keyFile = passphrase === undefined ? this.args.need('key-file', '--key-file FILE; "repository init" writes it') : '';
     const caFile = this.args.string('ca-file');
     const flags = defined({
       endpoint: this.args.string('endpoint'),
@@ -110,7 +111,14 @@ export class Session {
       pathStyle: this.args.bool('path-style') ? true : undefined,
       caPem: caFile === undefined ? undefined : await readTextFile(caFile),
     });
-    return { store: parseStoreUrl(url, this.streams.env, flags), keyFile };
+    return { store: parseStoreUrl(url, this.streams.env, flags), keyFile, ...(passphrase !== undefined && { passphrase }) };
+  }
+
+  /** From the file that this flag names, or `-` for a hidden prompt; undefined without the flag. */
+  async passphrase(flag: string, name: string): Promise<string | undefined> {
+    const file = this.args.string(flag);
+    if (file === undefined) return undefined;
+    return (await this.secret(name, file === '-' && this.interactive ? {} : { file })).replace(/\r?\n$/, '');
   }
 
   /** The location of `--location-file`, which needs no cluster, or of `--location`, else the default one of the namespace. */

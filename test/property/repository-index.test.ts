@@ -8,6 +8,7 @@ import { mergeIndex, planMerge } from '../../core/src/repository/index-merge.ts'
 import { decodeSegment } from '../../core/src/repository/index-segment.ts';
 import { Journal } from '../../core/src/repository/journal.ts';
 import { SegmentCache } from '../../core/src/repository/segment-cache.ts';
+import { Session } from '../../core/src/repository/sessions.ts';
 import { addToFilter, mayHave, newFilter } from '../../core/src/repository/segment-filter.ts';
 import { ROW_BYTES, sortRows, writeRow, type Table } from '../../core/src/repository/table.ts';
 import { MemoryStore } from '../../core/src/store/memory.ts';
@@ -44,6 +45,7 @@ class Process {
   readonly store: FaultyStore;
   readonly loader: IndexLoader;
   readonly #journal: Journal;
+  #session: Session | undefined;
   /** Must be found: what was durable at the last refresh, and what was added here. */
   readonly expected: Model = new Map();
   /** Added here and not acknowledged in a segment. */
@@ -52,7 +54,7 @@ class Process {
   constructor(store: MemoryStore, now: () => Date) {
     this.store = new FaultyStore(store);
     this.loader = new IndexLoader(this.store, keys, new SegmentCache('x', { random, now }), random);
-    this.#journal = new Journal(this.store, keys, this.loader, { random, now });
+    this.#journal = new Journal(this.store, keys, this.loader, { random, now, session: () => this.#begin() });
   }
 
   add(first: number, count: number, kind: 'data' | 'node'): Model {
@@ -77,8 +79,13 @@ class Process {
     return this.#journal.flush();
   }
 
-  merge(): Promise<void> {
-    return mergeIndex({ store: this.store, keys, loader: this.loader, random }, {});
+  async merge(): Promise<void> {
+    const goneOf = () => Promise.resolve(() => Promise.resolve(new Set<string>()));
+    await mergeIndex({ store: this.store, keys, loader: this.loader, random, session: await this.#begin(), goneOf }, {});
+  }
+
+  async #begin(): Promise<Session> {
+    return (this.#session ??= await Session.begin('write', { store: this.store, keys, random }));
   }
 }
 

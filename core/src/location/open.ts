@@ -6,6 +6,7 @@ import { matchesFilter } from '../repository/backup-record.ts';
 import { compareTimes } from '../repository/backups.ts';
 import { deriveScope, formatKey, openSource, parseKey, sealSource } from '../repository/keys.ts';
 import type { RepositorySource } from '../repository/keys.ts';
+import { KeyRing } from '../repository/key-ring.ts';
 import { openOrCreateRepository, openRepository } from '../repository/repository.ts';
 import type { Repository, SegmentCacheOptions } from '../repository/repository.ts';
 import { runStoreChecks } from '../store/checks.ts';
@@ -210,6 +211,23 @@ export async function checkLocation(access: LocationAccess, deps: OpenDeps, opts
   const objects = await deps.openStore(toStoreConfig(access));
   try {
     return await runStoreChecks(objects, { prefix: `check-${randomBytes(6).toString('hex')}/`, ...opts });
+  } finally {
+    await objects.close();
+  }
+}
+
+/** The keys of one namespace's repository, and who has them. */
+export async function withLocationKeyRing<T>(
+  access: LocationAccess,
+  source: RepositorySource,
+  deps: OpenDeps,
+  use: (ring: KeyRing) => Promise<T>,
+  opts: CallOptions = {},
+): Promise<T> {
+  const { directory, unlock } = deriveScope(parseKey(access.location.key), source);
+  const objects = await deps.openStore(toStoreConfig(access, directory));
+  try {
+    return await use(await KeyRing.open(objects, unlock, randomBytes, opts));
   } finally {
     await objects.close();
   }

@@ -13,7 +13,7 @@ export interface KeyInfo {
   readonly label: string;
   /** Of a recovery key. */
   readonly publicKey?: string;
-  /** The newest epoch that is wrapped for them: they cannot open what was written with later ones. Undefined when it is not known, as no secret of theirs was given. */
+  /** Whether it opens what is written now, too. */
   readonly isCurrent: boolean;
 }
 
@@ -79,13 +79,13 @@ export class KeyRing {
    */
   async remove(id: string, opts: CallOptions = {}): Promise<void> {
     const wraps = (await this.#wraps(opts)).filter(({ wrap }) => wrap.id === id);
-    if (wraps.length === 0) throw new DmaasError('USAGE', `no key has the id ${id}`, { hint: 'kubectl dmaas repository key list' });
+    if (wraps.length === 0) throw new DmaasError('USAGE', `no key has the id ${id}`, { hint: 'kubectl dmaas key list' });
     if (wraps.some(({ wrap, objectKey }) => this.#opens(wrap, objectKey))) {
       throw new DmaasError('USAGE', `the key ${id} is the one in use`, { hint: 'open the repository with another key to remove this one' });
     }
     if (wraps.some(({ objectKey }) => objectKey !== WRAPS + id)) {
       throw new DmaasError('USAGE', `the key ${id} stands in objects that are never changed`, {
-        hint: `kubectl dmaas repository key rotate --without ${id}`,
+        hint: `kubectl dmaas key rotate --without ${id}`,
       });
     }
     await this.#store.delete(WRAPS + id, opts);
@@ -122,7 +122,7 @@ export class KeyRing {
     } catch (e) {
       if (!DmaasError.is(e, 'STORE_EXISTS')) throw e;
       throw new DmaasError('STORE_EXISTS', `somebody else has begun key epoch ${epoch} at the same time`, {
-        hint: 'see whom it was made for: kubectl dmaas repository key list',
+        hint: 'see whom it was made for: kubectl dmaas key list',
       });
     }
     return epoch;

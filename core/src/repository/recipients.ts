@@ -107,7 +107,7 @@ export function parseUnlock(text: string): Unlock {
 
 /** Throws REPOSITORY_KEY when it is too short to be one. */
 export function checkPassphrase(passphrase: string): string {
-  if ([...passphrase].length >= 8) return passphrase;
+  if (passphrase.length >= 8) return passphrase;
   throw new DmaasError('REPOSITORY_KEY', 'the passphrase has fewer than 8 characters', { hint: 'use several words' });
 }
 

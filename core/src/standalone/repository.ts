@@ -1,9 +1,12 @@
 import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
 import { dirname } from 'node:path';
 import { DmaasError } from '../errors.ts';
 import type { OpenDeps } from '../location/open.ts';
 import { CONFIG_KEY } from '../repository/config.ts';
 import { formatKey, newKey, parseKey } from '../repository/keys.ts';
+import { KeyRing } from '../repository/key-ring.ts';
+import { parseUnlock, type Unlock } from '../repository/recipients.ts';
 import { createRepository, openRepository, type Repository } from '../repository/repository.ts';
 import type { StoreConfig } from '../store/config.ts';
 import type { CallOptions, ObjectStore } from '../store/object-store.ts';
@@ -12,6 +15,8 @@ import type { CallOptions, ObjectStore } from '../store/object-store.ts';
 export interface RepositoryTarget {
   readonly store: StoreConfig;
   readonly keyFile: string;
+  /** Opens the repository in the place of the key file. */
+  readonly passphrase?: string;
 }
 
 export interface OpenedRepository {
@@ -21,11 +26,31 @@ export interface OpenedRepository {
 
 /** Opens a repository. Throws REPOSITORY_NOT_FOUND, REPOSITORY_KEY, REPOSITORY_VERSION, REPOSITORY_CORRUPT; USAGE when there is no key file. */
 export async function openWithKeyFile(target: RepositoryTarget, deps: OpenDeps, opts: CallOptions = {}): Promise<OpenedRepository> {
-  const key = readKeyFile(target.keyFile);
-  if (key === undefined) {
-    throw new DmaasError('USAGE', `the key file ${target.keyFile} does not exist`, { hint: 'it was written by "repository init"' });
+  const unlock = unlockOf(target);
+  return withStore(target.store, deps, (objects) => openRepository(objects, unlock, { ...opts, ...(deps.cache && { cache: deps.cache }) }));
+}
+
+/** The keys of a repository, and who has them. Throws as `openWithKeyFile`. */
+export async function withTargetKeyRing<T>(
+  target: RepositoryTarget,
+  deps: OpenDeps,
+  use: (ring: KeyRing) => Promise<T>,
+  opts: CallOptions = {},
+): Promise<T> {
+  const unlock = unlockOf(target);
+  const objects = await deps.openStore(target.store);
+  try {
+    return await use(await KeyRing.open(objects, unlock, randomBytes, opts));
+  } finally {
+    await objects.close();
   }
-  return withStore(target.store, deps, (objects) => openRepository(objects, key, { ...opts, ...(deps.cache && { cache: deps.cache }) }));
+}
+
+function unlockOf({ keyFile, passphrase }: RepositoryTarget): Unlock {
+  if (passphrase !== undefined) return { passphrase };
+  const text = readFileText(keyFile);
+  if (text !== undefined) return parseUnlock(text);
+  throw new DmaasError('USAGE', `the key file ${keyFile} does not exist`, { hint: 'it was written by "repository init"' });
 }
 
 /**
@@ -37,6 +62,9 @@ export async function initRepository(
   deps: OpenDeps,
   opts: CallOptions = {},
 ): Promise<OpenedRepository & { readonly isNewKey: boolean }> {
+  if (target.passphrase !== undefined) {
+    throw new DmaasError('USAGE', 'a repository is made with a key file', { hint: 'kubectl dmaas key add adds a passphrase to it' });
+  }
   const present = readKeyFile(target.keyFile);
   if (target.store.provider === 'file') makeFolder(target.store.path);
   const opened = await withStore(target.store, deps, async (objects) => {
@@ -70,14 +98,17 @@ async function withStore(
 
 /** Undefined when there is no such file. */
 function readKeyFile(path: string): Uint8Array | undefined {
-  let text: string;
+  const text = readFileText(path);
+  return text === undefined ? undefined : parseKey(text);
+}
+
+function readFileText(path: string): string | undefined {
   try {
-    text = readFileSync(path, 'utf8');
+    return readFileSync(path, 'utf8');
   } catch (cause) {
     if (codeOf(cause) === 'ENOENT') return undefined;
     throw new DmaasError('USAGE', `the key file ${path} cannot be read (${codeOf(cause)})`, { cause });
   }
-  return parseKey(text);
 }
 
 function createKeyFile(path: string): Uint8Array {

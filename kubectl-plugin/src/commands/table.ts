@@ -21,6 +21,7 @@ import {
   locationList,
   locationSetDefault,
 } from './location.ts';
+import { keyAdd, keyList, keyRemove, keyRotate } from './key.ts';
 import { options } from './options.ts';
 import { repositoryPrune } from './repository-prune.ts';
 import { repositoryInit, repositoryStats, repositoryVerify } from './repository.ts';
@@ -37,6 +38,7 @@ export const GROUPS: readonly Group[] = [
   { name: 'credential', aliases: ['credentials', 'cred'], summary: 'Access keys of object stores' },
   { name: 'repository', aliases: ['repositories', 'repo'], summary: 'What a bucket or a directory holds' },
   { name: 'volume', aliases: ['volumes', 'vol'], summary: 'Directories and devices of this machine, without any cluster' },
+  { name: 'key', aliases: ['keys'], summary: 'Who can open a repository' },
   { name: 'completion', aliases: [], summary: 'Tab completion' },
 ];
 
@@ -72,6 +74,10 @@ export const COMMANDS: readonly Command[] = [
   repositoryVerify,
   repositoryStats,
   repositoryPrune,
+  keyList,
+  keyAdd,
+  keyRemove,
+  keyRotate,
   volumeBackup,
   volumeList,
   volumeLs,

@@ -1,0 +1,155 @@
+import { writeFile } from 'node:fs/promises';
+import {
+  checkPassphrase,
+  DmaasError,
+  formatRecoveryKey,
+  newRecoveryKey,
+  parseKey,
+  parseRecipient,
+  withLocationKeyRing,
+  withTargetKeyRing,
+  type KeyInfo,
+  type KeyRing,
+  type Recipient,
+} from '@dmaas/core';
+import type { Args } from '../args.ts';
+import type { Command, Flag } from '../command.ts';
+import { LOCATION_FLAGS } from '../location-flags.ts';
+import { table, type Column } from '../output.ts';
+import { readTextFile } from '../read-text-file.ts';
+import { REPOSITORY_FLAGS } from '../repository-flags.ts';
+import type { Session } from '../session.ts';
+
+const WHICH: readonly Flag[] = [...LOCATION_FLAGS, ...REPOSITORY_FLAGS];
+const KEY_ID = { name: 'ID', describe: 'Id of a key, as "key list" shows it', required: true } as const;
+
+const COLUMNS: readonly Column<KeyInfo>[] = [
+  { title: 'ID', cell: ({ id }) => id },
+  { title: 'KIND', cell: ({ kind }) => KINDS[kind] ?? kind },
+  { title: 'LABEL', cell: ({ label }) => label },
+  { title: 'CURRENT', cell: ({ isCurrent }) => (isCurrent ? 'yes' : 'no') },
+];
+const KINDS: Readonly<Record<string, string>> = { key: 'key file', passphrase: 'passphrase', x25519: 'recovery key' };
+
+/** The keys of the repository that the flags name: by its URL, or of this namespace in a location. */
+async function withKeyRing<T>(session: Session, args: Args, use: (ring: KeyRing) => Promise<T>): Promise<T> {
+  const call = { signal: session.signal };
+  if (args.string('repository') !== undefined) return withTargetKeyRing(await session.repositoryTarget(), session.stores, use, call);
+  const clusterId = await (await session.cluster()).id();
+  const source = { clusterId, namespace: await session.namespace() };
+  return withLocationKeyRing(await session.location(), source, session.stores, use, call);
+}
+
+export const keyList: Command = {
+  path: ['key', 'list'],
+  summary: 'List who can open a repository',
+  flags: WHICH,
+  output: true,
+  run: (session, args) =>
+    withKeyRing(session, args, async (ring) => {
+      const keys = await ring.list({ signal: session.signal });
+      return { data: { epoch: ring.epoch, items: keys }, names: keys.map(({ id }) => `key/${id}`), text: table(keys, COLUMNS) };
+    }),
+};
+
+export const keyAdd: Command = {
+  path: ['key', 'add'],
+  summary: 'Let another key, passphrase or recovery key open a repository',
+  description:
+    'Lets another key, passphrase or recovery key open a repository: everything in it, and what is written later. A recovery key is kept where no backup runs; only its public half is needed here.',
+  flags: [
+    ...WHICH,
+    { name: 'label', type: 'string', value: 'TEXT', describe: 'For people; it stands in the bucket in the clear' },
+    { name: 'new-passphrase-file', type: 'string', value: 'FILE', describe: 'A file that holds the new passphrase; - asks for it' },
+    { name: 'new-key-file', type: 'string', value: 'FILE', describe: 'A file that holds another key' },
+    {
+      name: 'new-recovery-key',
+      type: 'string',
+      value: 'FILE',
+      describe: 'Make a recovery key, write its secret half to this new file, and keep it elsewhere',
+    },
+    { name: 'recipient', type: 'string', value: 'TEXT', describe: 'The public half of a recovery key: dmaas-recipient-1-…' },
+  ],
+  output: true,
+  examples: [
+    [
+      'A passphrase, typed',
+      'key add --new-passphrase-file - --label safe --repository file:///mnt/backup/repository --key-file ~/dmaas.key',
+    ],
+    ['A recovery key', 'key add --new-recovery-key recovery.txt -n shop'],
+  ],
+  run: (session, args) =>
+    withKeyRing(session, args, async (ring) => {
+      const recipient = await newRecipient(session, args);
+      const key = await ring.add(recipient, args.string('label') ?? '', { signal: session.signal });
+      const file = args.string('new-recovery-key');
+      return {
+        data: key,
+        names: [`key/${key.id}`],
+        text: () => `key/${key.id} added`,
+        notes: file === undefined ? [] : [`the secret half is in ${file}: move it to a safe place, away from this machine`],
+      };
+    }),
+};
+
+async function newRecipient(session: Session, args: Args): Promise<Recipient> {
+  const [passphrase, keyFile] = [await session.passphrase('new-passphrase-file', 'new passphrase'), args.string('new-key-file')];
+  const [recoveryFile, recipient] = [args.string('new-recovery-key'), args.string('recipient')];
+  const given = [passphrase, keyFile, recoveryFile, recipient].filter((value) => value !== undefined);
+  if (given.length !== 1) {
+    throw new DmaasError('USAGE', 'one of --new-passphrase-file, --new-key-file, --new-recovery-key and --recipient is needed', {
+      hint: 'kubectl dmaas key add --help',
+    });
+  }
+  if (passphrase !== undefined) return { passphrase: checkPassphrase(passphrase) };
+  if (keyFile !== undefined) return { key: parseKey(await readTextFile(keyFile)) };
+  if (recipient !== undefined) return { publicKey: parseRecipient(recipient) };
+  const { privateKey, publicKey } = newRecoveryKey();
+  const file = recoveryFile as string;
+  try {
+    await writeFile(file, `${formatRecoveryKey(privateKey)}\n`, { flag: 'wx', mode: 0o600, flush: true });
+  } catch (cause) {
+    throw new DmaasError('USAGE', `${file} cannot be written; it must be a new file`, { cause });
+  }
+  return { publicKey };
+}
+
+export const keyRemove: Command = {
+  path: ['key', 'remove'],
+  aliases: ['delete'],
+  summary: 'Take away a key that was added',
+  description:
+    'Takes away a key that was added. Whoever kept a copy of the wrapped key still opens what is there and what is written with the same key epoch: "key rotate" shuts them out of what is written later.',
+  positionals: [KEY_ID],
+  flags: [...WHICH, { name: 'yes', short: 'y', type: 'boolean', describe: 'Do not ask' }],
+  run: (session, args) =>
+    withKeyRing(session, args, async (ring) => {
+      const id = args.need('ID');
+      await session.confirm(`Remove the key ${id}?`);
+      await ring.remove(id, { signal: session.signal });
+      return { text: () => `key/${id} removed`, notes: ['kubectl dmaas key rotate begins new keys that it does not open'] };
+    }),
+};
+
+export const keyRotate: Command = {
+  path: ['key', 'rotate'],
+  summary: 'Begin new keys for what is written from now on',
+  description:
+    'Begins a new epoch of keys: what is written from now on opens for the key in use, for recovery keys, and for those whose key files or passphrases are given. What is there already stays readable for everybody who could read it; prune rewrites it with the new keys as it goes.',
+  flags: [
+    ...WHICH,
+    { name: 'with-key-file', type: 'list', value: 'FILE', describe: 'Another key that keeps access; can be repeated' },
+    { name: 'with-passphrase-file', type: 'string', value: 'FILE', describe: 'A passphrase that keeps access; - asks for it' },
+    { name: 'without', type: 'list', value: 'ID', describe: 'A key that loses access to what is written later; can be repeated' },
+  ],
+  output: true,
+  run: (session, args) =>
+    withKeyRing(session, args, async (ring) => {
+      const others: Recipient[] = [];
+      for (const file of args.list('with-key-file')) others.push({ key: parseKey(await readTextFile(file)) });
+      const passphrase = await session.passphrase('with-passphrase-file', 'passphrase that keeps access');
+      if (passphrase !== undefined) others.push({ passphrase });
+      const epoch = await ring.rotate(others, new Set(args.list('without')), { signal: session.signal });
+      return { data: { epoch }, text: () => `key epoch ${epoch} begun` };
+    }),
+};
