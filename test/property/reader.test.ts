@@ -71,6 +71,7 @@ describe('the reader in Python (H4)', function () {
 
     before(async () => {
       mkdirSync(source);
+      mkdirSync(repositoryPath);
       await oracle.build(source, TREE);
       described = await oracle.describe(source);
       writeFileSync(device, Buffer.concat([Buffer.alloc(300_000), randomBytes(700_000), Buffer.alloc(1 << 20)]));
