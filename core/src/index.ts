@@ -19,6 +19,7 @@ export type { KeyInfo, KeyRing } from './repository/key-ring.ts';
 export { parseKey } from './repository/keys.ts';
 export { checkPassphrase, formatRecoveryKey, newRecoveryKey, parseRecipient, type Recipient } from './repository/recipients.ts';
 export type { PruneOptions, PruneReport } from './repository/prune.ts';
+export type { RepairReport } from './repository/repair.ts';
 
 export type { Application, AppSelector, AppVolume, Edge, EdgeName, Member } from './discovery/application.ts';
 export { listApplications, type AppList, type AppSummary } from './discovery/applications.ts';

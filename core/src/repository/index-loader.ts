@@ -254,6 +254,18 @@ export class IndexLoader {
     return index;
   }
 
+  /** The tables of packs that the index does not name, as far as they can be read. */
+  async *unindexedTables(opts: CallOptions = {}): AsyncGenerator<Table> {
+    const empty = this.#newUnindexed();
+    for (const { key, size } of await this.#packsBeside(empty, opts)) {
+      try {
+        yield await readPackTable(this.#store, this.#keys, key, size, opts);
+      } catch (e) {
+        if (!DmaasError.is(e, 'REPOSITORY_CORRUPT') && !DmaasError.is(e, 'STORE_RANGE')) throw e;
+      }
+    }
+  }
+
   #newUnindexed(): RepositoryIndex {
     const index: RepositoryIndex = new RepositoryIndex({
       putAside: ({ key }) => {

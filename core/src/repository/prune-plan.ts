@@ -15,8 +15,6 @@ export interface PackFacts {
   readonly use: PackUse | undefined;
   /** Whether nobody can be about to rely on it without our knowing: it is older than the grace and than every living session. */
   readonly isSettled: boolean;
-  /** Whether something in it cannot be read. */
-  readonly isDamaged: boolean;
 }
 
 export interface PruneFacts {
@@ -29,13 +27,13 @@ export interface PruneFacts {
   readonly packBytes: Readonly<Record<BlobKind, number>>;
 }
 
-export type Reason = 'unused' | 'no segment names it' | 'rewritten' | 'damaged';
+export type Reason = 'unused' | 'no segment names it' | 'rewritten';
 
 /** What a collection does. */
 export interface PrunePlan {
   /** Condemned before, and deleted now. */
   readonly delete: readonly { readonly pack: string; readonly bytes: number }[];
-  /** Deleted by a later collection. What is still needed of those that are rewritten or damaged is copied first. */
+  /** Deleted by a later collection. What is still needed of those that are rewritten is copied first. */
   readonly condemn: readonly { readonly pack: string; readonly bytes: number; readonly reason: Reason }[];
   /** Condemned before, and not to be deleted yet. */
   readonly waiting: readonly { readonly pack: string; readonly bytes: number }[];
@@ -78,8 +76,7 @@ export function planPrune({ packs, condemned, ripe, packBytes }: PruneFacts): Pr
   };
 }
 
-function reasonFor({ use, isDamaged }: PackFacts): Reason | undefined {
-  if (isDamaged) return 'damaged';
+function reasonFor({ use }: PackFacts): Reason | undefined {
   if (use === undefined) return 'no segment names it';
   return use.liveBytes === 0 && use.deadBytes > 0 ? 'unused' : undefined;
 }

@@ -28,8 +28,6 @@ export interface PruneOptions {
   readonly dryRun?: boolean;
   /** Default: 24 hours. Nothing is lost with 0 either, but restores that run may have to begin again. */
   readonly graceMs?: number;
-  /** Packs of which verifying found something unreadable: what can be read of them is copied, and they go. */
-  readonly damagedPacks?: ReadonlySet<string>;
 }
 
 /** What a collection did, or would do. */
@@ -104,9 +102,8 @@ class Collection {
     this.#refuseDoubts();
     const packs = await this.#listPacks();
     const mark = await Mark.of(backups.toReversed(), { index: loader.index, reader: this.#parts.reader }, this.#call);
-    const isDamaged = (id: string) => this.#opts.damagedPacks?.has(id) === true;
     const isSound = (id: string) => packs.has(id) && !tombstones.condemned.has(id);
-    const uses = await mark.assign(loader.index, (id) => isSound(id) && !isDamaged(id), this.#call);
+    const uses = await mark.assign(loader.index, isSound, this.#call);
     const oldest = Math.min(...(await this.#living()).map(({ beganAt }) => beganAt.getTime()));
     const named = loader.index.packs();
     const plan = planPrune({
@@ -116,7 +113,6 @@ class Collection {
         kind: named.get(id)?.kind,
         use: uses.get(id),
         isSettled: modifiedAt.getTime() < oldest && modifiedAt.getTime() <= this.#now - this.#graceMs,
-        isDamaged: isDamaged(id),
       })),
       condemned: tombstones.newest,
       ripe,
@@ -224,28 +220,19 @@ class Collection {
   async #apply(plan: PrunePlan, mark: Mark, packs: ReadonlyMap<string, ListedPack>): Promise<void> {
     const { tombstones, loader, store } = this.#parts;
     const leaving = new Set(plan.condemn.map(({ pack }) => pack));
-    const listed = new Set([...packs.keys()].filter((id) => tombstones.condemned.has(id) || this.#opts.damagedPacks?.has(id) === true));
+    const listed = new Set([...packs.keys()].filter((id) => tombstones.condemned.has(id)));
     const ids = await mark.toCopy(loader.index, leaving, listed, this.#call);
     // From here on this process relies on none of them; if another collector is first, that is still true enough.
     for (const id of leaving) tombstones.condemned.set(id, tombstones.number + 1);
-    await this.#copy(ids);
+    const refuse = (_: number, error: DmaasError) => {
+      throw doubt(error.message, error, 'kubectl dmaas repository repair');
+    };
+    await this.#parts.copy(ids, refuse, this.#call);
     await forEachParallel(plan.delete, MAX_DELETES, ({ pack }) => store.delete(packKey(pack), this.#call));
     await this.#tidy(
       new Set([...tombstones.condemned.keys()].filter((id) => !packs.has(id) || plan.delete.some(({ pack }) => pack === id))),
     );
     await this.#condemn(plan, packs);
-  }
-
-  /** What cannot be read is lost from damaged packs, and anywhere else a reason to stop. */
-  async #copy(ids: readonly BlobId[]): Promise<void> {
-    const lost = new Set<BlobId>();
-    const onUnreadable = (i: number, error: DmaasError) => {
-      if (this.#opts.damagedPacks === undefined) throw doubt(error.message, error);
-      lost.add(ids[i] as BlobId);
-    };
-    await this.#parts.copy(ids, onUnreadable, this.#call);
-    if (lost.size > 0)
-      this.#note('warning', 'blobs-lost', `${lost.size} blobs could not be read any more; the next backup that has the data heals them`);
   }
 
   /** Writes anew, without their rows, the segments that name packs which are gone. */

@@ -25,11 +25,12 @@ import { putOnce } from './put-once.ts';
 import { recoveryText } from './recovery.ts';
 import type { RepositoryIndex } from './repository-index.ts';
 import type { Unlock } from './recipients.ts';
+import { repair, type RepairReport } from './repair.ts';
 import { RunRecords } from './runs.ts';
 import { SegmentCache, type SegmentCacheOptions } from './segment-cache.ts';
 import { Session } from './sessions.ts';
 import { Tombstones } from './tombstones.ts';
-import { verify, type VerifyDepth } from './verify.ts';
+import { verify, type VerifyDepth, type VerifyParts, type VerifyShare } from './verify.ts';
 import { walk } from './walk.ts';
 import { SessionWriter, WriteSession } from './write-session.ts';
 
@@ -419,9 +420,28 @@ export class Repository {
     return this.#records.delete(id, callOf(opts));
   }
 
-  /** `structure`: everything that backups name is there. `data`: and has the content it had; reads all of the repository. */
-  verify(depth: VerifyDepth, run: RunOptions): Promise<readonly Finding[]> {
+  /** `structure`: everything that backups name is there. `data`: and has the content it had; reads all of the repository, or the share of it. */
+  verify(depth: VerifyDepth, run: RunOptions, share?: VerifyShare): Promise<readonly Finding[]> {
+    return this.#verify(depth, run, { share });
+  }
+
+  /** Makes findable what can be read, and lets the next backup heal what cannot. */
+  repair(run: RunOptions): Promise<RepairReport> {
+    return repair(
+      {
+        ...this.#parts,
+        loader: this.#loader,
+        tombstones: this.#tombstones,
+        verify: (onPackFault) => this.#verify('data', run, { onPackFault }),
+        copy: (ids, onUnreadable, call) => this.#copy(ids, onUnreadable, call),
+      },
+      run,
+    );
+  }
+
+  #verify(depth: VerifyDepth, run: RunOptions, opts: Pick<VerifyParts, 'share' | 'onPackFault'>): Promise<readonly Finding[]> {
     return verify(depth, run, {
+      ...opts,
       store: this.#store,
       config: this.#config,
       loader: this.#loader,

@@ -24,6 +24,16 @@ export interface VerifyParts {
   readonly loader: IndexLoader;
   readonly reader: BlobReader;
   readonly records: BackupRecords;
+  /** Reads only this part of all packs: the same ones each time, and all of them after all parts. */
+  readonly share?: VerifyShare | undefined;
+  /** Is told of each pack that is damaged or missing. */
+  readonly onPackFault?: (key: string) => void;
+}
+
+/** Part `part` of `of`, from 1. */
+export interface VerifyShare {
+  readonly part: number;
+  readonly of: number;
 }
 
 const NODES_AT_ONCE = 64;
@@ -84,6 +94,7 @@ class Verification {
       this.#add('warning', 'pack-unindexed', `${key} is in no index segment; what backups need of it is found by its own table`);
     }
     if (depth === 'data') await this.#checkPacks();
+    for (const key of this.#packFaults.keys()) this.#parts.onPackFault?.(key);
     await this.#report(backups);
     this.#unindexed?.close();
     return this.#findings;
@@ -226,7 +237,8 @@ class Verification {
     const known = new Map([...this.#index.packs().values()].map((pack) => [packKey(pack.id), pack]));
     await forEachParallel(this.#packSizes, PACKS_AT_ONCE, async ([key, size]) => {
       throwIfCancelled(this.#run.signal);
-      if (packIdOf(key) === undefined) return;
+      const id = packIdOf(key);
+      if (id === undefined || !isInShare(id, this.#parts.share)) return;
       const pack = known.get(key);
       const object = size > LIMITS.pack ? undefined : await this.#parts.store.get(key, this.#call);
       if (object === undefined) {
@@ -271,6 +283,11 @@ class Verification {
     this.#findings.push(finding);
     this.#run.emit({ type: 'finding', finding });
   }
+}
+
+/** Ids of packs are random, so each part has about the same number. */
+function isInShare(pack: string, share: VerifyShare | undefined): boolean {
+  return share === undefined || Number.parseInt(pack.slice(0, 8), 16) % share.of === share.part - 1;
 }
 
 function listed(names: ReadonlySet<string>): string {

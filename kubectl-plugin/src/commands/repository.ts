@@ -1,4 +1,4 @@
-import { initRepository, type Finding } from '@dmaas/core';
+import { DmaasError, initRepository, type Finding } from '@dmaas/core';
 import type { Command } from '../command.ts';
 import { findingLines } from '../findings.ts';
 import { formatBytes, plural } from '../format.ts';
@@ -46,22 +46,65 @@ export const repositoryVerify: Command = {
   flags: [
     ...REPOSITORY_FLAGS,
     { name: 'read-data', type: 'boolean', describe: 'Read and check all data, which costs as much traffic as there is data' },
+    {
+      name: 'read-data-subset',
+      type: 'string',
+      value: 'N/T',
+      describe: 'Read and check part N of T of the data, the same each time: 3/30 on the third of a month',
+    },
   ],
   output: true,
   run: (session, args) =>
     withRepository(session, session.patientStores, async (repository) => {
-      const depth = args.bool('read-data') ? 'data' : 'structure';
-      const findings = await session.withProgress((emit) => repository.verify(depth, { emit, signal: session.signal }));
+      const share = shareOf(args.string('read-data-subset'));
+      const depth = args.bool('read-data') || share !== undefined ? 'data' : 'structure';
+      const findings = await session.withProgress((emit) => repository.verify(depth, { emit, signal: session.signal }, share));
       return {
         data: { location: repository.location, depth, findings },
         text: () =>
           findings.length === 0
-            ? `no faults found in ${repository.location} (${depth === 'data' ? 'all data read' : 'structure only; --read-data reads all data'})`
+            ? `no faults found in ${repository.location} (${share !== undefined ? `part ${share.part} of ${share.of} of the data read` : depth === 'data' ? 'all data read' : 'structure only; --read-data reads all data'})`
             : findings.flatMap(findingLines).join('\n'),
         notes: findings.length === 0 ? [] : [plural(findings.length, 'fault')],
         exitCode: exitCodeOf(findings),
       };
     }),
+};
+
+function shareOf(text: string | undefined): { readonly part: number; readonly of: number } | undefined {
+  if (text === undefined) return undefined;
+  const [, part, of] = (/^(\d{1,5})\/(\d{1,5})$/.exec(text) ?? []).map(Number);
+  if (part === undefined || of === undefined || part < 1 || part > of) {
+    throw new DmaasError('USAGE', `"${text}" is no part of the data`, { hint: '--read-data-subset 1/30' });
+  }
+  return { part, of };
+}
+
+export const repositoryRepair: Command = {
+  path: ['repository', 'repair'],
+  summary: 'Make findable what can be read, and let the next backup heal the rest',
+  description:
+    'Reads all of a repository. The index is rebuilt from packs that it does not name, segments of it that cannot be read are removed, what can be read of damaged packs is copied, and the packs count as not stored: the next backup that has the data stores it anew, which heals older backups as well. Nothing that can be read is removed, and backups are never touched.',
+  flags: [...REPOSITORY_FLAGS, { name: 'yes', short: 'y', type: 'boolean', describe: 'Do not ask' }],
+  output: true,
+  run: async (session) => {
+    await session.confirm('Repair the repository?');
+    return withRepository(session, session.patientStores, async (repository) => {
+      const report = await session.withProgress((emit) => repository.repair({ emit, signal: session.signal }));
+      return {
+        data: { location: repository.location, ...report },
+        text: () =>
+          details([
+            ['Packs indexed', String(report.indexedPacks)],
+            ['Segments removed', String(report.removedSegments.length)],
+            ['Packs given up', `${report.condemnedPacks.length}; ${report.savedBlobs} blobs of them saved, ${report.lostBlobs} lost`],
+            ...(report.findings.length === 0 ? [] : [['Found', report.findings.flatMap(findingLines).join('\n')] as const]),
+          ]),
+        notes: report.lostBlobs === 0 ? [] : ['back up again: what is lost here and still there in a volume heals the older backups'],
+        exitCode: exitCodeOf(report.findings),
+      };
+    });
+  },
 };
 
 function exitCodeOf(findings: readonly Finding[]): number {

@@ -24,7 +24,7 @@ import {
 import { keyAdd, keyList, keyRemove, keyRotate } from './key.ts';
 import { options } from './options.ts';
 import { repositoryPrune } from './repository-prune.ts';
-import { repositoryInit, repositoryStats, repositoryVerify } from './repository.ts';
+import { repositoryInit, repositoryRepair, repositoryStats, repositoryVerify } from './repository.ts';
 import { restoreCreate, restoreDelete, restoreDescribe, restoreList, restoreResume } from './restore.ts';
 import { version } from './version.ts';
 import { volumeBackup, volumeCat, volumeList, volumeLs, volumeRestore } from './volume.ts';
@@ -74,6 +74,7 @@ export const COMMANDS: readonly Command[] = [
   repositoryVerify,
   repositoryStats,
   repositoryPrune,
+  repositoryRepair,
   keyList,
   keyAdd,
   keyRemove,

@@ -1,0 +1,138 @@
+import { DmaasError } from '../errors.ts';
+import type { RunOptions } from '../events.ts';
+import type { Finding } from '../model.ts';
+import type { CallOptions, ObjectStore } from '../store/object-store.ts';
+import type { BlobId } from './blob.ts';
+import type { IndexLoader } from './index-loader.ts';
+import { encodeSegment, newSegmentKey } from './index-segment.ts';
+import type { RepositoryKeys } from './key-set.ts';
+import type { Random } from './keys.ts';
+import { packIdOf, PACKS } from './pack-reader.ts';
+import { listSessions, Session } from './sessions.ts';
+import { joinTables, readRow, rowCount, type PackInfo, type Table } from './table.ts';
+import type { Tombstones } from './tombstones.ts';
+
+/** Rows in one new segment, about. */
+const SEGMENT_ROWS = 1 << 17;
+const MAX_TRIES = 5;
+
+export interface RepairReport {
+  /** Packs that no segment named, and that one names now. */
+  readonly indexedPacks: number;
+  /** Damaged segments that were removed. */
+  readonly removedSegments: readonly string[];
+  /** Packs that count as not stored any more. */
+  readonly condemnedPacks: readonly string[];
+  /** Blobs that were copied out of them, and blobs that could not be read. */
+  readonly savedBlobs: number;
+  readonly lostBlobs: number;
+  readonly findings: readonly Finding[];
+}
+
+export interface RepairParts {
+  readonly store: ObjectStore;
+  readonly keys: RepositoryKeys;
+  readonly random: Random;
+  readonly loader: IndexLoader;
+  readonly tombstones: Tombstones;
+  /** Reads all of the repository; tells `onPackFault` of each pack that is damaged or missing. */
+  readonly verify: (onPackFault: (key: string) => void) => Promise<readonly Finding[]>;
+  /** Writes these anew, as none of them counts as stored; resolves when they are in the index. */
+  readonly copy: (ids: readonly BlobId[], onUnreadable: (i: number, error: DmaasError) => void, opts: CallOptions) => Promise<void>;
+}
+
+/**
+ * Makes what can be read findable, and what cannot be read count as not stored, so that the next backup that has it heals the older ones (core/DESIGN.md, 7.5). Never removes anything that
+ * can be read, and touches no record.
+ */
+export async function repair(parts: RepairParts, run: RunOptions): Promise<RepairReport> {
+  const call = run.signal === undefined ? {} : { signal: run.signal };
+  const session = await Session.begin('write', parts, call);
+  try {
+    parts.tombstones.requireKnown();
+    await parts.loader.refresh(call);
+    await parts.loader.checkAll(call);
+    const indexedPacks = await indexPacks(parts, session, call);
+    const removedSegments = await removeDamagedSegments(parts, call);
+    const faulty = new Set<string>();
+    const findings = await parts.verify((key) => faulty.add(packIdOf(key) ?? key));
+    const condemned = await condemnPacks([...faulty], parts, call);
+    return { indexedPacks, removedSegments, ...condemned, findings };
+  } finally {
+    await session.end();
+  }
+}
+
+/** Names what lies in packs that no segment names, but not in those that are condemned. */
+async function indexPacks({ store, keys, random, loader, tombstones }: RepairParts, session: Session, call: CallOptions): Promise<number> {
+  let tables: Table[] = [];
+  let packs = 0;
+  const write = async () => {
+    if (tables.length === 0) return;
+    const key = newSegmentKey(0, random);
+    const segment = encodeSegment(keys, key, { table: joinTables(tables), replaces: [] }, random);
+    await session.create(key, () => store.put(key, segment, { ...call, ifAbsent: true }), call);
+    packs += tables.length;
+    tables = [];
+  };
+  for await (const table of loader.unindexedTables(call)) {
+    if (tombstones.condemned.has((table.packs[0] as PackInfo).id)) continue;
+    tables.push(table);
+    if (tables.reduce((sum, { rows }) => sum + rowCount(rows), 0) >= SEGMENT_ROWS) await write();
+  }
+  await write();
+  await loader.refresh(call);
+  return packs;
+}
+
+/** Only when nothing can be learned from them any more: every pack is named otherwise. */
+async function removeDamagedSegments({ store, loader, tombstones }: RepairParts, call: CallOptions): Promise<string[]> {
+  const named = loader.index.packs();
+  for await (const { key } of store.list(PACKS, call)) {
+    const id = packIdOf(key);
+    if (id !== undefined && !named.has(id) && !tombstones.condemned.has(id)) return [];
+  }
+  const removed = [...loader.damaged.keys()];
+  for (const key of removed) await store.delete(key, call);
+  await loader.refresh(call);
+  return removed;
+}
+
+async function condemnPacks(
+  faulty: readonly string[],
+  parts: RepairParts,
+  call: CallOptions,
+): Promise<Omit<RepairReport, 'indexedPacks' | 'removedSegments' | 'findings'>> {
+  const { tombstones, loader, store } = parts;
+  const packs = faulty.filter((id) => !tombstones.newest.has(id));
+  if (packs.length === 0) return { condemnedPacks: [], savedBlobs: 0, lostBlobs: 0 };
+  const named = loader.index.packs();
+  const ids = new Set<BlobId>();
+  for (const pack of packs.flatMap((id) => named.get(id) ?? [])) {
+    const { rows } = await loader.index.tableOf(pack, call);
+    for (let i = 0; i < rowCount(rows); i++) ids.add(readRow(rows, i).id);
+  }
+  // From here on they count as not stored, here.
+  for (const id of packs) tombstones.condemned.set(id, tombstones.number + 1);
+  const sound = await loader.index.known([...ids], call);
+  const toCopy = [...ids].filter((_, i) => sound[i] !== true);
+  let lostBlobs = 0;
+  await parts.copy(toCopy, () => lostBlobs++, call);
+  for (let tries = 0; tries < MAX_TRIES; tries++) {
+    const next = tombstones.number + 1;
+    const list = new Map(tombstones.newest);
+    for (const id of packs) if (!list.has(id)) list.set(id, next);
+    const isFirst = await tombstones.add(list, call);
+    await tombstones.refresh(call);
+    tombstones.requireKnown();
+    if (!isFirst) continue;
+    const sessions = (await listSessions(store, call)).filter(({ isSettled }) => !isSettled);
+    await tombstones.witness(
+      next,
+      sessions.map(({ id }) => id),
+      call,
+    );
+    return { condemnedPacks: packs, savedBlobs: toCopy.length - lostBlobs, lostBlobs };
+  }
+  throw new DmaasError('STORE_UNAVAILABLE', 'other collections were faster each time', { hint: 'run it again' });
+}
