@@ -8,8 +8,11 @@ import type { RepositoryKeys } from './key-set.ts';
 import type { Random } from './keys.ts';
 import { SegmentVanished, type OpenSegment } from './open-segment.ts';
 import type { Session } from './sessions.ts';
+import { packKey } from './pack-reader.ts';
+import { forEachParallel } from './parallel.ts';
 import { prefixAt } from './segment-filter.ts';
 import { ROW_BYTES, type PackInfo } from './table.ts';
+import type { Tombstones } from './tombstones.ts';
 
 /** A merged segment is one put of one buffer: this many entries are 64 MiB. */
 const MAX_ENTRIES = 1_400_000;
@@ -25,6 +28,7 @@ const MAX_LEVEL = 999;
 const GRACE_MS = 10 * 60_000;
 /** More than an index of any size needs. */
 const MAX_MERGES = 1000;
+const MAX_REQUESTS = 8;
 /** In the place of the number of a pack whose rows are left out. */
 const GONE = 0xffff_ffff;
 
@@ -47,6 +51,21 @@ export function planMerge<T extends { readonly entries: number }>(segments: Iter
     chosen.push(segment);
   }
   return chosen;
+}
+
+/** Packs that are condemned and not in the bucket any more: nothing needs their rows. */
+export function condemnedAndGone(store: ObjectStore, tombstones: Tombstones): GoneOf {
+  return async (opts) => {
+    await tombstones.refresh(opts);
+    return async (inputs) => {
+      const gone = new Set<string>();
+      const named = inputs.flatMap(({ packs }) => [...packs].map(({ id }) => id));
+      await forEachParallel(new Set(named.filter((id) => tombstones.condemned.has(id))), MAX_REQUESTS, async (id) => {
+        if ((await store.stat(packKey(id), opts)) === undefined) gone.add(id);
+      });
+      return gone;
+    };
+  };
 }
 
 export interface MergeParts {

@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import { z } from 'zod';
 import { DmaasError } from '../errors.ts';
 import type { RunOptions } from '../events.ts';
 import type { Finding } from '../model.ts';
@@ -9,17 +8,16 @@ import { BackupRecords, BACKUPS, type BackupListOptions } from './backups.ts';
 import type { Entry } from './blob-index.ts';
 import { BlobReader, type Deliver, type OpenRange, type ReadManyOptions } from './blob-reader.ts';
 import type { BlobId, BlobWriter } from './blob.ts';
+import { keepReachable, noteBeginning } from './commit-rule.ts';
 import { CONFIG_KEY, DEFAULT_PARAMETERS, loadConfig, makeConfig, type RepositoryConfig, type RepositoryParameters } from './config.ts';
 import { damaged } from './damage.ts';
 import { fenced } from './fence.ts';
 import { IndexLoader } from './index-loader.ts';
-import { mergeIndex } from './index-merge.ts';
+import { condemnedAndGone, mergeIndex } from './index-merge.ts';
 import { Journal } from './journal.ts';
 import type { KeyMaterial } from './key-set.ts';
 import { hmac, type Random } from './keys.ts';
-import type { OpenSegment } from './open-segment.ts';
-import { packKey, PACKS } from './pack-reader.ts';
-import { forEachParallel } from './parallel.ts';
+import { PACKS } from './pack-reader.ts';
 import { prune, type PruneOptions, type PruneReport } from './prune.ts';
 import { putOnce } from './put-once.ts';
 import { recoveryText } from './recovery.ts';
@@ -31,7 +29,6 @@ import { SegmentCache, type SegmentCacheOptions } from './segment-cache.ts';
 import { Session } from './sessions.ts';
 import { Tombstones } from './tombstones.ts';
 import { verify, type VerifyDepth, type VerifyParts, type VerifyShare } from './verify.ts';
-import { walk } from './walk.ts';
 import { SessionWriter, WriteSession } from './write-session.ts';
 
 export type { BackupListOptions } from './backups.ts';
@@ -40,10 +37,6 @@ export type { RepositoryParameters } from './config.ts';
 export type { RunRecords } from './runs.ts';
 export type { PruneOptions, PruneReport } from './prune.ts';
 export type { SegmentCacheOptions } from './segment-cache.ts';
-
-/** The run record that says which packs were condemned when an operation began. */
-const BEGAN = 'gc';
-const beganSchema = z.looseObject({ condemned: z.number().int().nonnegative() });
 
 export interface RepositoryOptions extends CallOptions {
   readonly random?: Random;
@@ -256,24 +249,10 @@ export class Repository {
     this.#merging = this.#merging
       .catch(() => undefined)
       .then(async () => {
-        const goneOf = () => this.#goneOf(opts);
+        const goneOf = condemnedAndGone(this.#store, this.#tombstones);
         await mergeIndex({ ...this.#parts, loader: this.#loader, session: await this.#beginSession(), goneOf }, opts);
       });
     return this.#merging;
-  }
-
-  async #goneOf(opts: CallOptions): Promise<(inputs: readonly OpenSegment[]) => Promise<ReadonlySet<string>>> {
-    await this.#tombstones.refresh(opts);
-    return async (inputs) => {
-      const gone = new Set<string>();
-      const condemned = new Set(
-        inputs.flatMap(({ packs }) => [...packs].map(({ id }) => id).filter((id) => this.#tombstones.condemned.has(id))),
-      );
-      await forEachParallel(condemned, 8, async (id) => {
-        if ((await this.#store.stat(packKey(id), opts)) === undefined) gone.add(id);
-      });
-      return gone;
-    };
   }
 
   get #parts() {
@@ -304,7 +283,7 @@ export class Repository {
     const key = this.#records.keyOf(record);
     const session = await Session.begin('commit', this.#parts, { ...callOf(opts), creates: key });
     try {
-      await this.#keepReachable(record, opts).catch((e: unknown) => {
+      await this.#keepReachable(record, callOf(opts)).catch((e: unknown) => {
         session.giveUp(key);
         throw e;
       });
@@ -320,37 +299,20 @@ export class Repository {
   /** Says that an operation begins: a commit of it need not look at what was condemned before. Whoever writes for it opens the repository after. */
   async begin(operation: string, opts: CallOptions = {}): Promise<void> {
     await this.refresh(opts);
-    await this.runs.put(operation, BEGAN, { condemned: this.#tombstones.number }, callOf(opts)).catch((e: unknown) => {
-      // It has begun already: what was condemned since then is looked at.
-      if (!DmaasError.is(e, 'STORE_EXISTS')) throw e;
-    });
+    await noteBeginning(operation, { runs: this.runs, tombstones: this.#tombstones }, callOf(opts));
   }
 
-  /** What was condemned while the operation ran is written anew, if the backup needs it. */
-  async #keepReachable(record: NewBackup, opts: CallOptions): Promise<void> {
-    const call = callOf(opts);
-    await this.#tombstones.refresh(call);
-    this.#tombstones.requireKnown();
-    const began = beganSchema.safeParse(await this.runs.get(record.operation, BEGAN, call));
-    if (this.#tombstones.number <= (began.success ? began.data.condemned : 0)) return;
-    await this.refresh(call);
-    const leaving = new Set<BlobId>();
-    const { condemned } = this.#tombstones;
-    const parts = { index: this.#loader.index, reader: this.#reader };
-    try {
-      await walk(
-        rootsOf(record),
-        new Set(),
-        parts,
-        (ids, found) => {
-          for (const id of ids) if ([...found.copies(id)].every((entry) => condemned.has(found.pack(entry).id))) leaving.add(id);
-        },
-        call,
-      );
-      await this.#copy([...leaving], undefined, call);
-    } catch (e) {
-      throw DmaasError.is(e, 'REPOSITORY_CORRUPT') ? fenced(`what the backup of operation ${record.operation} relied on`) : e;
-    }
+  #keepReachable(record: NewBackup, opts: CallOptions): Promise<void> {
+    const parts = { runs: this.runs, tombstones: this.#tombstones, index: this.#loader.index, reader: this.#reader };
+    return keepReachable(
+      record,
+      {
+        ...parts,
+        refresh: (call) => this.refresh(call),
+        copy: (ids, call) => this.#copy(ids, undefined, call),
+      },
+      opts,
+    );
   }
 
   /** Writes blobs anew that lie in condemned packs only. */
