@@ -112,7 +112,7 @@ describe('stores that cannot be used', function () {
       rejects(store.get('a'), 'STORE_ACCESS', /secret key does not belong to this access key$/),
     ));
 
-  it('says that a session token is refused', () =>
+  it('B9: says that a session token is refused', () =>
     using({ ...plain, credentials: { ...keys(minio), sessionToken: 'a-session-token' } }, deps, (store) =>
       rejects(store.get('a'), 'STORE_ACCESS', /refuses the session token|does not know this access key/),
     ));
@@ -335,7 +335,7 @@ for (const provider of ['s3', 'gcs'] as const) {
       body: '<Error><Code>SlowDown</Code></Error>',
     };
 
-    it('repeats what the store was too busy for', async () => {
+    it('B1: repeats what the store was too busy for', async () => {
       const key = newKey();
       proxy.fault = times(3, slowDown);
       await store.put(key, BODY, { ifAbsent: true });
@@ -350,27 +350,27 @@ for (const provider of ['s3', 'gcs'] as const) {
       assert.equal(proxy.requests.length, 4);
     });
 
-    it('waits as long as the store asks', async () => {
+    it('B1: waits as long as the store asks', async () => {
       proxy.fault = times(1, { ...slowDown, status: 429, headers: { 'retry-after': '7' } });
       await store.put(newKey(), BODY);
       assert.deepEqual(clock.waits, [7000]);
     });
 
-    it('repeats what a broken connection left undone', async () => {
+    it('B4: repeats what a broken connection left undone', async () => {
       const key = newKey();
       proxy.fault = times(2, { kind: 'drop' });
       await store.put(key, BODY, { ifAbsent: true });
       assert.deepEqual(await store.get(key), BODY);
     });
 
-    it('knows its own object again when the answer was lost', async () => {
+    it('A6: knows its own object again when the answer was lost', async () => {
       const key = newKey();
       proxy.fault = times(1, { kind: 'lose-answer' });
       await store.put(key, BODY, { ifAbsent: true });
       assert.deepEqual(await store.get(key), BODY);
     });
 
-    it('does not take the object of another for its own', async () => {
+    it('A6: does not take the object of another for its own', async () => {
       const key = newKey();
       await store.put(key, BODY.subarray(1));
       proxy.requests.length = 0;
@@ -380,7 +380,7 @@ for (const provider of ['s3', 'gcs'] as const) {
       assert.deepEqual(await store.get(key), BODY.subarray(1));
     });
 
-    it('repeats a delete whose answer was lost', async () => {
+    it('A6: repeats a delete whose answer was lost', async () => {
       const key = newKey();
       await store.put(key, BODY);
       proxy.requests.length = 0;
@@ -390,7 +390,7 @@ for (const provider of ['s3', 'gcs'] as const) {
     });
 
     for (const kind of ['cut', 'drop', 'stall', 'stall-in-body'] as const) {
-      it(`reads again what was disturbed: ${kind}`, async () => {
+      it(`B4, B5: reads again what was disturbed: ${kind}`, async () => {
         await store.close();
         store = await impatient();
         const key = newKey();
@@ -404,7 +404,7 @@ for (const provider of ['s3', 'gcs'] as const) {
       });
     }
 
-    it('notices a range that is too short', async () => {
+    it('B5: notices a range that is too short', async () => {
       const key = newKey();
       await store.put(key, BODY);
       proxy.requests.length = 0;
@@ -423,7 +423,7 @@ for (const provider of ['s3', 'gcs'] as const) {
       assert.deepEqual(keys, [`${key}/a`]);
     });
 
-    it('says that a silent store timed out', async () => {
+    it('B2: says that a silent store timed out', async () => {
       await store.close();
       store = await impatient();
       proxy.fault = () => ({ kind: 'stall' });
@@ -461,7 +461,7 @@ for (const provider of ['s3', 'gcs'] as const) {
     });
 
     if (provider === 's3') {
-      it('notices bytes that arrive damaged or cut under a fitting length', async () => {
+      it('B5: notices bytes that arrive damaged or cut under a fitting length', async () => {
         const key = newKey();
         await store.put(key, BODY);
         for (const kind of ['damage', 'shorten'] as const) {
@@ -491,7 +491,7 @@ for (const provider of ['s3', 'gcs'] as const) {
         await rejects(store.stat('a'), 'STORE_ACCESS', /^bucket here is in region eu-central-1, not in us-east-1$/);
       });
 
-      it('tells expired tokens, wrong clocks and full stores from each other', async () => {
+      it('B9, B11: tells expired tokens, wrong clocks and full stores from each other', async () => {
         for (const [status, code, expected, message] of [
           [400, 'ExpiredToken', 'STORE_ACCESS', /session token has expired$/],
           [403, 'RequestTimeTooSkewed', 'STORE_ACCESS', /clock of this machine is wrong/],

@@ -72,7 +72,7 @@ describe('capturing a volume', () => {
   const data = (bytes: number, text: string): Buffer => Buffer.from(text.repeat(Math.ceil(bytes / text.length))).subarray(0, bytes);
 
   describe('while it changes', () => {
-    it('reads a file again that grew, and has it as it then was', async () => {
+    it('F1: reads a file again that grew, and has it as it then was', async () => {
       writeFileSync(at('log'), data(BIG, 'first '));
       const result = await capture(undefined, () => {
         appendFileSync(at('log'), 'and more');
@@ -81,7 +81,7 @@ describe('capturing a volume', () => {
       assert.ok((await read(result.root, 'log')).equals(Buffer.concat([data(BIG, 'first '), Buffer.from('and more')])));
     });
 
-    it('reads a file again that shrank', async () => {
+    it('F1: reads a file again that shrank', async () => {
       writeFileSync(at('log'), data(BIG, 'first '));
       const result = await capture(undefined, () => {
         truncateSync(at('log'), 100);
@@ -90,7 +90,7 @@ describe('capturing a volume', () => {
       assert.ok((await read(result.root, 'log')).equals(data(100, 'first ')));
     });
 
-    it('reads a file again that was overwritten in place', async () => {
+    it('F1: reads a file again that was overwritten in place', async () => {
       writeFileSync(at('log'), data(BIG, 'first '));
       const result = await capture(undefined, () => {
         const fd = openSync(at('log'), 'r+');
@@ -101,7 +101,7 @@ describe('capturing a volume', () => {
       assert.equal((await read(result.root, 'log')).subarray(0, 12).toString(), 'SECONDfirst ');
     });
 
-    it('says of a file that does not stop changing that it is a mix, and reads it again next time', async () => {
+    it('F1: says of a file that does not stop changing that it is a mix, and reads it again next time', async () => {
       writeFileSync(at('busy'), data(BIG, 'first '));
       let writes = 0;
       const options = { name: 'data', path: dir.path, mode: 'filesystem', now: settled } as const;
@@ -121,7 +121,7 @@ describe('capturing a volume', () => {
       assert.equal((await read(next.root, 'busy')).subarray(BIG).toString(), added);
     });
 
-    it('tells of files that vanish, and goes on', async () => {
+    it('F1: tells of files that vanish, and goes on', async () => {
       writeFileSync(at('a'), data(3_000_000, 'x'));
       for (const name of ['b', 'c']) writeFileSync(at(name), name);
       mkdirSync(at('d'));
@@ -139,7 +139,7 @@ describe('capturing a volume', () => {
       );
     });
 
-    it('follows nothing that takes the place of a file or directory', async () => {
+    it('F1: follows nothing that takes the place of a file or directory', async () => {
       const outside = scratch();
       try {
         writeFileSync(join(outside.path, 'secret'), 'secret');
@@ -184,7 +184,7 @@ describe('capturing a volume', () => {
       }
     };
 
-    it('names each file and directory, and stores the rest', async () => {
+    it('F2: names each file and directory, and stores the rest', async () => {
       chmodSync(dir.path, 0o755);
       writeFileSync(at('open'), 'open');
       writeFileSync(at('closed'), 'closed', { mode: 0o600 });
@@ -201,7 +201,7 @@ describe('capturing a volume', () => {
       assert.equal(result.files, 1);
     });
 
-    it('never opens pipes, which would wait for a writer', async () => {
+    it('F2: never opens pipes, which would wait for a writer', async () => {
       execFileSync('mkfifo', [at('pipe')]);
       const result = await capture();
       assert.deepEqual(result.findings, []);
@@ -237,7 +237,7 @@ describe('capturing a volume', () => {
     });
   });
 
-  it('reaches what lies deeper than a path can say', async () => {
+  it('F4: reaches what lies deeper than a path can say', async () => {
     const script =
       'import os,sys\nos.chdir(sys.argv[1])\nfor i in range(60):\n  os.mkdir("n"*200)\n  os.chdir("n"*200)\nopen("deep","w").write("found")';
     execFileSync('python3', ['-c', script, dir.path]);

@@ -185,7 +185,7 @@ describe('the mover', () => {
       }
     }
 
-    it('that is killed while it populates goes on when it is started again', async () => {
+    it('A5: that is killed while it populates goes on when it is started again', async () => {
       fill();
       const { root } = await captureSource();
       const expected = await oracle.describe(at('source'));
@@ -206,7 +206,7 @@ describe('the mover', () => {
       }
     });
 
-    it('that is killed while it captures leaves what the next one goes on with', async () => {
+    it('A2: that is killed while it captures leaves what the next one goes on with', async () => {
       fill();
       const operation = newOperationId();
       const task = writeTask('capture.json', { operation, direction: 'capture', path: at('source') });

@@ -135,7 +135,7 @@ describe('a mounted target', () => {
     await assert.rejects(populateVolume(optionsOf(test, root), recorder()), fails('PREFLIGHT_FAILED', /mounted read-only/));
   });
 
-  it('that is too small gets what fits, and the rest is named', async () => {
+  it('B11: that is too small gets what fits, and the rest is named', async () => {
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=2500k', 'dmaas-test', test.target]);
     const run = recorder();
     const { findings } = await populateVolume(optionsOf(test, root), run);
@@ -164,7 +164,7 @@ describe('a mounted target', () => {
 });
 
 describe('an interrupted run', () => {
-  it('is gone on with by the same operation', async () => {
+  it('A5: is gone on with by the same operation', async () => {
     const test = await setup();
     const oracle = new TreeOracle();
     try {
@@ -191,7 +191,7 @@ describe('an interrupted run', () => {
     }
   });
 
-  it('that had come to the attributes is gone on with', async () => {
+  it('A5: that had come to the attributes is gone on with', async () => {
     const test = await setup();
     const oracle = new TreeOracle();
     try {
@@ -263,7 +263,7 @@ describe('a run that may not do everything', () => {
     assert.equal(readFileSync(join(test.target, 'dir/sub/small'), 'utf8'), 'small');
   });
 
-  it('reaches what lies deeper than a path can say', async () => {
+  it('F4: reaches what lies deeper than a path can say', async () => {
     const script =
       'import os,sys\nos.chdir(sys.argv[1])\nfor i in range(300):\n  os.mkdir("n"*100)\n  os.chdir("n"*100)\nopen("deep","w").write("found")';
     execFileSync('python3', ['-c', script, test.source]);
@@ -321,7 +321,7 @@ describe('a repository that lost something', () => {
 });
 
 describe('somebody who plants symlinks in the target meanwhile', () => {
-  it('gets nothing written outside of it', async () => {
+  it('G2: gets nothing written outside of it', async () => {
     const test = await setup();
     try {
       const outside = join(test.dir.path, 'outside');
@@ -419,13 +419,13 @@ describe('a hostile backup', () => {
     'with a size that is another': (chunk) => [directory(''), { ...file('a', chunk), size: 6 }],
   };
   for (const [what, make] of Object.entries(REFUSED)) {
-    it(`${what} is refused`, async () => {
+    it(`G1: ${what} is refused`, async () => {
       const root = await hostile(test.repository, make);
       await assert.rejects(populateVolume(optionsOf(test, root), recorder()), (error) => DmaasError.is(error, 'REPOSITORY_CORRUPT'));
     });
   }
 
-  it('that holds more than it says is refused', async () => {
+  it('G1: that holds more than it says is refused', async () => {
     for (const totals of [{ entries: 1 }, { files: 0 }, { bytes: 4 }, { entries: 3 }]) {
       const root = await hostile(test.repository, (chunk) => [directory(''), file('a', chunk)], totals);
       rmSync(test.target, { recursive: true });
@@ -434,7 +434,7 @@ describe('a hostile backup', () => {
     }
   });
 
-  it('whose chunk has another length costs that file only', async () => {
+  it('G1: whose chunk has another length costs that file only', async () => {
     const root = await hostile(test.repository, (chunk) => [
       directory(''),
       { ...file('a', chunk), size: 7, content: { items: [{ length: 7, id: chunk }] } },
@@ -448,7 +448,7 @@ describe('a hostile backup', () => {
     assert.deepEqual(readdirSync(test.target), ['b']);
   });
 
-  it('with a file of a petabyte of zeros does not fill the memory', async () => {
+  it('F4, G1: with a file of a petabyte of zeros does not fill the memory', async () => {
     const size = 2 ** 50;
     const root = await test.repository.write(async (writer) => {
       const node = await writer.put('node', encodeContentNode(0, [{ length: size }]));
@@ -467,7 +467,7 @@ describe('a hostile backup', () => {
     );
   });
 
-  it('gets no device node unless that is allowed', async () => {
+  it('G1: gets no device node unless that is allowed', async () => {
     const device: Entry = { ...attributes, type: 'character-device', path: Buffer.from('mem'), device: { major: 1, minor: 1 } };
     const root = await hostile(test.repository, () => [directory(''), device]);
     const { findings } = await populateVolume(optionsOf(test, root), recorder());
@@ -478,7 +478,7 @@ describe('a hostile backup', () => {
     assert.deepEqual(readdirSync(test.target), []);
   });
 
-  it('gets its symlinks, and nothing is done through them', async () => {
+  it('G1: gets its symlinks, and nothing is done through them', async () => {
     const root = await hostile(test.repository, (chunk) => [
       directory(''),
       symlink('a', '../outside/canary'),

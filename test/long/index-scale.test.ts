@@ -39,12 +39,12 @@ describe('an index of 10 million entries', function () {
     assert.ok(peakMiB <= 256, `${peakMiB} MiB`);
   });
 
-  it('lets a backup stay below 320 MiB', async () => {
+  it('H3: lets a backup stay below 320 MiB', async () => {
     const { peakMiB } = await run('backup');
     assert.ok(peakMiB <= 320, `${peakMiB} MiB`);
   });
 
-  it('lets the structure be verified below 512 MiB', async () => {
+  it('H3: lets the structure be verified below 512 MiB', async () => {
     const { peakMiB, findings } = await run('verify');
     assert.equal(findings, 0);
     assert.ok(peakMiB <= 512, `${peakMiB} MiB`);

@@ -69,7 +69,7 @@ describe('the memory of a mover', () => {
     execFileSync('diff', ['--recursive', '--no-dereference', at('source'), at('target')]);
   }
 
-  it('stays within bounds with 100 000 small files', async () => {
+  it('H3: stays within bounds with 100 000 small files', async () => {
     for (let i = 0; i < 100_000; i++) {
       if (i % 250 === 0) mkdirSync(at(`source/d${i / 250}`));
       writeFileSync(at(`source/d${Math.floor(i / 250)}/file-${i}`), noise(200 + ((i * 7919) % 20_000), i));
@@ -77,7 +77,7 @@ describe('the memory of a mover', () => {
     await roundTrip();
   });
 
-  it('stays within bounds with a volume of 5 GiB, in large files', async () => {
+  it('F4, H3: stays within bounds with a volume of 5 GiB, in large files', async () => {
     for (let file = 0; file < 5; file++) {
       const fd = openSync(at(`source/${file === 0 ? 'ibdata1' : `large-${file}`}`), 'w');
       for (let i = 0; i < 1024; i++) writeSync(fd, noise(MiB, file * 1024 + i));
@@ -86,7 +86,7 @@ describe('the memory of a mover', () => {
     await roundTrip();
   });
 
-  it('stays within bounds with a directory of a million entries', async () => {
+  it('F4, H3: stays within bounds with a directory of a million entries', async () => {
     const script = 'import os,sys\nfor i in range(1000000): os.close(os.open(f"{sys.argv[1]}/entry-{i}", os.O_CREAT))';
     execFileSync('python3', ['-c', script, at('source')]);
     await roundTrip();

@@ -105,7 +105,7 @@ const refusesOrReads = (read: () => unknown): void => {
 };
 
 describe('tree leaves and content nodes', () => {
-  it('give back what was put into them', () => {
+  it('H1: give back what was put into them', () => {
     fc.assert(
       fc.property(sorted, (entries) => {
         assert.deepEqual([...readLeaf(leafOf(entries))], entries);
@@ -119,7 +119,7 @@ describe('tree leaves and content nodes', () => {
     );
   });
 
-  it('are read or refused, whatever was done to their bytes', () => {
+  it('G3: are read or refused, whatever was done to their bytes', () => {
     const damage = fc.array(fc.tuple(fc.nat(), fc.integer({ min: 0, max: 255 })), { minLength: 1, maxLength: 4 });
     fc.assert(
       fc.property(sorted, damage, fc.nat(), (entries, changes, cut) => {
@@ -132,7 +132,7 @@ describe('tree leaves and content nodes', () => {
     );
   });
 
-  it('are read or refused, whatever bytes they are', async () => {
+  it('G3: are read or refused, whatever bytes they are', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.constantFrom(2, 3, 4, 9),

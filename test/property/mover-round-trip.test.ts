@@ -110,7 +110,7 @@ describe('what is captured and populated', () => {
     oracle.stop();
   });
 
-  it('is the same tree, to the last attribute', async () => {
+  it('F3, F5, H1: is the same tree, to the last attribute', async () => {
     await fc.assert(
       fc.asyncProperty(tree, async (spec) => {
         const dir = scratch();
@@ -134,7 +134,7 @@ describe('what is captured and populated', () => {
     );
   });
 
-  it('is the same whether it is compared with the backup before or not', async () => {
+  it('H1: is the same whether it is compared with the backup before or not', async () => {
     await fc.assert(
       fc.asyncProperty(
         tree,

@@ -135,7 +135,7 @@ async function look({ loader, expected }: Process, ever: Model): Promise<void> {
 describe('the index in segments', function () {
   this.timeout(300_000);
 
-  it('finds what a map finds, under writers, mergers and crashes', async () => {
+  it('A4, H1: finds what a map finds, under writers, mergers and crashes', async () => {
     let merges = 0;
     await fc.assert(
       fc.asyncProperty(fc.array(step, { minLength: 20, maxLength: 50, size: 'max' }), async (steps) => {

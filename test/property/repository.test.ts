@@ -38,7 +38,7 @@ const bytesArbitrary = fc.oneof(
 describe('what is encoded is decoded', function () {
   this.timeout(120_000);
 
-  it('keys', () => {
+  it('H1: keys', () => {
     fc.assert(
       fc.property(fc.uint8Array({ minLength: 32, maxLength: 32 }), (key) => {
         assert.deepEqual(Uint8Array.from(parseKey(formatKey(key))), key);
@@ -46,7 +46,7 @@ describe('what is encoded is decoded', function () {
     );
   });
 
-  it('payloads', async () => {
+  it('H1: payloads', async () => {
     await fc.assert(
       fc.asyncProperty(bytesArbitrary, async (payload) => {
         const packed = Buffer.concat(await packPayload(payload));
@@ -57,7 +57,7 @@ describe('what is encoded is decoded', function () {
     );
   });
 
-  it('nodes', () => {
+  it('H1: nodes', () => {
     fc.assert(
       fc.property(fc.nat(255), fc.array(idArbitrary), fc.uint8Array(), (type, references, payload) => {
         const node = decodeNode(encodeNode({ type, references, payload }), references[0] ?? ('' as BlobId));
@@ -66,7 +66,7 @@ describe('what is encoded is decoded', function () {
     );
   });
 
-  it('records, which open under their own name only', async () => {
+  it('H1: records, which open under their own name only', async () => {
     const store = new MemoryStore();
     const runs = new RunRecords(store, keys, seededRandom(1));
     let n = 0;
@@ -80,7 +80,7 @@ describe('what is encoded is decoded', function () {
     );
   });
 
-  it('tables and segments, joined and sorted', () => {
+  it('H1: tables and segments, joined and sorted', () => {
     fc.assert(
       fc.property(fc.array(tableArbitrary(), { maxLength: 4 }), (tables) => {
         const joined = joinTables(tables);
@@ -131,7 +131,7 @@ function byText(a: string, b: string): number {
 describe('the index', function () {
   this.timeout(120_000);
 
-  it('finds what a map finds, whatever the order and repetition of tables', () => {
+  it('H1: finds what a map finds, whatever the order and repetition of tables', () => {
     fc.assert(
       fc.property(fc.array(tableArbitrary(), { maxLength: 6 }), fc.array(idArbitrary), (tables, strangers) => {
         const index = new BlobIndex();
@@ -199,7 +199,7 @@ describe('the chunker', function () {
     return lengths;
   }
 
-  it('covers everything, within its limits', () => {
+  it('H1: covers everything, within its limits', () => {
     fc.assert(
       fc.property(stream, parameters, (data, p) => {
         const lengths = lengthsOf(data, p);
@@ -213,7 +213,7 @@ describe('the chunker', function () {
     );
   });
 
-  it('cuts where it cuts, however the bytes arrive', async () => {
+  it('H1: cuts where it cuts, however the bytes arrive', async () => {
     await fc.assert(
       fc.asyncProperty(stream, parameters, fc.array(fc.nat(3000), { maxLength: 30 }), async (data, p, pieces) => {
         const whole = lengthsOf(data, p);
@@ -239,7 +239,7 @@ describe('the chunker', function () {
     );
   });
 
-  it('finds its old cuts again after an insertion', () => {
+  it('H1: finds its old cuts again after an insertion', () => {
     const p: ChunkerParameters = { min: 64, average: 256, max: 1024, block: 4096 };
     fc.assert(
       fc.property(fc.nat(255), fc.nat(30_000), fc.uint8Array({ minLength: 1, maxLength: 500 }), (seed, at, inserted) => {
@@ -281,7 +281,7 @@ describe('a repository', function () {
   );
 
   for (const { name, make } of STORES) {
-    it(`is a map from ids to bytes, over a ${name} store and several processes`, async () => {
+    it(`H1: is a map from ids to bytes, over a ${name} store and several processes`, async () => {
       await fc.assert(
         fc.asyncProperty(fc.array(fc.tuple(fc.nat(1), step), { maxLength: 12 }), async (steps) => {
           const { store, remove } = make();
@@ -328,7 +328,7 @@ describe('a repository', function () {
     });
   }
 
-  it('restores what was backed up', async () => {
+  it('H1: restores what was backed up', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(fc.array(bytesArbitrary, { maxLength: 15 }), { minLength: 1, maxLength: 5 }), async (contents) => {
         const store = new MemoryStore();

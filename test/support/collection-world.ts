@@ -42,6 +42,8 @@ export interface WorldResult {
   readonly turns: number;
   readonly committed: number;
   readonly refused: number;
+  /** That passed by the store's clock while everybody was at work. */
+  readonly days: number;
 }
 
 /**
@@ -61,6 +63,7 @@ export async function runWorld(opts: WorldOptions): Promise<WorldResult> {
   contents.set(operationOf(0), subset(choose));
   await makeBackup(await openRepository(world.memory, UNLOCK), 0, contents.get(operationOf(0)) ?? []);
   world.now += 2 * DAY;
+  const began = world.now;
 
   const fair = async (work: () => Promise<void>) => {
     try {
@@ -120,6 +123,7 @@ export async function runWorld(opts: WorldOptions): Promise<WorldResult> {
     if (holdAt.includes(turn)) world.hold(actors[choose(actors.length)] as string);
   };
   await world.run();
+  const days = (world.now - began) / DAY;
   world.now += 2 * DAY;
   world.release();
   await world.run();
@@ -132,7 +136,7 @@ export async function runWorld(opts: WorldOptions): Promise<WorldResult> {
   }
   await assertWhole(world, contents, reported, deleted);
   await assertNothingStays(world);
-  return { turns: world.turns, committed: reported.size, refused };
+  return { turns: world.turns, committed: reported.size, refused, days };
 }
 
 async function assertWhole(

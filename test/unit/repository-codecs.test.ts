@@ -145,7 +145,7 @@ describe('a frame', () => {
     assert.equal((await openFramePayload(keys, frame, 'k')).toString(), 'hello');
   });
 
-  it('does not open when any byte differs', () => {
+  it('C1: does not open when any byte differs', () => {
     for (let at = 0; at < frame.length; at++) {
       const changed = Buffer.from(frame);
       changed[at] = (changed[at] as number) ^ 1;
@@ -176,7 +176,7 @@ describe('a payload', () => {
     }
   });
 
-  it('takes no memory for what is larger than it may be', async () => {
+  it('G1: takes no memory for what is larger than it may be', async () => {
     // A zstd frame header that declares 1 TiB, and one of a bomb: 1 GiB of zeros in 32 KiB.
     const declared = Buffer.from('01' + '28b52ffd' + 'c0' + '48' + '0000000000010000', 'hex');
     await assert.rejects(unpackPayload(declared, LIMITS.frame, 'k'), { code: 'REPOSITORY_CORRUPT', message: /1099511627776/ });

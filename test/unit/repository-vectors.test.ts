@@ -21,7 +21,7 @@ interface Expected {
 
 describe('a repository of an earlier version', () => {
   for (const version of readdirSync(VECTORS)) {
-    it(`is read as it was written: ${version}`, async () => {
+    it(`H4: is read as it was written: ${version}`, async () => {
       const folder = join(VECTORS, version);
       const expected = JSON.parse(readFileSync(join(folder, 'expected.json'), 'utf8')) as Expected;
       const key = parseKey(expected.key);

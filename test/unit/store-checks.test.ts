@@ -112,7 +112,7 @@ const BROKEN: Readonly<Record<string, { readonly make: () => ObjectStore; readon
 
 describe('the checks of a store', () => {
   for (const [name, { make, found }] of Object.entries(BROKEN)) {
-    it(`find a store that ${name}`, async () => {
+    it(`B7, B8: find a store that ${name}`, async () => {
       assert.deepEqual(await failures(make()), found);
     });
   }

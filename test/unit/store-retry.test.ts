@@ -34,7 +34,7 @@ function failing(times: number, error: Error = new Passing()): (n: number) => Pr
 }
 
 describe('withRetry', () => {
-  it('doubles the bound of the waits up to the cap, and draws from the whole of it', async () => {
+  it('B1: doubles the bound of the waits up to the cap, and draws from the whole of it', async () => {
     for (const [random, waits] of [
       [() => 0.999999, [100, 200, 400, 800]],
       [() => 0, [0, 0, 0, 0]],
@@ -65,7 +65,7 @@ describe('withRetry', () => {
     assert.equal(clock.waits.length, 4);
   });
 
-  it('gives up when the time is over', async () => {
+  it('B2: gives up when the time is over', async () => {
     const clock = clockWith(() => 1);
     await assert.rejects(withRetry(failing(99), judge, { policy: { attempts: 99, totalMs: 3000, baseMs: 1000, capMs: 1000 }, clock }));
     assert.deepEqual(clock.waits, [1000, 1000]);
@@ -80,7 +80,7 @@ describe('withRetry', () => {
     assert.deepEqual(clock.waits, []);
   });
 
-  it('waits no less than the server asks, and not at all if that is too long', async () => {
+  it('B1: waits no less than the server asks, and not at all if that is too long', async () => {
     const asking = (retryAfterMs: number) => (e: unknown) => ({ ...judge(e), retryAfterMs });
     const clock = clockWith(() => 1);
     await withRetry(failing(1), asking(5000), { policy: POLICY, clock });

@@ -1,4 +1,4 @@
-/** Writes kubectl-plugin/REFERENCE.md from the table of commands and the table of errors; with `--check` it only says whether it is up to date. */
+/** Writes the generated documents: kubectl-plugin/REFERENCE.md, from the table of commands and the table of errors, and test/MATRIX.md; with `--check` it only says whether they are up to date. */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ERRORS } from '@dmaas/core';
@@ -6,6 +6,7 @@ import { PROGRAM } from '../../../kubectl-plugin/src/cli.ts';
 import type { Command, Flag } from '../../../kubectl-plugin/src/command.ts';
 import { COMMANDS } from '../../../kubectl-plugin/src/commands/table.ts';
 import { GLOBAL_FLAGS, OUTPUT_FLAGS } from '../../../kubectl-plugin/src/global-flags.ts';
+import { writeMatrix } from './matrix.ts';
 
 export const REFERENCE = join(import.meta.dirname, '../../../kubectl-plugin/REFERENCE.md');
 
@@ -80,9 +81,13 @@ export async function writeReference(checkOnly: boolean): Promise<boolean> {
 
 if (import.meta.main) {
   const checkOnly = process.argv.includes('--check');
-  const same = await writeReference(checkOnly);
-  if (checkOnly && !same) {
-    process.stderr.write('kubectl-plugin/REFERENCE.md is stale: npm run build\n');
+  for (const [file, write] of [
+    ['kubectl-plugin/REFERENCE.md', writeReference],
+    ['test/MATRIX.md', writeMatrix],
+  ] as const) {
+    const same = await write(checkOnly);
+    if (!checkOnly || same) continue;
+    process.stderr.write(`${file} is stale: node test/support/tasks/docs.ts\n`);
     process.exitCode = 1;
   }
 }

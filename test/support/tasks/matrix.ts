@@ -1,0 +1,114 @@
+/** Writes test/MATRIX.md: the rows of the fault matrix, and the tests that carry their ids. With `--check` it only says whether it is up to date. */
+import { globSync } from 'node:fs';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join, relative, resolve } from 'node:path';
+
+const root = resolve(import.meta.dirname, '../../..');
+const MATRIX = join(root, 'test/MATRIX.md');
+const ID = /\b[A-H]\d{1,2}\b/g;
+
+/** What is done; and, of rows that no test has, why. */
+const ROWS: Readonly<Record<string, readonly [what: string, gap?: string]>> = {
+  A1: ['a crash at every store call of a backup, before and after its effect'],
+  A2: ['kill -9 at random times', 'the mover is killed once; a thousand times, with stopped processes, is not written yet'],
+  A3: ['a crash at every store call of a garbage collection'],
+  A4: ['a crash at every store call of a merge of the index'],
+  A5: ['a crash in a restore', 'killed once as a process, and begun again from each state; not at every system call'],
+  A6: ['lost acknowledgements'],
+  B1: ['the store is too busy: 500, 503, 429'],
+  B2: ['the store is away'],
+  B3: ['a slow link', 'not written yet'],
+  B4: ['connections that break in the middle'],
+  B5: ['answers that are cut, or of another length or range'],
+  B6: ['answers of other objects, old versions, old listings'],
+  B7: ['listings that lag'],
+  B8: ['a store that ignores conditional creates'],
+  B9: ['credentials that expire or are refused', 'of the S3 client; a delete that is refused while a collection runs is not written yet'],
+  B10: ['Object Lock', 'not written yet'],
+  B11: ['no space'],
+  B12: ['leftovers of multipart uploads', 'there are none: nothing is uploaded in parts'],
+  C1: ['one flipped bit anywhere in every kind of object'],
+  C2: ['objects cut, blanked, removed'],
+  C3: ['objects in the place of others'],
+  C4: ['wrong, rotated and damaged keys'],
+  C5: ['objects of a newer format'],
+  C6: ['a bit that flips in our memory before upload', 'not written yet'],
+  C7: ['verifying a share or all of the data, and repair'],
+  D1: ['many writers at the same time'],
+  D2: ['writers beside garbage collection, in all orders'],
+  D3: ['several collections at once, and beside deletes and restores'],
+  D4: ['clocks that are wrong or go back'],
+  D5: ['14 simulated days of random actions'],
+  D6: ['writers that are silent for longer than the grace'],
+  D7: ['local copies that are stale, foreign or damaged'],
+  F1: ['files that change while they are read'],
+  F2: ['files that cannot be read'],
+  F3: ['everything a file may have, there and back'],
+  F4: ['extremes of size, count and depth'],
+  F5: ['names of any bytes'],
+  G1: ['hostile content of a repository'],
+  G2: ['a hostile target of a restore'],
+  G3: ['decoders given any bytes', 'trees only; the other decoders meet flipped, cut and swapped objects (C1 to C3), not yet a fuzzer'],
+  H1: ['properties of the formats, the index, the chunker and the round trip'],
+  H2: ['mutation testing', 'not written yet; for garbage collection each rule is taken out of the model, and three out of the code (D2)'],
+  H3: ['limits of memory'],
+  H4: ['repositories of earlier versions, and another program that reads them'],
+  H5: ['restore drills', 'the end-to-end tests restore each time; nothing is scheduled yet'],
+};
+
+interface Found {
+  readonly file: string;
+  readonly isLong: boolean;
+  readonly titles: number;
+}
+
+async function testsByRow(): Promise<Map<string, Found[]>> {
+  const rows = new Map<string, Map<string, number>>();
+  for (const file of globSync('test/**/*.test.ts', { cwd: root }).sort()) {
+    const source = await readFile(join(root, file), 'utf8');
+    const ofFile = new Map<string, number>();
+    for (const [, title] of source.matchAll(/\b(?:it|describe)\(\s*['`]([^'`]*)/g)) {
+      for (const [id] of (title ?? '').matchAll(ID)) ofFile.set(id, (ofFile.get(id) ?? 0) + 1);
+    }
+    for (const [, row] of source.matchAll(/^\s+\['([A-H]\d[^']*)', \d/gm)) {
+      for (const [id] of (row ?? '').matchAll(ID)) ofFile.set(id, (ofFile.get(id) ?? 0) + 1);
+    }
+    for (const [id, titles] of ofFile) rows.set(id, (rows.get(id) ?? new Map<string, number>()).set(file, titles));
+  }
+  return new Map(
+    [...rows].map(([id, files]) => [
+      id,
+      [...files].map(([file, titles]) => ({ file: relative('test', file), isLong: file.startsWith('test/long/'), titles })),
+    ]),
+  );
+}
+
+async function matrix(): Promise<string> {
+  const tests = await testsByRow();
+  const cell = (found: readonly Found[]) =>
+    found.length === 0 ? '–' : found.map(({ file, titles }) => `[${file}](${file}) (${titles})`).join(', ');
+  const lines = Object.entries(ROWS).map(([id, [what, gap]]) => {
+    const found = tests.get(id) ?? [];
+    if (found.length === 0 && gap === undefined) throw new Error(`no test carries the id ${id}, and nothing says why`);
+    return `| ${id} | ${what} | ${cell(found.filter((f) => !f.isLong))} | ${cell(found.filter((f) => f.isLong))} | ${gap ?? ''} |`;
+  });
+  return [
+    '# The fault matrix',
+    '',
+    'Generated from the ids in the titles of tests (`node test/support/tasks/docs.ts`). In brackets: how many titles carry the id; most of them stand for many cases, such as',
+    'each call of a run, or each region of each object. A test that fails fails the suite, so the result of every row is that of the suite.',
+    '',
+    '| row | what is done | in `npm test` | besides in `npm run test:long` | what is missing |',
+    '| --- | --- | --- | --- | --- |',
+    ...lines,
+    '',
+  ].join('\n');
+}
+
+/** @returns whether the file was as it should be. */
+export async function writeMatrix(checkOnly: boolean): Promise<boolean> {
+  const wanted = await matrix();
+  const current = await readFile(MATRIX, 'utf8').catch(() => '');
+  if (current !== wanted && !checkOnly) await writeFile(MATRIX, wanted);
+  return current === wanted;
+}
