@@ -58,11 +58,11 @@ export function operationOf(n: number): string {
 }
 
 export function newBackup(n: number, roots: { readonly manifests: BlobId; readonly volume: BlobId }): NewBackup {
-  const minute = String(n).padStart(2, '0');
+  const at = (seconds: number) => `${new Date(Date.UTC(2026, 10, 22, 12, n, seconds)).toISOString().slice(0, 19)}Z`;
   return {
     operation: operationOf(n),
     name: `backup-${n}`,
-    startedAt: `2026-11-22T12:${minute}:11Z`,
+    startedAt: at(11),
     tool: 'dmaas/test',
     app: { name: 'web', namespace: 'shop', selector: { labelSelector: 'app=web' } },
     cluster: { id: '6f1d2c3b-0000-4000-8000-000000000001', context: 'test', version: 'v1.36.0' },
@@ -77,7 +77,7 @@ export function newBackup(n: number, roots: { readonly manifests: BlobId; readon
         accessModes: ['ReadWriteOnce'],
         capacityBytes: 1 << 30,
         method: 'volume-snapshot',
-        consistentAt: `2026-11-22T12:${minute}:20Z`,
+        consistentAt: at(20),
         root: roots.volume,
         files: 1,
         bytes: 1,

@@ -245,7 +245,7 @@ export async function deleteReplaced(
   const due = Map.groupBy(
     loader.replaced.filter(
       ({ forMs, by, writtenAt }: ReplacedSegment) =>
-        (opts.now === undefined ? forMs : opts.now - (writtenAt?.getTime() ?? opts.now)) >= GRACE_MS && loader.index.has(by.key),
+        (opts.now === undefined ? forMs : opts.now - (writtenAt?.getTime() ?? opts.now)) >= GRACE_MS,
     ),
     ({ by }) => by,
   );
