@@ -11,6 +11,7 @@ import { deleteReplaced, mergeSegments } from './index-merge.ts';
 import type { RepositoryKeys } from './key-set.ts';
 import type { Random } from './keys.ts';
 import { Mark } from './mark.ts';
+import { SegmentVanished } from './open-segment.ts';
 import { packIdOf, packKey, PACKS } from './pack-reader.ts';
 import { forEachParallel } from './parallel.ts';
 import { planPrune, type PrunePlan } from './prune-plan.ts';
@@ -22,6 +23,7 @@ export type { PrunePlan } from './prune-plan.ts';
 /** How long condemned packs stay, so that restores and backups that run are not disturbed. */
 export const DEFAULT_GRACE_MS = 24 * 60 * 60_000;
 const MAX_DELETES = 8;
+const MAX_TRIES = 5;
 
 export interface PruneOptions {
   /** Says what would be done, and changes nothing. */
@@ -57,7 +59,16 @@ export async function prune(parts: PruneParts, opts: PruneOptions, run: RunOptio
   const call = run.signal === undefined ? {} : { signal: run.signal };
   const session = await Session.begin('collect', parts, call);
   try {
-    return await new Collection(parts, opts, run, session).run();
+    for (let tries = 1; ; tries++) {
+      try {
+        return await new Collection(parts, opts, run, session).run();
+      } catch (e) {
+        // Somebody merged segments of the index while they were read; nothing is deleted before they have been.
+        if (!(e instanceof SegmentVanished)) throw e;
+        if (tries === MAX_TRIES) throw doubt('the index was merged again and again while it was read', undefined, 'run it again');
+        await parts.loader.refresh(call);
+      }
+    }
   } finally {
     await session.end();
   }
@@ -91,7 +102,7 @@ class Collection {
     const sessions = await this.#readClock();
     if (this.#opts.dryRun !== true) {
       await this.#witnessLists();
-      await deleteReplaced(this.#parts, { ...this.#call, now: this.#now });
+      await orLater(deleteReplaced(this.#parts, { ...this.#call, now: this.#now }));
     }
     const ripe = await this.#ripeUpTo(sessions);
     // The second mark: over what is there after every older session has ended or was settled.
@@ -229,9 +240,8 @@ class Collection {
     };
     await this.#parts.copy(ids, refuse, this.#call);
     await forEachParallel(plan.delete, MAX_DELETES, ({ pack }) => store.delete(packKey(pack), this.#call));
-    await this.#tidy(
-      new Set([...tombstones.condemned.keys()].filter((id) => !packs.has(id) || plan.delete.some(({ pack }) => pack === id))),
-    );
+    const deleted = new Set(plan.delete.map(({ pack }) => pack));
+    await orLater(this.#tidy(new Set([...tombstones.condemned.keys()].filter((id) => !packs.has(id) || deleted.has(id)))));
     await this.#condemn(plan, packs);
   }
 
@@ -295,6 +305,15 @@ class Collection {
     const finding: Finding = { level, code, message };
     this.#findings.push(finding);
     this.#run.emit({ type: 'finding', finding });
+  }
+}
+
+/** Tidying the index can wait for the next collection when somebody else does it at the same time. */
+async function orLater(tidying: Promise<void>): Promise<void> {
+  try {
+    await tidying;
+  } catch (e) {
+    if (!(e instanceof SegmentVanished)) throw e;
   }
 }
 
