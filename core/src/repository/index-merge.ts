@@ -244,7 +244,7 @@ export async function deleteReplaced(
 ): Promise<void> {
   const due = Map.groupBy(
     loader.replaced.filter(
-      ({ forMs, by, writtenAt }: ReplacedSegment) =>
+      ({ forMs, writtenAt }: ReplacedSegment) =>
         (opts.now === undefined ? forMs : opts.now - (writtenAt?.getTime() ?? opts.now)) >= GRACE_MS,
     ),
     ({ by }) => by,
