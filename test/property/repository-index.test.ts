@@ -23,7 +23,6 @@ const IDS = Array.from({ length: 1500 }, (_, i) => {
   if (i % 3 === 0) id.fill(7, 0, 6);
   return id.toString('hex') as BlobId;
 });
-const HALF = IDS.length >> 1;
 const STRANGERS = Array.from({ length: 200 }, () => Buffer.from(random(24)).toString('hex') as BlobId);
 /** No id is of both kinds, since each has a key of its own for them. */
 const IDS_OF = { data: IDS.slice(0, 1200), node: IDS.slice(1200) } as const;
