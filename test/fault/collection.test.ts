@@ -216,6 +216,35 @@ describe('garbage collection', function () {
     assert.deepEqual(await restoreBackup(reader, await reader.backup(operationOf(2))), contents);
   });
 
+  it('D2: what an operation took over from a backup that is deleted and collected meanwhile is not relied on', async () => {
+    for (const isCollected of [false, true]) {
+      const { store, pass } = clockedStore();
+      await createRepository(store, UNLOCK, { parameters: SMALL });
+      const contents = contentsOf(1);
+      const planner = await open(store);
+      const since = planner.condemnedLists;
+      const roots = await planner.write((writer) => putBackup(writer, contents));
+      const parent = await planner.commit(newBackup(1, roots));
+      await planner.deleteBackup(parent.id);
+      pass(2 * DAY);
+      await prune(store);
+      const repository = await open(store);
+      await repository.begin(operationOf(2), { since });
+      pass(2 * DAY);
+      if (isCollected) {
+        assert.ok((await prune(store)).delete.length > 0);
+        await assert.rejects(repository.commit(newBackup(2, roots)), { code: 'REPOSITORY_FENCED' });
+      } else {
+        const backup = await repository.commit(newBackup(2, roots));
+        for (let n = 0; n < 3; n++) {
+          await prune(store);
+          pass(2 * DAY);
+        }
+        assert.deepEqual(await restoreBackup(await open(store), backup), contents);
+      }
+    }
+  });
+
   it('D3: a restore that runs while its packs are rewritten goes on', async () => {
     const { store, pass } = clockedStore();
     await createRepository(store, UNLOCK, { parameters: SMALL });

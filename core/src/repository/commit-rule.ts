@@ -20,14 +20,15 @@ export interface CommitParts extends WalkParts {
   readonly copy: (ids: readonly BlobId[], opts: CallOptions) => Promise<void>;
 }
 
-/** Notes what is condemned when an operation begins. Whoever writes for it must read the lists later than this. */
+/** Notes the newest list when an operation begins. Whoever writes for it must read the lists later than this, and choose after that list what it takes over from older backups. */
 export async function noteBeginning(
   operation: string,
-  { runs, tombstones }: Pick<CommitParts, 'runs' | 'tombstones'>,
+  condemned: number,
+  runs: RunRecords,
   opts: CallOptions,
 ): Promise<void> {
   try {
-    await runs.put(operation, BEGAN, { condemned: tombstones.number }, opts);
+    await runs.put(operation, BEGAN, { condemned }, opts);
   } catch (e) {
     // It has begun already: what was condemned since then is looked at.
     if (!DmaasError.is(e, 'STORE_EXISTS')) throw e;

@@ -229,20 +229,21 @@ export class Repository {
 
   /** One for all writes of this process that run at the same time; what one could not put into the index is the next one's. */
   async #beginSession(): Promise<Session> {
-    this.#announcing ??= Session.begin('write', this.#parts);
+    const announcing = (this.#announcing ??= Session.begin('write', this.#parts));
     try {
-      return await this.#announcing;
+      return await announcing;
     } catch (e) {
-      this.#announcing = undefined;
+      if (this.#announcing === announcing) this.#announcing = undefined;
       throw e;
     }
   }
 
   async #endSession(): Promise<void> {
-    if (this.#session !== undefined || !this.#journal.isEmpty || this.#announcing === undefined) return;
-    const session = await this.#announcing;
+    const announcing = this.#announcing;
+    if (this.#session !== undefined || !this.#journal.isEmpty || announcing === undefined) return;
+    // Before anything is waited for: a write that begins now begins a session of its own.
     this.#announcing = undefined;
-    await session.end();
+    await (await announcing).end();
   }
 
   #mergeIndex(opts: CallOptions): Promise<void> {
@@ -296,10 +297,18 @@ export class Repository {
     }
   }
 
-  /** Says that an operation begins: a commit of it need not look at what was condemned before. Whoever writes for it opens the repository after. */
-  async begin(operation: string, opts: CallOptions = {}): Promise<void> {
+  /** The number of the newest list of condemned packs that was read. It goes up. */
+  get condemnedLists(): number {
+    return this.#tombstones.number;
+  }
+
+  /**
+   * Says that an operation begins: a commit of it need not look at what was condemned before. Whoever writes for it opens the repository after. What it takes over from older
+   * backups must have been found after this, or after `condemnedLists` was what `since` says: a backup may be deleted, and its packs condemned, between being found and this.
+   */
+  async begin(operation: string, opts: CallOptions & { readonly since?: number } = {}): Promise<void> {
     await this.refresh(opts);
-    await noteBeginning(operation, { runs: this.runs, tombstones: this.#tombstones }, callOf(opts));
+    await noteBeginning(operation, Math.min(opts.since ?? Infinity, this.#tombstones.number), this.runs, callOf(opts));
   }
 
   #keepReachable(record: NewBackup, opts: CallOptions): Promise<void> {

@@ -31,11 +31,11 @@ export async function backupVolume(repository: Repository, request: VolumeBackup
   refuseItself(path, repository.location);
   const name = request.name ?? nameOf(path);
   const call = run.signal === undefined ? {} : { signal: run.signal };
-  const parent = await latestOf(repository, name, mode, run);
-  const parentRoot = parent?.volumes[0]?.root;
   const startedAt = new Date().toISOString();
   const operation = newOperationId();
   await repository.begin(operation, call);
+  const parent = await latestOf(repository, name, mode, run);
+  const parentRoot = parent?.volumes[0]?.root;
   const captured = await inPhase('capture', run, () =>
     captureVolume(
       {

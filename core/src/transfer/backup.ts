@@ -52,7 +52,7 @@ export async function runBackup(plan: BackupPlan, deps: BackupDeps, run: RunOpti
     return present;
   }
   const noted = await inPhase('preflight', run, () => preflight(plan, deps, run));
-  await repository.begin(plan.id, signalOf(run));
+  await repository.begin(plan.id, { ...signalOf(run), since: plan.condemnedLists ?? 0 });
   let backup: Backup;
   try {
     const captured = await inPhase('capture', run, () =>

@@ -79,6 +79,8 @@ export interface BackupPlan {
   readonly volumes: readonly VolumePlan[];
   /** Id of the latest backup of the same application. */
   readonly parent?: string;
+  /** The newest list of condemned packs before the parents were looked for; absent: none is known. */
+  readonly condemnedLists?: number;
   readonly labels: Readonly<Record<string, string>>;
   /** A plan with blockers is not executed. */
   readonly findings: readonly Finding[];

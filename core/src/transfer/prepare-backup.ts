@@ -47,6 +47,8 @@ export async function prepareBackup(request: BackupRequest, options: BackupOptio
   const call = run.signal === undefined ? {} : { signal: run.signal };
   const target = await openLocationRepository(request.access, source, request.stores, { ...call, create: true });
   try {
+    // Before any parent is chosen: from here on it matters what is condemned.
+    const { condemnedLists } = target.repository;
     const history: Backup[] = [];
     // A record that cannot be read is no parent; this backup does not need it.
     const onUnreadable = (id: string, e: DmaasError) => {
@@ -54,7 +56,7 @@ export async function prepareBackup(request: BackupRequest, options: BackupOptio
     };
     for await (const backup of target.repository.backups({ app: app.name }, { ...call, onUnreadable })) history.push(backup);
     const facts = await gatherCaptureFacts(cluster, app.namespace);
-    const plan = planBackup(newOperationId(), app, history, facts, options);
+    const plan = { ...planBackup(newOperationId(), app, history, facts, options), condemnedLists };
     return { plan, facts, target, request, close: () => target.close() };
   } catch (e) {
     await target.close();
