@@ -245,6 +245,34 @@ describe('garbage collection', function () {
     }
   });
 
+  it('D3: a collection begins again when a backup that it marks is deleted, and its packs are, too', async () => {
+    const { store, pass } = clockedStore();
+    await createRepository(store, UNLOCK, { parameters: SMALL });
+    const contents = contentsOf(2);
+    const gone = await makeBackup(await open(store), 1, contentsOf(1));
+    await makeBackup(await open(store), 2, contents);
+    const packs = await keysUnder(store, 'packs/');
+    await makeBackup(await open(store), 3, contentsOf(3));
+    const late = (await keysUnder(store, 'packs/')).filter((key) => !packs.includes(key));
+    const [last] = (await all((await open(store)).backups())).slice(-1);
+    pass(2 * DAY);
+    const slow = new FaultyStore(store);
+    const repository = await openRepository(slow, UNLOCK);
+    let reads = 0;
+    slow.get = async (key, opts) => {
+      // After the records, before the nodes.
+      if (key.startsWith('packs/') && ++reads === 1) {
+        await store.delete(`backups/${last!.id}`);
+        for (const pack of late) await store.delete(pack);
+      }
+      return store.get(key, opts);
+    };
+    const report = await repository.prune({}, QUIET);
+    assert.deepEqual(report.keeps.map(({ backup }) => backup).includes(last!.id), false);
+    assert.ok(report.keeps.some(({ backup }) => backup === gone.id));
+    assert.deepEqual(await restoreBackup(await open(store), (await all((await open(store)).backups()))[1]!), contents);
+  });
+
   it('D3: a restore that runs while its packs are rewritten goes on', async () => {
     const { store, pass } = clockedStore();
     await createRepository(store, UNLOCK, { parameters: SMALL });

@@ -52,7 +52,11 @@ const MISTAKES: readonly Mistake[] = [
   { args: `volume restore latest out --claim nope ${GOOD}`, exit: 2, error: /holds no volume "nope"/, hint: /its volumes are source/ },
   { args: `volume restore latest ${GOOD}`, exit: 2, error: /./ },
   { args: `volume list ${GOOD} -o nope`, exit: 2, error: /there is no output format "nope"/ },
-  { args: `repository prune ${GOOD}`, exit: 2, error: /./ },
+  { args: `repository shrink ${GOOD}`, exit: 2, error: /./ },
+  { args: `repository prune --grace soon ${GOOD}`, exit: 2, error: /"soon" is no time/, hint: /--grace 24h/ },
+  { args: `repository verify --read-data-subset 3/2 ${GOOD}`, exit: 2, error: /"3\/2" is no part of the data/ },
+  { args: `key add ${GOOD}`, exit: 2, error: /one of --new-passphrase-file/ },
+  { args: `key remove nope --yes ${GOOD}`, exit: 2, error: /./ },
 ];
 
 describe('kubectl dmaas volume and repository in trouble', () => {

@@ -63,15 +63,20 @@ export async function prune(parts: PruneParts, opts: PruneOptions, run: RunOptio
       try {
         return await new Collection(parts, opts, run, session).run();
       } catch (e) {
-        // Somebody merged segments of the index while they were read; nothing is deleted before they have been.
-        if (!(e instanceof SegmentVanished)) throw e;
-        if (tries === MAX_TRIES) throw doubt('the index was merged again and again while it was read', undefined, 'run it again');
+        // Somebody merged segments of the index, or deleted a backup, while it was read; nothing is deleted before all has been.
+        if (!(e instanceof SegmentVanished) && !(e instanceof BackupVanished)) throw e;
+        if (tries === MAX_TRIES) throw doubt('the repository changed again and again while it was read', undefined, 'run it again');
         await parts.loader.refresh(call);
       }
     }
   } finally {
     await session.end();
   }
+}
+
+/** A backup was deleted while it was marked, and another collection took what only it needed. */
+class BackupVanished extends Error {
+  override readonly name = 'BackupVanished';
 }
 
 interface ListedPack {
@@ -112,7 +117,7 @@ class Collection {
     await loader.refresh(this.#call);
     this.#refuseDoubts();
     const packs = await this.#listPacks();
-    const mark = await Mark.of(backups.toReversed(), { index: loader.index, reader: this.#parts.reader }, this.#call);
+    const mark = await this.#mark(backups);
     const isSound = (id: string) => packs.has(id) && !tombstones.condemned.has(id);
     const uses = await mark.assign(loader.index, isSound, this.#call);
     const oldest = Math.min(...(await this.#living()).map(({ beganAt }) => beganAt.getTime()));
@@ -203,6 +208,17 @@ class Collection {
       throw orDoubt(e);
     }
     return backups;
+  }
+
+  async #mark(backups: readonly Backup[]): Promise<Mark> {
+    const { loader, reader } = this.#parts;
+    try {
+      return await Mark.of(backups.toReversed(), { index: loader.index, reader }, this.#call);
+    } catch (e) {
+      if (!DmaasError.is(e, 'REPOSITORY_CORRUPT')) throw orDoubt(e);
+      const present = new Set((await this.#readRecords()).map(({ id }) => id));
+      throw backups.every(({ id }) => present.has(id)) ? orDoubt(e) : new BackupVanished(e.message, { cause: e });
+    }
   }
 
   #refuseDoubts(): void {

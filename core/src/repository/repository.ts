@@ -366,6 +366,8 @@ export class Repository {
     const known = await this.#loader.index.locate(roots, opts);
     const missing = roots.find((id) => !known.has(id));
     if (missing !== undefined) {
+      // Read once more: a list can have come between those of a moment ago and the index.
+      await this.#tombstones.refresh(callOf(opts));
       if (this.#tombstones.number > 0) throw fenced('what the backup relied on');
       throw new DmaasError('REPOSITORY_CORRUPT', `the backup names the blob ${missing}, which is not in the index`, {
         hint: 'run the backup again; what is stored is not sent again',
