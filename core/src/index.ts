@@ -73,6 +73,7 @@ export {
   type OpenedRepository,
   type RepositoryTarget,
 } from './standalone/repository.ts';
+export { repairRepository, verifyRepository } from './standalone/verify.ts';
 export { backupVolume, type VolumeBackupRequest } from './standalone/volume-backup.ts';
 export { listVolumeEntries, readVolumeFile, type VolumeEntry } from './standalone/volume-browse.ts';
 export { restoreVolume, type RestoredVolume, type VolumeRestoreRequest } from './standalone/volume-restore.ts';

@@ -59,6 +59,8 @@ export interface Finding {
   readonly code: string;
   readonly message: string;
   readonly ref?: ObjectRef;
+  /** Of what is damaged: the files and objects of backups that lose something by it. */
+  readonly lost?: readonly string[];
   /** The command or sentence that fixes it. */
   readonly hint?: string;
 }

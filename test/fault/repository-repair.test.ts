@@ -45,7 +45,7 @@ describe('verifying and repairing (C7)', function () {
       const found: number[] = [];
       for (let part = 1; part <= 5; part++) {
         for (let again = 0; again < 2; again++) {
-          const findings = await repository.verify('data', QUIET, { part, of: 5 });
+          const findings = await repository.verify('data', QUIET, { share: { part, of: 5 } });
           if (findings.some(({ code }) => code === 'pack-damaged')) found.push(part);
         }
       }

@@ -7,7 +7,7 @@ import { ByteReader } from './bytes.ts';
 import { isBelow } from './paths.ts';
 import { readLeaf, readPath, TreeOrder, type Entry } from './tree-format.ts';
 
-const MAX_HEIGHT = 8;
+export const MAX_HEIGHT = 8;
 /** Leaves fetched before they are needed. */
 const READ_AHEAD = 4;
 
@@ -134,7 +134,8 @@ function* checked(leaf: Node, order: TreeOrder): Generator<Entry> {
   }
 }
 
-function readIndexNode(node: Node): Subtree[] {
+/** What an index node of a tree has below it. */
+export function readIndexNode(node: Node): Subtree[] {
   const reader = new ByteReader(node.payload, 'tree index node');
   if (node.type !== NODE_TYPE.index) reader.fail(`it is a node of type ${node.type}`);
   let before: Buffer | undefined;

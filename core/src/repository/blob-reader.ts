@@ -193,7 +193,11 @@ export class BlobReader {
 
   async #fetch(key: string, range: { readonly offset: number; readonly length: number }, opts: CallOptions): Promise<Uint8Array> {
     const { offset, length } = range;
-    const bytes = await this.#store.get(key, { ...(opts.signal && { signal: opts.signal }), range: { offset, length } });
+    const bytes = await this.#store
+      .get(key, { ...(opts.signal && { signal: opts.signal }), range: { offset, length } })
+      .catch((e: unknown) => {
+        throw DmaasError.is(e, 'STORE_RANGE') ? damaged(key, 'it is cut short', e) : e;
+      });
     if (bytes === undefined) throw damaged(key, 'it is missing');
     if (bytes.length !== length) throw damaged(key, 'the store returned a part of it that was not asked for');
     return bytes;

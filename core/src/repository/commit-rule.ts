@@ -21,12 +21,7 @@ export interface CommitParts extends WalkParts {
 }
 
 /** Notes the newest list when an operation begins. Whoever writes for it must read the lists later than this, and choose after that list what it takes over from older backups. */
-export async function noteBeginning(
-  operation: string,
-  condemned: number,
-  runs: RunRecords,
-  opts: CallOptions,
-): Promise<void> {
+export async function noteBeginning(operation: string, condemned: number, runs: RunRecords, opts: CallOptions): Promise<void> {
   try {
     await runs.put(operation, BEGAN, { condemned }, opts);
   } catch (e) {

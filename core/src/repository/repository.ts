@@ -28,7 +28,7 @@ import { RunRecords } from './runs.ts';
 import { SegmentCache, type SegmentCacheOptions } from './segment-cache.ts';
 import { Session } from './sessions.ts';
 import { Tombstones } from './tombstones.ts';
-import { verify, type VerifyDepth, type VerifyParts, type VerifyShare } from './verify.ts';
+import { verify, type NameLost, type VerifyDepth, type VerifyParts } from './verify.ts';
 import { SessionWriter, WriteSession } from './write-session.ts';
 
 export type { BackupListOptions } from './backups.ts';
@@ -394,25 +394,25 @@ export class Repository {
   }
 
   /** `structure`: everything that backups name is there. `data`: and has the content it had; reads all of the repository, or the share of it. */
-  verify(depth: VerifyDepth, run: RunOptions, share?: VerifyShare): Promise<readonly Finding[]> {
-    return this.#verify(depth, run, { share });
+  verify(depth: VerifyDepth, run: RunOptions, opts: Pick<VerifyParts, 'share' | 'nameLost'> = {}): Promise<readonly Finding[]> {
+    return this.#verify(depth, run, opts);
   }
 
   /** Makes findable what can be read, and lets the next backup heal what cannot. */
-  repair(run: RunOptions): Promise<RepairReport> {
+  repair(run: RunOptions, nameLost?: NameLost): Promise<RepairReport> {
     return repair(
       {
         ...this.#parts,
         loader: this.#loader,
         tombstones: this.#tombstones,
-        verify: (onPackFault) => this.#verify('data', run, { onPackFault }),
+        verify: (onPackFault) => this.#verify('data', run, { onPackFault, nameLost }),
         copy: (ids, onUnreadable, call) => this.#copy(ids, onUnreadable, call),
       },
       run,
     );
   }
 
-  #verify(depth: VerifyDepth, run: RunOptions, opts: Pick<VerifyParts, 'share' | 'onPackFault'>): Promise<readonly Finding[]> {
+  #verify(depth: VerifyDepth, run: RunOptions, opts: Pick<VerifyParts, 'share' | 'onPackFault' | 'nameLost'>): Promise<readonly Finding[]> {
     return verify(depth, run, {
       ...opts,
       store: this.#store,

@@ -1,7 +1,7 @@
 import { DmaasError, throwIfCancelled } from '../errors.ts';
 import type { RunOptions } from '../events.ts';
 import type { Finding } from '../model.ts';
-import type { ObjectStore } from '../store/object-store.ts';
+import type { CallOptions, ObjectStore } from '../store/object-store.ts';
 import { rootsOf, type Backup } from './backup-record.ts';
 import { BACKUPS, type BackupRecords } from './backups.ts';
 import type { BlobIndex } from './blob-index.ts';
@@ -28,7 +28,17 @@ export interface VerifyParts {
   readonly share?: VerifyShare | undefined;
   /** Is told of each pack that is damaged or missing. */
   readonly onPackFault?: (key: string) => void;
+  /** Names what is lost, for people. */
+  readonly nameLost?: NameLost | undefined;
 }
+
+/** Calls `onLost` for each thing of a backup that has a name and needs blobs that are lost. */
+export type NameLost = (
+  backup: Backup,
+  isLost: (id: BlobId) => boolean,
+  onLost: (name: string, ids: readonly BlobId[]) => void,
+  opts: CallOptions,
+) => Promise<void>;
 
 /** Part `part` of `of`, from 1. */
 export interface VerifyShare {
@@ -42,6 +52,9 @@ const REFERENCES_AT_ONCE = 1 << 18;
 /** Whole packs in memory. */
 const PACKS_AT_ONCE = 2;
 const NAMED_BACKUPS = 10;
+/** In a message; in the finding itself more. */
+const NAMED_FILES = 5;
+const MAX_FILES = 10_000;
 
 /** One object or blob that is not as it should be. */
 interface Fault {
@@ -53,6 +66,12 @@ interface Fault {
   readonly isLost: (id: BlobId, end: number) => boolean;
   /** Says how much cannot be read. */
   readonly loss: string;
+}
+
+/** Who loses something by a fault. */
+interface Affected {
+  readonly backups: Set<string>;
+  readonly names: Set<string>;
 }
 
 /**
@@ -152,10 +171,10 @@ class Verification {
   }
 
   /** Reaches every blob of the backups. `visited`: nodes that were reached before. `onLost` is told of each backup that reaches a blob that is lost. */
-  async #walk(backups: readonly Backup[], visited: Set<BlobId>, onLost: (backup: Backup, fault: Fault) => void): Promise<void> {
+  async #walk(backups: readonly Backup[], visited: Set<BlobId>, onLost: (backup: Backup, fault: Fault, id: BlobId) => void): Promise<void> {
     for (const backup of backups) {
-      const lose = (fault: Fault) => {
-        onLost(backup, fault);
+      const lose = (fault: Fault, id: BlobId) => {
+        onLost(backup, fault, id);
       };
       const nodes: BlobId[] = [];
       let references: BlobId[] = [...rootsOf(backup)];
@@ -172,10 +191,10 @@ class Verification {
   }
 
   /** What these nodes refer to. */
-  async #referencesOf(nodes: readonly BlobId[], onLost: (fault: Fault) => void): Promise<BlobId[]> {
+  async #referencesOf(nodes: readonly BlobId[], onLost: (fault: Fault, id: BlobId) => void): Promise<BlobId[]> {
     const references: BlobId[] = [];
     const refuse = (id: BlobId, error: DmaasError) => {
-      onLost(this.#blobFault(id, 'node-damaged', error.message));
+      onLost(this.#blobFault(id, 'node-damaged', error.message), id);
     };
     const onUnreadable = (i: number, error: DmaasError) => {
       refuse(nodes[i] as BlobId, error);
@@ -197,7 +216,7 @@ class Verification {
   }
 
   /** Checks that these can be read, as far as the index and the packs' sizes tell. Returns the nodes among them that were not visited before. */
-  async #visit(ids: ReadonlySet<BlobId>, visited: Set<BlobId>, onLost: (fault: Fault) => void): Promise<BlobId[]> {
+  async #visit(ids: ReadonlySet<BlobId>, visited: Set<BlobId>, onLost: (fault: Fault, id: BlobId) => void): Promise<BlobId[]> {
     const fresh = [...ids].filter((id) => !visited.has(id));
     const indexed = await this.#index.locate(fresh, this.#call);
     const others = fresh.filter((id) => !indexed.has(id));
@@ -209,7 +228,7 @@ class Verification {
       if (at === unindexed && pack !== undefined) this.#neededUnindexed.add(packKey(pack.id));
       if (pack?.kind === 'node') visited.add(id);
       const fault = this.#faultOf(id, unindexed === undefined ? [indexed] : [indexed, unindexed]);
-      if (fault !== undefined) onLost(fault);
+      if (fault !== undefined) onLost(fault, id);
       return fault === undefined && pack?.kind === 'node';
     });
   }
@@ -259,30 +278,54 @@ class Verification {
 
   async #report(backups: readonly Backup[]): Promise<void> {
     if (this.#packFaults.size + this.#blobFaults.size === 0) return;
-    const affected = new Map<Fault, Set<string>>();
-    for (const fault of this.#packFaults.values()) affected.set(fault, new Set());
+    const affected = new Map<Fault, Affected>();
+    const of = (fault: Fault): Affected => {
+      const known = affected.get(fault) ?? { backups: new Set(), names: new Set() };
+      affected.set(fault, known);
+      return known;
+    };
+    for (const fault of this.#packFaults.values()) of(fault);
     // Each backup is walked on its own now: what they share is lost to each.
     for (const backup of backups) {
-      await this.#walk([backup], new Set(), (_, fault) => {
-        const names = affected.get(fault) ?? new Set();
-        affected.set(fault, names.add(backup.id));
+      const lost = new Map<BlobId, Fault>();
+      await this.#walk([backup], new Set(), (_, fault, id) => {
+        of(fault).backups.add(backup.id);
+        lost.set(id, fault);
       });
+      if (lost.size > 0) await this.#nameLost(backup, lost, of);
     }
-    for (const [{ code, fact, loss }, names] of affected) {
-      if (names.size === 0) this.#add('warning', code, `${fact}; ${loss}, no backup is affected`);
-      else this.#add('blocker', code, `${fact}; ${loss}, from ${listed(names)}`);
+    for (const [{ code, fact, loss }, { backups: ids, names }] of affected) {
+      if (ids.size === 0) this.#add('warning', code, `${fact}; ${loss}, no backup is affected`);
+      else this.#add('blocker', code, `${fact}; ${loss}, from ${listed(ids)}${filesOf(names)}`, undefined, [...names]);
     }
+  }
+
+  async #nameLost(backup: Backup, lost: ReadonlyMap<BlobId, Fault>, of: (fault: Fault) => Affected): Promise<void> {
+    const onLost = (name: string, ids: readonly BlobId[]) => {
+      for (const fault of new Set(ids.map((id) => lost.get(id)))) {
+        if (fault === undefined) continue;
+        const { names } = of(fault);
+        if (names.size < MAX_FILES) names.add(name);
+      }
+    };
+    await this.#parts.nameLost?.(backup, (id) => lost.has(id), onLost, this.#call);
   }
 
   get #call() {
     return this.#run.signal === undefined ? {} : { signal: this.#run.signal };
   }
 
-  #add(level: Finding['level'], code: string, message: string, hint?: string): void {
-    const finding: Finding = { level, code, message, ...(hint !== undefined && { hint }) };
+  #add(level: Finding['level'], code: string, message: string, hint?: string, lost: readonly string[] = []): void {
+    const finding: Finding = { level, code, message, ...(lost.length > 0 && { lost }), ...(hint !== undefined && { hint }) };
     this.#findings.push(finding);
     this.#run.emit({ type: 'finding', finding });
   }
+}
+
+function filesOf(names: ReadonlySet<string>): string {
+  if (names.size === 0) return '';
+  const more = names.size > NAMED_FILES ? ` and ${names.size < MAX_FILES ? '' : 'at least '}${names.size - NAMED_FILES} more` : '';
+  return `; missing from ${[...names].slice(0, NAMED_FILES).join(', ')}${more}`;
 }
 
 /** Ids of packs are random, so each part has about the same number. */

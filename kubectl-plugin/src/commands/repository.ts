@@ -1,4 +1,4 @@
-import { DmaasError, initRepository, type Finding } from '@dmaas/core';
+import { DmaasError, initRepository, repairRepository, verifyRepository, type Finding } from '@dmaas/core';
 import type { Command } from '../command.ts';
 import { findingLines } from '../findings.ts';
 import { formatBytes, plural } from '../format.ts';
@@ -58,7 +58,7 @@ export const repositoryVerify: Command = {
     withRepository(session, session.patientStores, async (repository) => {
       const share = shareOf(args.string('read-data-subset'));
       const depth = args.bool('read-data') || share !== undefined ? 'data' : 'structure';
-      const findings = await session.withProgress((emit) => repository.verify(depth, { emit, signal: session.signal }, share));
+      const findings = await session.withProgress((emit) => verifyRepository(repository, depth, { emit, signal: session.signal }, share));
       return {
         data: { location: repository.location, depth, findings },
         text: () =>
@@ -90,7 +90,7 @@ export const repositoryRepair: Command = {
   run: async (session) => {
     await session.confirm('Repair the repository?');
     return withRepository(session, session.patientStores, async (repository) => {
-      const report = await session.withProgress((emit) => repository.repair({ emit, signal: session.signal }));
+      const report = await session.withProgress((emit) => repairRepository(repository, { emit, signal: session.signal }));
       return {
         data: { location: repository.location, ...report },
         text: () =>
