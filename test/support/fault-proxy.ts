@@ -3,6 +3,7 @@ import { createServer, request as httpRequest } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 /** What happens to one request on its way to the server behind. */
 export type HttpFault =
@@ -21,7 +22,9 @@ export type HttpFault =
   /** Nothing comes back, and the connection stays open. */
   | { readonly kind: 'stall' }
   /** Half of the body comes, then nothing, and the connection stays open. */
-  | { readonly kind: 'stall-in-body' };
+  | { readonly kind: 'stall-in-body' }
+  /** Bodies come and go so slowly, after so long. */
+  | { readonly kind: 'slow'; readonly bytesPerSecond: number; readonly latencyMs: number };
 
 export interface FaultProxy {
   /** URL to give to the client instead of the server's. */
@@ -81,7 +84,9 @@ export async function startFaultProxy(target: string): Promise<FaultProxy> {
 }
 
 async function handle(target: string, incoming: IncomingMessage, answer: ServerResponse, fault: HttpFault | undefined): Promise<void> {
-  const body = await buffer(incoming);
+  const bytesPerSecond = fault?.kind === 'slow' ? fault.bytesPerSecond : undefined;
+  if (fault?.kind === 'slow') await sleep(fault.latencyMs);
+  const body = await buffer(incoming, bytesPerSecond);
   if (fault?.kind === 'stall') return;
   if (fault?.kind === 'drop') {
     incoming.socket.destroy();
@@ -105,6 +110,7 @@ async function handle(target: string, incoming: IncomingMessage, answer: ServerR
   answer.writeHead(behind.status, behind.headers);
   if (fault?.kind === 'cut') answer.write(half, () => incoming.socket.destroy());
   else if (fault?.kind === 'stall-in-body') answer.write(half);
+  else if (bytesPerSecond !== undefined) await trickle(answer, behind.body, bytesPerSecond);
   else answer.end(behind.body);
 }
 
@@ -118,8 +124,23 @@ async function forward(target: string, incoming: IncomingMessage, body: Buffer) 
   return { status: response.statusCode ?? 0, headers, body: await buffer(response) };
 }
 
-async function buffer(stream: IncomingMessage): Promise<Buffer> {
+/** `bytesPerSecond`: no faster, so that the sender must wait. */
+async function buffer(stream: IncomingMessage, bytesPerSecond = Infinity): Promise<Buffer> {
   const chunks: Buffer[] = [];
-  for await (const chunk of stream as AsyncIterable<Buffer>) chunks.push(chunk);
+  for await (const chunk of stream as AsyncIterable<Buffer>) {
+    chunks.push(chunk);
+    if (bytesPerSecond < Infinity) await sleep((chunk.length * 1000) / bytesPerSecond);
+  }
   return Buffer.concat(chunks);
+}
+
+const TICK_MS = 50;
+
+async function trickle(answer: ServerResponse, body: Buffer, bytesPerSecond: number): Promise<void> {
+  const step = Math.max(1, Math.round((bytesPerSecond * TICK_MS) / 1000));
+  for (let at = 0; at < body.length && !answer.destroyed; at += step) {
+    answer.write(body.subarray(at, at + step));
+    await sleep(TICK_MS);
+  }
+  answer.end();
 }

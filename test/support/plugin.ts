@@ -8,6 +8,7 @@ import { attempt, type CommandResult } from './setup/command.ts';
 const dist = join(import.meta.dirname, '../../kubectl-plugin/dist');
 
 export interface RunningPlugin {
+  readonly pid: number | undefined;
   /** All it has said on standard error so far. */
   stderr(): string;
   /** Waits until standard error matches. Rejects when the command ends before. */
@@ -77,6 +78,7 @@ function start(program: string, args: readonly string[], env: NodeJS.ProcessEnv,
     });
   });
   return {
+    pid: child.pid,
     stderr: () => stderr,
     saw: (pattern) =>
       new Promise((resolve, reject) => {
