@@ -16,6 +16,8 @@ interface Figures {
   readonly opening: { readonly list: number; readonly get: number };
   readonly getsForOneFile?: number;
   readonly findings?: number;
+  readonly backups?: number;
+  readonly condemned?: number;
 }
 
 describe('an index of 10 million entries', function () {
@@ -42,6 +44,13 @@ describe('an index of 10 million entries', function () {
   it('H3: lets a backup stay below 320 MiB', async () => {
     const { peakMiB } = await run('backup');
     assert.ok(peakMiB <= 320, `${peakMiB} MiB`);
+  });
+
+  it('H3: lets a collection mark everything below 512 MiB', async () => {
+    const { peakMiB, backups, condemned = Infinity } = await run('prune');
+    assert.equal(backups, 2);
+    assert.ok(condemned < 100, 'nothing but what this process wrote in small packs');
+    assert.ok(peakMiB <= 512, `${peakMiB} MiB`);
   });
 
   it('H3: lets the structure be verified below 512 MiB', async () => {

@@ -2,7 +2,7 @@
  * A repository whose index has millions of entries and nothing else, at DIRECTORY: run as a process of its own, so that its memory can be told.
  *
  *     node test/support/index-scale.ts make DIRECTORY ENTRIES      segments of 1.4 million entries, and of ever less
- *     node test/support/index-scale.ts open|backup|verify|merge DIRECTORY ENTRIES [CACHE]
+ *     node test/support/index-scale.ts open|backup|verify|prune|merge DIRECTORY ENTRIES [CACHE]
  *
  * Each prints as JSON: peak memory, seconds, requests by verb, and what it found.
  */
@@ -138,7 +138,13 @@ async function lookUp(repository: Repository, store: FaultyStore, parts: readonl
 async function work(verb: string, repository: Repository, parts: readonly Part[]): Promise<object> {
   const started = performance.now();
   const result =
-    verb === 'backup' ? await backup(repository, parts) : verb === 'verify' ? await verify(repository, parts) : await merge(repository);
+    verb === 'backup'
+      ? await backup(repository, parts)
+      : verb === 'verify'
+        ? await verify(repository, parts)
+        : verb === 'prune'
+          ? await prune(repository, parts)
+          : await merge(repository);
   return { ...result, workMs: Math.round(performance.now() - started) };
 }
 
@@ -183,8 +189,29 @@ async function backup(repository: Repository, parts: readonly Part[]): Promise<o
 
 const FAN_OUT = 4096;
 
-/** Backs up nodes that name every blob of the index that is no node, then verifies the structure. */
+/** Verifies the structure of a repository with one backup of everything. */
 async function verify(repository: Repository, parts: readonly Part[]): Promise<object> {
+  const nodes = await backUpAll(repository, parts, 1);
+  const started = performance.now();
+  const findings = await repository.verify('structure', QUIET);
+  return { findings: findings.length, nodes, verifyMs: Math.round(performance.now() - started) };
+}
+
+/** Marks what two backups need, of which one has every other segment only, and plans a collection. */
+async function prune(repository: Repository, parts: readonly Part[]): Promise<object> {
+  await backUpAll(repository, parts, 1);
+  await backUpAll(
+    repository,
+    parts.filter(({ number }) => number % 2 === 0),
+    2,
+  );
+  const started = performance.now();
+  const { keeps, condemn, totalBytes } = await repository.prune({ dryRun: true }, QUIET);
+  return { backups: keeps.length, condemned: condemn.length, totalBytes, pruneMs: Math.round(performance.now() - started) };
+}
+
+/** Backs up nodes that name every blob of the index that is no node. Returns how many. */
+async function backUpAll(repository: Repository, parts: readonly Part[], n: number): Promise<number> {
   const node = async (references: readonly BlobId[]) =>
     repository.write(async (writer) => (await writer.put('node', encodeNode({ type: 4, references, payload: Buffer.alloc(0) }))).id);
   let references: BlobId[] = [];
@@ -203,10 +230,8 @@ async function verify(repository: Repository, parts: readonly Part[]): Promise<o
     await put();
   });
   const volume = await node(nodes);
-  await repository.commit(newBackup(1, { manifests: await node([]), volume }));
-  const started = performance.now();
-  const findings = await repository.verify('structure', QUIET);
-  return { findings: findings.length, nodes: nodes.length, verifyMs: Math.round(performance.now() - started) };
+  await repository.commit(newBackup(n, { manifests: await node([]), volume }));
+  return nodes.length;
 }
 
 /** Makes small backups until the index has been merged a few times. */

@@ -1,9 +1,10 @@
+import { z } from 'zod';
 import { DmaasError } from '../errors.ts';
-import { parseJson } from '../json.ts';
 import type { Backup } from '../repository/backup-record.ts';
 import type { BlobId } from '../repository/blob.ts';
 import { decodeNode, NODE_TYPE } from '../repository/node.ts';
 import type { Repository } from '../repository/repository.ts';
+import { parseStored } from '../repository/stored-json.ts';
 import type { NameLost } from '../repository/verify.ts';
 import type { CallOptions } from '../store/object-store.ts';
 import type { Content } from './content-format.ts';
@@ -12,6 +13,8 @@ import { showPath } from './paths.ts';
 import { readLeaf } from './tree-format.ts';
 import { MAX_HEIGHT, readIndexNode } from './tree-reader.ts';
 import { readVolume } from './volume-node.ts';
+
+const manifestsSchema = z.looseObject({ members: z.array(z.looseObject({ ref: z.number(), kind: z.string(), name: z.string() })) });
 
 type Reader = Pick<Repository, 'read'>;
 
@@ -47,10 +50,8 @@ class Survey {
   async manifests(root: Backup['manifests']): Promise<void> {
     await this.#orWhole(root, 'all of them', async () => {
       const { references, payload } = await this.#node(root);
-      const { members } = parseJson(Buffer.from(payload).toString()) as {
-        members?: { ref: number; kind?: string; name?: string }[];
-      };
-      for (const { ref, kind, name } of members ?? []) this.#tell(`${kind ?? '?'}/${name ?? '?'}`, this.#lostOf([references[ref]]));
+      const { members } = parseStored(payload, manifestsSchema, `the manifests node ${root}`);
+      for (const { ref, kind, name } of members) this.#tell(`${kind}/${name}`, this.#lostOf([references[ref]]));
     });
   }
 

@@ -93,6 +93,14 @@ const FLAGS_OF: Readonly<Record<StoreConfig['provider'], readonly string[]>> = {
   file: [],
 };
 
+function directoryOf(url: string): string {
+  try {
+    return fileURLToPath(url);
+  } catch (cause) {
+    throw new DmaasError('USAGE', `"${url}" names no directory`, { cause, hint: 'write a % in its name as %25, and no %2F' });
+  }
+}
+
 function storeOfUrl(text: string, env: Readonly<Record<string, string | undefined>>): StoreConfig {
   const match = /^(s3|gs|file):\/\/([^/?#]*)(\/[^?#]*)?$/.exec(text);
   if (match === null || /@/.test(match[2] ?? ''))
@@ -101,7 +109,7 @@ function storeOfUrl(text: string, env: Readonly<Record<string, string | undefine
   if (scheme === 'file') {
     if (host !== '' || path === '')
       throw new DmaasError('USAGE', `"${text}" names no directory`, { hint: 'write file:///DIRECTORY, with three slashes' });
-    return parseStoreConfig({ provider: 'file', path: fileURLToPath(text) });
+    return parseStoreConfig({ provider: 'file', path: directoryOf(text) });
   }
   if (host === '') throw new DmaasError('USAGE', `"${text}" names no bucket`, { hint: `write ${FORMS}` });
   const common = { bucket: host, ...given({ prefix: path.replace(/^\/|\/$/g, '') }) };

@@ -1,0 +1,195 @@
+import { zstdCompressSync } from 'node:zlib';
+import { parseJson } from '../../core/src/json.ts';
+import { DmaasError } from '../../core/src/errors.ts';
+import { decodeContentNode, encodeContentNode } from '../../core/src/mover/content.ts';
+import { ByteWriter } from '../../core/src/mover/bytes.ts';
+import { encodeEntry, readLeaf, writeEntry } from '../../core/src/mover/tree-format.ts';
+import { readIndexNode } from '../../core/src/mover/tree-reader.ts';
+import { backupSchema } from '../../core/src/repository/backup-record.ts';
+import type { BlobId } from '../../core/src/repository/blob.ts';
+import { decodeSegment, encodeSegment } from '../../core/src/repository/index-segment.ts';
+import { formatKey, parseKey } from '../../core/src/repository/keys.ts';
+import { decodeNode, encodeNode, NODE_TYPE } from '../../core/src/repository/node.ts';
+import { checkPack } from '../../core/src/repository/pack-reader.ts';
+import { PackWriter } from '../../core/src/repository/pack-writer.ts';
+import { packPayloadSync, unpackPayloadSync } from '../../core/src/repository/payload.ts';
+import { parseUnlock } from '../../core/src/repository/recipients.ts';
+import { sealFrame } from '../../core/src/repository/frame.ts';
+import { openRecord, sealRecord } from '../../core/src/repository/sealed-record.ts';
+import { encodeTrailer, OBJECT_TYPE, readTrailer } from '../../core/src/repository/sealed.ts';
+import { parseStored } from '../../core/src/repository/stored-json.ts';
+import { decodeTable, encodeTable, ROW_BYTES, writeRow, type Table } from '../../core/src/repository/table.ts';
+import { parseStoreUrl } from '../../core/src/store/config.ts';
+import { newBackup, seededRandom, testKeys } from './repository.ts';
+
+/** Decodes what is stored or typed; what it makes of any bytes is a value or one of its errors. */
+export interface Decoder {
+  readonly name: string;
+  /** Valid inputs to begin from. */
+  readonly seeds: readonly Buffer[];
+  /** Reads everything there is in it. */
+  readonly decode: (bytes: Buffer) => unknown;
+  /** What `decode` made, as bytes again: decoding them must give the same. */
+  readonly encode?: (value: never) => Buffer;
+}
+
+/** The only ways in which a decoder may refuse. */
+export const REFUSALS = new Set(['REPOSITORY_CORRUPT', 'REPOSITORY_VERSION', 'REPOSITORY_KEY', 'STORE_RANGE', 'USAGE']);
+
+const keys = testKeys();
+const random = seededRandom(77);
+const idOf = (n: number) => Buffer.alloc(24, n).toString('hex') as BlobId;
+const ID = idOf(1);
+const LIMIT = 16 << 20;
+
+function table(rows: number): Table {
+  const body = Buffer.alloc(rows * ROW_BYTES);
+  for (let i = 0; i < rows; i++)
+    writeRow(body, i, { id: idOf(i + 1), pack: i % 2, offset: 16, length: 300, innerOffset: i * 10, innerLength: 10 });
+  const pack = (n: number) => ({
+    id: Buffer.alloc(16, n).toString('hex'),
+    kind: n % 2 === 0 ? ('data' as const) : ('node' as const),
+    size: 5000,
+  });
+  return { packs: [pack(1), pack(2)], rows: body };
+}
+
+function leaf(): Buffer {
+  const payload = new ByteWriter(100);
+  const references: BlobId[] = [];
+  const common = {
+    mode: 0o644,
+    uid: 1,
+    gid: 2,
+    mtimeNs: 5n,
+    ctimeNs: 6n,
+    inode: 7n,
+    xattrs: [{ name: Buffer.from('user.a'), value: Buffer.from('b') }],
+  };
+  const entries = [
+    { ...common, path: Buffer.alloc(0), type: 'directory' as const, size: 0, content: { items: [] } },
+    {
+      ...common,
+      path: Buffer.from('a'),
+      type: 'file' as const,
+      size: 30,
+      content: { items: [{ length: 20, id: idOf(2) }, { length: 10 }] },
+    },
+    { ...common, path: Buffer.from('b\0c'), type: 'symlink' as const, size: 0, content: { items: [] }, target: Buffer.from('../x') },
+    { ...common, path: Buffer.from('big'), type: 'file' as const, size: 9e9, content: { node: idOf(3) }, linkGroup: 4n },
+  ];
+  let before: Buffer = Buffer.alloc(0);
+  for (const { path, ...entry } of entries) {
+    writeEntry(payload, references, before, path, encodeEntry(entry));
+    before = path;
+  }
+  return encodeNode({ type: NODE_TYPE.leaf, references, payload: payload.bytes });
+}
+
+function pack(): { readonly key: string; readonly body: Buffer } {
+  const writer = new PackWriter('data', keys, random, Buffer.alloc(8 << 10));
+  for (let n = 0; n < 2; n++) {
+    const data = Buffer.alloc(300, n);
+    const payload = packPayloadSync(data);
+    const id = keys.blobId('data', data);
+    writer.add(sealFrame(keys, random(16), [payload.subarray(0, 1), payload.subarray(1)]), [{ id, offset: 0, length: 300 }]);
+  }
+  return { key: writer.key, body: Buffer.from(writer.finish().body) };
+}
+
+const PACK = pack();
+const SEGMENT_KEY = `index/0/${'ab'.repeat(16)}`;
+const RECORD_KEY = 'backups/20261122T120311Z-operation1';
+const record = newBackup(1, { manifests: idOf(1), volume: idOf(2) });
+const RECORD = { ...record, id: '20261122T120311Z-operation1', createdAt: record.startedAt };
+const ofText = (parse: (text: string) => unknown) => (bytes: Buffer) => parse(bytes.toString('utf8'));
+const seedOf = (value: unknown) => Buffer.from(JSON.stringify(value));
+
+export const DECODERS: readonly Decoder[] = [
+  {
+    name: 'table',
+    seeds: [encodeTable(table(0)), encodeTable(table(5))],
+    decode: (b) => decodeTable(b, 'k'),
+    encode: (t: Table) => encodeTable(t),
+  },
+  { name: 'trailer', seeds: [encodeTrailer(100, 7)], decode: (b) => readTrailer(b, 10_000, 'k') },
+  { name: 'pack', seeds: [PACK.body], decode: decodePack },
+  {
+    name: 'segment',
+    seeds: [encodeSegment(keys, SEGMENT_KEY, { table: table(5), replaces: [] }, random)],
+    decode: (b) => decodeSegment(keys, SEGMENT_KEY, b),
+  },
+  {
+    name: 'payload',
+    seeds: [
+      packPayloadSync(Buffer.alloc(3000, 'text ')),
+      packPayloadSync(Buffer.from(random(50))),
+      Buffer.concat([Buffer.of(1), zstdCompressSync(Buffer.alloc(1 << 20))]),
+    ],
+    decode: (b) => unpackPayloadSync(b, LIMIT, 'k'),
+  },
+  {
+    name: 'node',
+    seeds: [encodeNode({ type: 4, references: [ID, idOf(2)], payload: Buffer.from('payload') })],
+    decode: (b) => decodeNode(b, ID),
+    encode: (n: never) => encodeNode(n),
+  },
+  {
+    name: 'content',
+    seeds: [encodeContentNode(0, [{ length: 5, id: ID }, { length: 7 }]), encodeContentNode(1, [{ length: 50, id: ID }])],
+    decode: (b) => decodeContentNode(b, ID),
+  },
+  { name: 'leaf', seeds: [leaf()], decode: (b) => [...readLeaf(decodeNode(b, ID))] },
+  {
+    name: 'tree index',
+    seeds: [encodeNode({ type: NODE_TYPE.index, references: [ID, idOf(2)], payload: indexPayload() })],
+    decode: (b) => readIndexNode(decodeNode(b, ID)),
+  },
+  {
+    name: 'sealed record',
+    seeds: [sealRecord(keys, OBJECT_TYPE.backup, RECORD_KEY, RECORD, random)],
+    decode: (b) => openRecord(keys, OBJECT_TYPE.backup, RECORD_KEY, b, backupSchema),
+  },
+  { name: 'record', seeds: [seedOf(RECORD)], decode: (b) => parseStored(b, backupSchema, 'k') },
+  {
+    name: 'JSON',
+    seeds: [seedOf({ a: [1, 2.5e3, null, 'x\u2028'], b: { c: 12345678901234567890n.toString() } })],
+    decode: ofText(jsonOrRefuse),
+  },
+  { name: 'key', seeds: [Buffer.from(formatKey(Buffer.alloc(32, 3)))], decode: ofText(parseKey) },
+  { name: 'unlock', seeds: [Buffer.from(formatKey(Buffer.alloc(32, 3)))], decode: ofText(parseUnlock) },
+  {
+    name: 'store URL',
+    seeds: ['s3://bucket/prefix', 'gs://bucket', 'file:///mnt/x'].map((url) => Buffer.from(url)),
+    decode: ofText((text) => parseStoreUrl(text, {})),
+  },
+];
+
+function indexPayload(): Buffer {
+  const payload = new ByteWriter(20);
+  for (const [shared, name] of [
+    [0, 'a'],
+    [0, 'b'],
+  ] as const) {
+    payload.varint(shared);
+    payload.varint(name.length);
+    payload.raw(Buffer.from(name));
+    payload.varint(3);
+  }
+  return payload.bytes;
+}
+
+async function decodePack(bytes: Buffer): Promise<void> {
+  const [fault] = (await checkPack(keys, PACK.key, bytes, undefined)).faults;
+  if (fault !== undefined) throw fault;
+}
+
+/** Text that is no JSON is the caller's to refuse. */
+function jsonOrRefuse(text: string): unknown {
+  try {
+    return parseJson(text);
+  } catch (e) {
+    if (e instanceof SyntaxError) throw new DmaasError('USAGE', 'no JSON');
+    throw e;
+  }
+}

@@ -1,0 +1,113 @@
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { inspect, isDeepStrictEqual } from 'node:util';
+import { DmaasError } from '../../core/src/errors.ts';
+import { REFUSALS, type Decoder } from './decoders.ts';
+import { chooser, type Choose } from './interleaving.ts';
+
+const CORPUS = join(import.meta.dirname, '../vectors/decoder-corpus.json');
+/** What one input may take; decoders are linear, and inputs small. */
+const LIMIT_MS = 2000;
+const LIMIT_BYTES = 256 << 20;
+const MAX_INPUT = 1 << 16;
+const INTERESTING = [0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff];
+
+/** Inputs that once gave an answer that none before had given, by decoder, in base64. */
+export type Corpus = Record<string, string[]>;
+
+export function readCorpus(): Corpus {
+  return existsSync(CORPUS) ? (JSON.parse(readFileSync(CORPUS, 'utf8')) as Corpus) : {};
+}
+
+export function writeCorpus(corpus: Corpus): void {
+  writeFileSync(CORPUS, `${JSON.stringify(corpus, undefined, 1)}\n`);
+}
+
+/**
+ * Gives a decoder `runs` inputs that come of valid and of interesting ones by a few changes. Each is decoded, and then gives the same when it is encoded and decoded again, or is refused by one of our errors; in little time
+ * and memory. Returns inputs whose answers are new.
+ */
+export async function fuzz(
+  decoder: Decoder,
+  corpus: readonly Buffer[],
+  opts: { readonly runs: number; readonly seed: number },
+): Promise<Buffer<ArrayBuffer>[]> {
+  const choose = chooser(opts.seed);
+  const answers = new Set<string>();
+  const pool = [...decoder.seeds, ...corpus];
+  for (const input of pool) answers.add(await answerTo(decoder, input));
+  for (const input of decoder.seeds) assert.equal(await answerTo(decoder, input), 'decoded', `${decoder.name}: a valid input`);
+  const found: Buffer<ArrayBuffer>[] = [];
+  for (let run = 0; run < opts.runs; run++) {
+    const input = mutate(pool[choose(pool.length)]!, pool, choose);
+    const answer = await answerTo(decoder, input);
+    if (answers.has(answer)) continue;
+    answers.add(answer);
+    pool.push(input);
+    found.push(input);
+  }
+  return found;
+}
+
+/** `decoded`, or the kind of its refusal. Fails when it is anything else. */
+export async function answerTo(decoder: Decoder, input: Buffer): Promise<string> {
+  const before = process.memoryUsage().arrayBuffers;
+  const began = performance.now();
+  const show = () => `${decoder.name}: ${input.toString('base64')}`;
+  let answer = 'decoded';
+  try {
+    const value = await decoder.decode(Buffer.from(input));
+    if (decoder.encode !== undefined) {
+      const again = await decoder.decode(decoder.encode(value as never));
+      assert.ok(isDeepStrictEqual(again, value), `${show()} is another thing when it is encoded again`);
+    }
+  } catch (e) {
+    if (e instanceof assert.AssertionError) throw e;
+    assert.ok(DmaasError.is(e) && REFUSALS.has(e.code), `${show()} gives ${inspect(e)}`);
+    const isStored = e.code.startsWith('REPOSITORY_') && e.code !== 'REPOSITORY_KEY';
+    // What was typed is quoted; that is no other answer.
+    answer = isStored ? `${e.code} ${e.message.replaceAll(/[0-9a-f]{8,}|\d+|"[^"]*"/g, '…').slice(0, 80)}` : e.code;
+  }
+  assert.ok(performance.now() - began < LIMIT_MS, `${show()} takes ${performance.now() - began} ms`);
+  assert.ok(process.memoryUsage().arrayBuffers - before < LIMIT_BYTES, `${show()} takes too much memory`);
+  return answer;
+}
+
+function mutate(input: Buffer, pool: readonly Buffer[], choose: Choose): Buffer<ArrayBuffer> {
+  let bytes = Buffer.from(input);
+  for (let n = 1 + choose(4); n > 0; n--) bytes = mutateOnce(bytes, pool, choose);
+  return bytes.subarray(0, MAX_INPUT);
+}
+
+function mutateOnce(bytes: Buffer, pool: readonly Buffer[], choose: Choose): Buffer<ArrayBuffer> {
+  const at = choose(bytes.length + 1);
+  const length = choose(Math.min(bytes.length - at, 32) + 1);
+  const other = pool[choose(pool.length)]!;
+  const changed = Buffer.from(bytes);
+  switch (choose(8)) {
+    case 0:
+      if (at < bytes.length) changed[at]! ^= 1 << choose(8);
+      return changed;
+    case 1:
+      if (at < bytes.length) changed[at] = choose(256);
+      return changed;
+    case 2:
+      return Buffer.concat([bytes.subarray(0, at), bytes.subarray(at + length)]);
+    case 3:
+      return Buffer.concat([bytes.subarray(0, at), bytes.subarray(at, at + length), bytes.subarray(at)]);
+    case 4:
+      return changed.subarray(0, at);
+    case 5:
+      return Buffer.concat([bytes.subarray(0, at), other.subarray(choose(other.length + 1))]);
+    case 6:
+      return Buffer.concat([
+        bytes.subarray(0, at),
+        Buffer.from(Array.from({ length: 1 + choose(8) }, () => choose(256))),
+        bytes.subarray(at),
+      ]);
+    default:
+      if (at + 4 <= bytes.length) changed.writeUInt32LE(INTERESTING[choose(INTERESTING.length)]!, at);
+      return changed;
+  }
+}
