@@ -110,7 +110,9 @@ describe('memory that lies (C6)', function () {
         };
         await open(lying)
           .then((repository) => makeBackup(repository, 1, contents))
-          .catch((e: unknown) => assert.ok(DmaasError.is(e), String(e)));
+          .catch((e: unknown) => {
+            assert.ok(DmaasError.is(e), String(e));
+          });
         assert.ok(isFlipped);
         cases++;
         const findings = await (await open(store)).verify('data', QUIET);

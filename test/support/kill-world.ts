@@ -94,7 +94,7 @@ class KillWorld {
   /** SHA-256 of each file, for each recorded backup. */
   readonly #expected = new Map<string, readonly string[]>();
   #state: string[] = [];
-  #region: string;
+  readonly #region: string;
   /** Longest time that a backup took undisturbed; kills fall within. */
   #lifeMs = 2000;
 
@@ -183,9 +183,7 @@ class KillWorld {
   }
 
   async #disturb(running: RunningPlugin, at: number, isStopped: boolean): Promise<void> {
-    let hasEnded = false;
-    void running.ended.then(() => (hasEnded = true));
-    await Promise.race([sleep(at), running.ended]);
+    const hasEnded = await Promise.race([sleep(at, false), running.ended.then(() => true)]);
     if (hasEnded) return;
     if (isStopped) {
       this.stops++;

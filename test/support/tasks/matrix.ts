@@ -23,8 +23,14 @@ const ROWS: Readonly<Record<string, readonly [what: string, gap?: string]>> = {
   B6: ['answers of other objects, old versions, old listings'],
   B7: ['listings that lag'],
   B8: ['a store that ignores conditional creates'],
-  B9: ['credentials that expire or are refused', 'credentials that expire while a command runs and are renewed by the SDK need a provider that issues them'],
-  B10: ['Object Lock', 'the lock of packs that a newer backup uses again is not extended: the retention of the bucket must be as long as that of the backups'],
+  B9: [
+    'credentials that expire or are refused',
+    'credentials that expire while a command runs and are renewed by the SDK need a provider that issues them',
+  ],
+  B10: [
+    'Object Lock',
+    'the lock of packs that a newer backup uses again is not extended: the retention of the bucket must be as long as that of the backups',
+  ],
   B11: ['no space'],
   B12: ['leftovers of multipart uploads', 'there are none: nothing is uploaded in parts'],
   C1: ['one flipped bit anywhere in every kind of object'],
@@ -32,7 +38,10 @@ const ROWS: Readonly<Record<string, readonly [what: string, gap?: string]>> = {
   C3: ['objects in the place of others'],
   C4: ['wrong, rotated and damaged keys'],
   C5: ['objects of a newer format'],
-  C6: ['a bit that flips in our memory before upload', 'it is found by verifying and reading, and healed; what is sent is not opened again before it is'],
+  C6: [
+    'a bit that flips in our memory before upload',
+    'it is found by verifying and reading, and healed; what is sent is not opened again before it is',
+  ],
   C7: ['verifying a share or all of the data, and repair'],
   D1: ['many writers at the same time'],
   D2: ['writers beside garbage collection, in all orders'],
