@@ -153,7 +153,7 @@ describe('a backup', () => {
 
   for (const kind of ['refused', 'lost-answer', 'crash-after'] as const satisfies readonly ClusterFault[]) {
     it(`leaves the application alone and nothing behind when any one call is ${kind}`, async function () {
-      this.timeout(120_000);
+      this.timeout(400_000);
       let calls = Number.POSITIVE_INFINITY;
       let failures = 0;
       for (let at = 1; at <= calls; at++) {
@@ -190,7 +190,7 @@ describe('a backup', () => {
   }
 
   it('is removed from the cluster by cleanup, whatever call it died at', async function () {
-    this.timeout(60_000);
+    this.timeout(240_000);
     for (let at = 1, done = false; !done; at += 2) {
       const w = await world();
       const before = w.application();
@@ -213,7 +213,7 @@ describe('a backup', () => {
   });
 
   it('stops at any call when it is told to, and leaves nothing behind', async function () {
-    this.timeout(60_000);
+    this.timeout(240_000);
     for (let at = 1, done = false; !done; at++) {
       const w = await world();
       const before = w.application();

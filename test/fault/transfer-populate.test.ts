@@ -105,7 +105,7 @@ describe('filling claims', () => {
   });
 
   it('is finished by the next process, whatever call the one before died at', async function () {
-    this.timeout(60_000);
+    this.timeout(240_000);
     for (let at = 1, done = false; !done; at++) {
       const w = world();
       const faulty = new FaultyCluster(w.cluster, { at, kind: 'crash-after' });
