@@ -1,4 +1,4 @@
-/** Row G3 of the fault matrix, at length: minutes for each decoder, DMAAS_TEST_FUZZ_MINUTES of them. Inputs with new answers are added to the corpus in test/vectors. */
+/** Row G3 of the fault matrix, at length: minutes for each decoder, DMAAS_TEST_FUZZ_MINUTES of them. Inputs with new answers are added to the corpus in test/corpus. */
 import { DECODERS } from '../support/decoders.ts';
 import { fuzz, readCorpus, writeCorpus } from '../support/fuzz.ts';
 

@@ -6,7 +6,7 @@ import { DmaasError } from '../../core/src/errors.ts';
 import { REFUSALS, type Decoder } from './decoders.ts';
 import { chooser, type Choose } from './interleaving.ts';
 
-const CORPUS = join(import.meta.dirname, '../vectors/decoder-corpus.json');
+const CORPUS = join(import.meta.dirname, '../corpus/decoders.json');
 /** What one input may take; decoders are linear, and inputs small. */
 const LIMIT_MS = 2000;
 const LIMIT_BYTES = 256 << 20;
