@@ -21,7 +21,7 @@ export function readCorpus(): Corpus {
 }
 
 export function writeCorpus(corpus: Corpus): void {
-  writeFileSync(CORPUS, `${JSON.stringify(corpus, undefined, 1)}\n`);
+  writeFileSync(CORPUS, `${JSON.stringify(corpus, undefined, 2)}\n`);
 }
 
 /**
