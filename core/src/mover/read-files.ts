@@ -127,13 +127,16 @@ async function readFile({ fd, failure, ...file }: OpenedFile, racyNs: bigint, to
   return { bytes, references, size: read.size };
 }
 
+/** Two would do for a single change, but for one: a file that is being cut short has its new size before its new time. */
+const MAX_READS = 3;
+
 export interface StoredContent {
   readonly content: Content;
   readonly size: number;
 }
 
 /**
- * Reads a file that may change meanwhile, up to twice: what is stored was the content at one moment, or `changed` says that it may not have been.
+ * Reads a file that may change meanwhile, up to three times: what is stored was the content at one moment, or `changed` says that it may not have been.
  * `stat` is as it was when reading ended.
  */
 export async function readUnchanged(
@@ -147,7 +150,7 @@ export async function readUnchanged(
     const stat = fstatSync(fd, { bigint: true });
     const changed =
       stat.mtimeNs !== start.mtimeNs || stat.ctimeNs !== start.ctimeNs || stat.size !== start.size || Number(stat.size) !== size;
-    if (!changed || attempt === 2) return { content, size, stat, changed };
+    if (!changed || attempt === MAX_READS) return { content, size, stat, changed };
     start = stat;
   }
 }
