@@ -30,7 +30,7 @@ import type { SimulationOptions } from '../support/simulated-cluster.ts';
 const ID = 'abcdefgh' as OperationId;
 const UNLOCK = new Uint8Array(32).fill(7);
 const VOLUMES = [appVolume('data'), appVolume('uploads', { driver: 'plain.example.com', storageClass: 'plain' })];
-const QUICK = { poll: 1, pending: 2000, imagePull: 50, outage: 200, ending: 2000 };
+const QUICK = { poll: 100, pending: 2000, imagePull: 50, outage: 5000, ending: 2000 };
 
 interface World {
   readonly cluster: MemoryCluster;
@@ -153,7 +153,7 @@ describe('a backup', () => {
 
   for (const kind of ['refused', 'lost-answer', 'crash-after'] as const satisfies readonly ClusterFault[]) {
     it(`leaves the application alone and nothing behind when any one call is ${kind}`, async function () {
-      this.timeout(400_000);
+      this.timeout(240_000);
       let calls = Number.POSITIVE_INFINITY;
       let failures = 0;
       for (let at = 1; at <= calls; at++) {

@@ -21,7 +21,7 @@ import type { SimulationOptions } from '../support/simulated-cluster.ts';
 const ID = 'abcdefgh' as OperationId;
 const UNLOCK = new Uint8Array(32).fill(7);
 const CLAIMS = ['a', 'b', 'c'];
-const QUICK = { poll: 1, pending: 2000, imagePull: 50, outage: 200, ending: 2000 };
+const QUICK = { poll: 100, pending: 2000, imagePull: 50, outage: 5000, ending: 2000 };
 
 describe('filling claims', () => {
   let directory: string;
