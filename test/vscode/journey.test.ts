@@ -150,6 +150,7 @@ describe('the extension, from a running application to its copy', function () {
     await ui.pick(target);
     await ui.seeStep('Restore shop', 'What, and how?');
     await ui.key('Enter');
+    await ui.pick(/Allow clusterrolebinding/);
     await ui.pick('Start Restore');
     await ui.timeline().locator('.phase.running .title', { hasText: 'Restoring backups' }).waitFor({ timeout: 120_000 });
     await editor.reload();
