@@ -33,10 +33,18 @@ export class Workbench {
 
   /** Opens the extension's container in the activity bar. */
   async open(container = 'DMaaS'): Promise<void> {
-    // A click on the one that is open closes it.
-    const tab = this.#page.getByRole('tab', { name: container });
-    if ((await tab.getAttribute('aria-selected')) !== 'true') await tab.click();
-    await this.view('Applications').waitFor({ timeout: VISIBLE_MS });
+    // A click on one that is open closes it, and a window that was just loaded may be about to open it again.
+    for (let turn = 0; turn < 10; turn++) {
+      const isShown = await this.view('Applications')
+        .waitFor({ timeout: VISIBLE_MS / 10 })
+        .then(
+          () => true,
+          () => false,
+        );
+      if (isShown) return;
+      await this.#page.getByRole('tab', { name: container }).click();
+    }
+    throw new Error(`the container ${container} does not open`);
   }
 
   view(name: string): Locator {
