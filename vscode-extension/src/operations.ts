@@ -46,7 +46,7 @@ interface Entry extends Operation {
   state: TimelineState;
   isUndoable: boolean;
   canResume: boolean;
-  readonly work: Work;
+  readonly work: Pick<Work, 'memo' | 'resume' | 'undo'>;
   stop: AbortController;
 }
 
@@ -75,7 +75,7 @@ export class Operations {
   /** Lists what the window was interrupted in when it was closed; `workOf` says how to go on with it. */
   revive(workOf: (memo: RestoreMemo) => Pick<Work, 'resume' | 'undo'>): void {
     for (const [id, { state: kept, memo }] of Object.entries(this.#unfinished())) {
-      const work = { ...kept, memo, run: () => Promise.reject(new Error('it has begun before')), ...workOf(memo) };
+      const work = { memo, ...workOf(memo) };
       const state = afterInterruption(kept, true);
       this.#entries.set(id, { id, state, work, isUndoable: true, canResume: true, stop: new AbortController() });
     }

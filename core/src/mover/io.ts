@@ -32,3 +32,7 @@ export function openToRead(path: Buffer | string): number {
     return openSync(path, flags);
   }
 }
+
+export function isZero(bytes: Buffer): boolean {
+  return bytes.every((byte) => byte === 0);
+}

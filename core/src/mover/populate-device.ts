@@ -1,12 +1,12 @@
 import { closeSync, constants, fstatSync, fsyncSync, ftruncateSync, openSync } from 'node:fs';
 import { DmaasError, throwIfCancelled } from '../errors.ts';
-import { LIMITS } from '../repository/blob.ts';
 import type { Repository } from '../repository/repository.ts';
 import { PieceBatches, type PieceSink } from './batches.ts';
 import { deviceBytes } from './capture-device.ts';
-import { bytesOf, extentsOf, type Extent } from './content.ts';
-import { readFully, writeFully } from './io.ts';
-import { errorCode, isUnsupported, type Posix } from './posix.ts';
+import { bytesOf, extentsOf } from './content.ts';
+import { clear, comparer } from './in-place.ts';
+import { isZero, readFully } from './io.ts';
+import { errorCode, type Posix } from './posix.ts';
 import type { MoverThreads } from './threads.ts';
 import type { Volume } from './volume-node.ts';
 
@@ -75,7 +75,7 @@ async function checkEmpty(fd: number, { name, repository, volume }: DeviceTask):
 
 async function writeDevice(fd: number, task: DeviceTask): Promise<void> {
   const { repository, threads, volume, native, onBytes, onWritten, signal } = task;
-  const isThere = task.isInPlace ? comparer(fd, repository) : () => Promise.resolve(false);
+  const isThere = task.isInPlace ? comparer(repository) : () => Promise.resolve(false);
   const sink: PieceSink<undefined> = {
     destination: ({ offset, length }) => ({ fd, offset, length }),
     withdraw: () => undefined,
@@ -96,7 +96,7 @@ async function writeDevice(fd: number, task: DeviceTask): Promise<void> {
       if (id === undefined) {
         await clear(fd, offset, length, native);
         onBytes(length);
-      } else if (await isThere({ offset, length, id })) onBytes(length);
+      } else if (await isThere(fd, { offset, length, id })) onBytes(length);
       else if (batches.add({ file: undefined, offset, length, id })) await batches.send(() => undefined);
     }
     await batches.send(() => undefined);
@@ -104,38 +104,4 @@ async function writeDevice(fd: number, task: DeviceTask): Promise<void> {
   } finally {
     await batches.abandon();
   }
-}
-
-function comparer(fd: number, repository: Pick<Repository, 'dataId'>): (extent: Extent) => Promise<boolean> {
-  let buffer = Buffer.alloc(0);
-  return async ({ offset, length, id }) => {
-    if (buffer.length < length) buffer = Buffer.allocUnsafeSlow(length);
-    const piece = buffer.subarray(0, length);
-    return (await readFully(fd, piece, offset)) === length && repository.dataId(piece) === id;
-  };
-}
-
-/** Makes a range of a device or file read as zeros: by telling it, or where it does not listen, by writing to what is not zero yet. */
-export async function clear(fd: number, offset: number, length: number, native: Posix | undefined): Promise<void> {
-  if (length === 0) return;
-  try {
-    if (native !== undefined) {
-      native.punchHole(fd, offset, length);
-      return;
-    }
-  } catch (error) {
-    const code = errorCode(error);
-    // EINVAL: a range that is not aligned to the device's sectors.
-    if (!isUnsupported(code) && code !== 'EINVAL') throw error;
-  }
-  const zeros = Buffer.alloc(Math.min(length, LIMITS.blob));
-  const actual = Buffer.allocUnsafeSlow(zeros.length);
-  for (let at = 0; at < length; at += zeros.length) {
-    const count = await readFully(fd, actual.subarray(0, Math.min(zeros.length, length - at)), offset + at);
-    if (!isZero(actual.subarray(0, count))) await writeFully(fd, zeros.subarray(0, count), offset + at);
-  }
-}
-
-function isZero(bytes: Buffer): boolean {
-  return bytes.every((byte) => byte === 0);
 }

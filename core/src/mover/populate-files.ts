@@ -5,10 +5,9 @@ import type { Repository } from '../repository/repository.ts';
 import { PieceBatches, type Piece, type PieceFault, type PieceSink } from './batches.ts';
 import type { ContentItem } from './content-format.ts';
 import { extentsOf, type Extent } from './content.ts';
-import { readFully } from './io.ts';
+import { clear, comparer } from './in-place.ts';
 import { attributesOf, createFile, setFileAttributes, type NewFile } from './new-file.ts';
 import { ROOT } from './paths.ts';
-import { clear } from './populate-device.ts';
 import { errorCode, systemCode, type Posix } from './posix.ts';
 import type { Problems } from './problems.ts';
 import type { Checkpoint } from './restore-marker.ts';
@@ -106,13 +105,13 @@ class FileWriter implements PieceSink<OutFile> {
   readonly #task: FilesTask;
   readonly #batches: PieceBatches<OutFile>;
   readonly #open = new Set<OutFile>();
-  /** For what is compared. */
-  #buffer = Buffer.alloc(0);
+  readonly #holds: ReturnType<typeof comparer>;
   /** The beginning of the volume that is planned. */
   #planned: Checkpoint = { path: ROOT, bytes: 0 };
 
   constructor(task: FilesTask) {
     this.#task = task;
+    this.#holds = comparer(task.repository);
     this.#batches = new PieceBatches({ ...task, sink: this });
   }
 
@@ -226,14 +225,11 @@ class FileWriter implements PieceSink<OutFile> {
   }
 
   /** Whether a piece of a file is what the backup has there. Makes it a hole where the backup has one. */
-  async #isThere(fd: number, { offset, length, id }: Extent): Promise<boolean> {
-    if (id === undefined) {
-      await clear(fd, offset, Math.min(length, Math.max(0, fstatSync(fd).size - offset)), this.#task.native);
-      return true;
-    }
-    if (this.#buffer.length < length) this.#buffer = Buffer.allocUnsafeSlow(length);
-    const piece = this.#buffer.subarray(0, length);
-    return (await readFully(fd, piece, offset)) === length && this.#task.repository.dataId(piece) === id;
+  async #isThere(fd: number, extent: Extent): Promise<boolean> {
+    const { offset, length, id } = extent;
+    if (id !== undefined) return this.#holds(fd, extent);
+    await clear(fd, offset, Math.min(length, Math.max(0, fstatSync(fd).size - offset)), this.#task.native);
+    return true;
   }
 
   /** How many bytes of a file an earlier run has written for sure. */
