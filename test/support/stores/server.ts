@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, rmSync } from 'node:fs';
 import { mkdtemp, open, readdir, readFile, rm } from 'node:fs/promises';
@@ -47,24 +48,33 @@ export interface GcsServer extends StoreServer {
   readonly projectId: string;
 }
 
-/** Ports nobody listens on at the moment; they differ. */
+/** Below those that the kernel gives to outgoing connections, of which running clusters have thousands on loopback, and below node ports. */
+const PORTS = { from: 12_000, to: 29_999 };
+const givenPorts = new Set<number>();
+
+async function isFree(host: string, port: number): Promise<boolean> {
+  const probe = createServer().listen(port, host);
+  try {
+    await once(probe, 'listening');
+  } catch {
+    return false;
+  }
+  probe.close();
+  await once(probe, 'close');
+  return true;
+}
+
+/** Ports nobody listens on at the moment; they differ, and this process is not given one of them again. */
 export async function freePorts(host: string, count: number): Promise<number[]> {
-  const probes = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer().listen(0, host);
-      await once(server, 'listening');
-      return server;
-    }),
-  );
-  return Promise.all(
-    probes.map(async (server) => {
-      const address = server.address();
-      server.close();
-      await once(server, 'close');
-      if (address === null || typeof address === 'string') throw new Error('a listening socket has no port');
-      return address.port;
-    }),
-  );
+  const ports: number[] = [];
+  for (let tries = 0; ports.length < count; tries++) {
+    if (tries > 1000) throw new Error(`no free port on ${host}`);
+    const port = randomInt(PORTS.from, PORTS.to);
+    if (givenPorts.has(port)) continue;
+    givenPorts.add(port);
+    if (await isFree(host, port)) ports.push(port);
+  }
+  return ports;
 }
 
 /** Whether something listens there. */

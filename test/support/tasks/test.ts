@@ -47,7 +47,7 @@ const SETS: readonly TestSet[] = [
 ];
 
 const clusters: TestCluster[] = [];
-const NOTHING: Summary = { passed: 0, failed: 0, skipped: 0 };
+const NOTHING: Summary = { passed: 0, failed: 0, skipped: 0, failures: [] };
 let isAborted = false;
 
 async function startClusters(): Promise<void> {
@@ -104,10 +104,11 @@ function runMocha(set: TestSet, files: readonly string[]): Promise<Summary> {
     });
     child.once('close', (code, signal) => {
       clearTimeout(timer);
-      const ending = hung === '' ? `ended with ${code ?? signal ?? '?'}` : hung;
-      if (summary === undefined || hung !== '') say(`the set ${set.name} ${ending}`);
-      const { passed, failed, skipped } = summary ?? NOTHING;
-      done({ passed, failed: failed + (summary === undefined || hung !== '' ? 1 : 0), skipped });
+      const result = summary ?? NOTHING;
+      if (summary !== undefined && hung === '') return done(result);
+      const ending = `the set ${set.name} ${hung === '' ? `ended with ${code ?? signal ?? '?'}` : hung}`;
+      say(ending);
+      done({ ...result, failed: result.failed + 1, failures: [...result.failures, ending] });
     });
   });
 }
@@ -117,9 +118,10 @@ async function runSet(set: TestSet, files: readonly string[]): Promise<Summary> 
   try {
     await prepare(set.needs);
   } catch (error) {
-    say(`the set ${set.name} cannot be prepared: ${error instanceof Error ? error.message : String(error)}`);
+    const message = `the set ${set.name} cannot be prepared: ${error instanceof Error ? error.message : String(error)}`;
+    say(message);
     if (error instanceof Error && 'hint' in error) say(`hint: ${String(error.hint)}`);
-    return { ...NOTHING, failed: 1 };
+    return { ...NOTHING, failed: 1, failures: [message] };
   }
   return runMocha(set, files);
 }
@@ -132,7 +134,7 @@ async function proveCluster(): Promise<Summary> {
     const { stdout } = await attempt(clusterScript('prove'), ['source']);
     process.stdout.write(stdout);
     const counts = /^(\d+) passed, (\d+) failed$/m.exec(stdout);
-    return counts === null ? { ...NOTHING, failed: 1 } : { passed: Number(counts[1]), failed: Number(counts[2]), skipped: 0 };
+    return counts === null ? { ...NOTHING, failed: 1 } : { passed: Number(counts[1]), failed: Number(counts[2]), skipped: 0, failures: [] };
   } catch (error) {
     say(`the checks of the cluster cannot run: ${error instanceof Error ? error.message : String(error)}`);
     return { ...NOTHING, failed: 1 };
@@ -182,6 +184,7 @@ await runTask(async (args) => {
   try {
     const results = await runSets(sets, chosen, isLong);
     say('');
+    for (const { failures } of results.values()) for (const failure of failures) say(`failed: ${failure}`);
     for (const [name, { passed, failed, skipped }] of results) {
       say(`${name}: ${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`);
       total.passed += passed;
