@@ -1,9 +1,8 @@
 /** The tools that are compared: how each is told to do the same work. */
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { attempt } from '../support/setup/command.ts';
 import { ensurePrograms } from '../support/setup/debian.ts';
-import { ensureRestic, ensureRustic } from '../support/setup/peers.ts';
+import { ensureKopia, ensureRestic, ensureRustic } from '../support/setup/peers.ts';
 import type { SetName } from './data-sets.ts';
 import type { Command } from './measure.ts';
 
@@ -48,8 +47,8 @@ export type ToolName = (typeof TOOL_NAMES)[number];
 const PLUGIN = join(import.meta.dirname, '../../kubectl-plugin/dist/kubectl-dmaas');
 export const cacheOf = ({ state }: Job): string => join(state, 'cache');
 
-/** Installs or finds a tool; undefined, with the reason, where it cannot be had. */
-export async function findTool(name: ToolName): Promise<Tool | { readonly missing: string }> {
+/** Installs or finds a tool. */
+export async function findTool(name: ToolName): Promise<Tool> {
   switch (name) {
     case 'dmaas':
       return dmaas(await versionOf(PLUGIN, ['version', '--client']));
@@ -62,8 +61,7 @@ export async function findTool(name: ToolName): Promise<Tool | { readonly missin
       return rustic(program, await versionOf(program, ['--version']));
     }
     case 'kopia': {
-      const program = process.env['KOPIA_BIN'];
-      if (program === undefined || !existsSync(program)) return { missing: 'KOPIA_BIN names no program' };
+      const program = process.env['KOPIA_BIN'] ?? (await ensureKopia());
       return kopia(program, await versionOf(program, ['--version']));
     }
     case 'tar':

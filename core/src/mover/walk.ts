@@ -1,4 +1,5 @@
-import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync, type BigIntStats } from 'node:fs';
+import { closeSync, constants, fstatSync, lstatSync, openSync, type BigIntStats } from 'node:fs';
+import { DirectoryNames } from './directory-names.ts';
 import { joinPath, MAX_PATH_BYTES, ROOT } from './paths.ts';
 
 export interface Walked {
@@ -45,9 +46,7 @@ interface Directory {
   readonly open: OpenDirectory;
   /** How much of the walk's prefix is its path. */
   readonly length: number;
-  /** One byte a character, which sort as the bytes do; a million of them take some 50 MiB. */
-  readonly names: readonly string[];
-  next: number;
+  readonly names: DirectoryNames;
 }
 
 const OPEN_DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
@@ -67,17 +66,18 @@ export function* walk(root: string, { onError, onMount, skip = [] }: WalkOptions
     const stat = fstatSync(rootFd, { bigint: true });
     yield { path: ROOT, directory: rootDirectory, stat, at: within(rootFd, '.') };
     const omitted = new Set(skip);
-    const names = namesIn(rootFd).filter((name) => !omitted.has(name) && !(name === 'lost+found' && isDirectory(rootFd, name)));
+    const isOmitted = (name: string): boolean => omitted.has(name) || (name === 'lost+found' && isDirectory(rootFd, name));
     rootDirectory.retain();
-    stack.push({ open: rootDirectory, length: 0, names, next: 0 });
+    stack.push({ open: rootDirectory, length: 0, names: DirectoryNames.of(rootFd) });
     for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
-      const name = top.names[top.next++];
+      const name = top.names.next();
       if (name === undefined) {
         stack.pop()?.open.release();
         continue;
       }
+      if (top.length === 0 && isOmitted(name.toString('latin1'))) continue;
       // A copy: the prefix changes under way.
-      const path = Buffer.from(joinPath(prefix.subarray(0, top.length), Buffer.from(name, 'latin1')));
+      const path = Buffer.from(joinPath(prefix.subarray(0, top.length), name));
       const at = within(top.open.fd, name);
       const found = attempt(() => inspect(at, path), path, onError);
       if (found === undefined) continue;
@@ -90,7 +90,7 @@ export function* walk(root: string, { onError, onMount, skip = [] }: WalkOptions
       const opened = attempt(() => openDirectory(at, found), path, onError);
       if (opened === undefined) continue;
       prefix.set(path);
-      stack.push({ ...opened, length: path.length, next: 0 });
+      stack.push({ ...opened, length: path.length });
     }
   } finally {
     for (const { open } of stack) open.release();
@@ -114,15 +114,11 @@ function openDirectory(at: Buffer, expected: BigIntStats): Pick<Directory, 'open
   try {
     const { dev, ino } = fstatSync(fd, { bigint: true });
     if (dev !== expected.dev || ino !== expected.ino) throw Object.assign(new Error('replaced'), { code: 'ESTALE' });
-    return { open: new OpenDirectory(fd), names: namesIn(fd) };
+    return { open: new OpenDirectory(fd), names: DirectoryNames.of(fd) };
   } catch (error) {
     closeSync(fd);
     throw error;
   }
-}
-
-function namesIn(fd: number): string[] {
-  return readdirSync(`/proc/self/fd/${fd}`, { encoding: 'latin1' }).sort();
 }
 
 function isDirectory(fd: number, name: string): boolean {

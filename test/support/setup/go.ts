@@ -21,6 +21,13 @@ async function versionOf(go: string): Promise<{ major: number; minor: number } |
 const suffices = (version: { major: number; minor: number }): boolean =>
   version.major > MINIMUM.major || (version.major === MINIMUM.major && version.minor >= MINIMUM.minor);
 
+/** Fetches a module with its version, verified; returns where its source is, which is read-only. */
+export async function fetchGoModule(go: string, module: string): Promise<string> {
+  const env = { ...NEUTRAL, GO111MODULE: 'on' };
+  const answer = JSON.parse(await run(go, ['mod', 'download', '-json', module], { cwd: '/', env })) as { readonly Dir: string };
+  return answer.Dir;
+}
+
 /**
  * The Go toolchain as the Go project publishes it through its module proxy, fetched and verified by a Go that is too old to
  * compile with, such as Debian's. Modules carry no execute permissions.
@@ -30,11 +37,7 @@ async function fetchToolchain(oldGo: string): Promise<string> {
   const module = `golang.org/toolchain@v0.0.1-${TOOLCHAIN}.linux-${arch}`;
   const dir = await cached('go', module, async (target) => {
     await step(`fetching ${TOOLCHAIN}`, async () => {
-      const answer = JSON.parse(
-        await run(oldGo, ['mod', 'download', '-json', module], { cwd: '/', env: { ...NEUTRAL, GO111MODULE: 'on' } }),
-      ) as unknown;
-      const source = typeof answer === 'object' && answer !== null && 'Dir' in answer ? String(answer.Dir) : '';
-      await cp(source, target, { recursive: true, mode: 0 });
+      await cp(await fetchGoModule(oldGo, module), target, { recursive: true, mode: 0 });
       await chmod(target, 0o755);
       const tools = join(target, 'pkg/tool', `linux_${arch}`);
       for (const folder of [join(target, 'bin'), tools]) {

@@ -3,10 +3,12 @@ import { join } from 'node:path';
 import { cached } from './cache.ts';
 import { attempt, run, SetupError } from './command.ts';
 import { ensurePrograms, requireDebian } from './debian.ts';
+import { ensureGo, fetchGoModule, goEnvironment } from './go.ts';
 import { step } from './progress.ts';
 
 const RESTIC = '0.19.1-1';
 const RUSTIC = '0.11.4';
+const KOPIA = 'v0.23.1';
 const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
 
 /**
@@ -57,4 +59,20 @@ export async function ensureRustic(): Promise<string> {
     );
   });
   return join(dir, 'bin/rustic');
+}
+
+/** kopia, compiled from its Go module; not with `go install`, which asks for all versions of it, and not every proxy has that list. */
+export async function ensureKopia(): Promise<string> {
+  const dir = await cached('kopia', KOPIA, async (target) => {
+    const go = await ensureGo();
+    await step(`compiling kopia ${KOPIA}, which takes some minutes`, async () => {
+      const source = await fetchGoModule(go, `github.com/kopia/kopia@${KOPIA}`);
+      const env = await goEnvironment();
+      await run(go, ['build', '-p', '2', '-trimpath', '-buildvcs=false', '-ldflags', '-s -w', '-tags', 'nohtmlui', '-o', target, '.'], {
+        cwd: source,
+        env,
+      });
+    });
+  });
+  return join(dir, 'kopia');
 }

@@ -3,7 +3,7 @@
  * in test/artifacts/bench (or --out DIR).
  *
  *   --sets A,B,C,D,E     what is backed up, see test/bench/data-sets.ts
- *   --tools dmaas,restic,tar   kopia where KOPIA_BIN names one; rustic, which takes 20 minutes to compile, also by --with-rustic
+ *   --tools dmaas,restic,kopia,tar   kopia is compiled, or what KOPIA_BIN names; rustic, which takes 20 minutes to compile, also by --with-rustic
  *   --stores local,s3,s3-20ms
  *   --rounds 3           all tools in turn, so often; medians are compared
  *   --scale 1            of the data sets; 0.1 is a tenth
@@ -62,8 +62,7 @@ function positive(option: string, text: string): number {
 await runTask(async (args) => {
   const options = optionsOf(args);
   const rustic = options['with-rustic'] ? ',rustic' : '';
-  const kopia = process.env['KOPIA_BIN'] === undefined ? '' : ',kopia';
-  const names = chosen('tools', options.tools ?? `dmaas,restic${rustic}${kopia},tar`, TOOL_NAMES);
+  const names = chosen('tools', options.tools ?? `dmaas,restic${rustic},kopia,tar`, TOOL_NAMES);
   const sets = chosen('sets', options.sets, SET_NAMES);
   const stores = chosen('stores', options.stores, STORE_NAMES);
   const [rounds, scale, seed] = [positive('rounds', options.rounds), positive('scale', options.scale), positive('seed', options.seed)];
@@ -71,11 +70,7 @@ await runTask(async (args) => {
 
   if (names.includes(OURS)) await buildPlugin();
   const tools: Tool[] = [];
-  for (const name of names) {
-    const tool = await findTool(name);
-    if ('missing' in tool) say(`${name} is left out: ${tool.missing}`);
-    else tools.push(tool);
-  }
+  for (const name of names) tools.push(await findTool(name));
   const stop = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => {
