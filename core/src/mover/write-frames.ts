@@ -1,6 +1,6 @@
 import { DmaasError } from '../errors.ts';
 import { orDamageSync, type StoredRange, type WantedBlob } from '../repository/blob-reader.ts';
-import { discard } from '../repository/discard.ts';
+import { discard, discardView } from '../repository/discard.ts';
 import type { RepositoryKeys } from '../repository/key-set.ts';
 import { blobOf, openFramePayloadSync } from '../repository/pack-reader.ts';
 import { checkChunk } from './content.ts';
@@ -43,7 +43,7 @@ export function writeFrames({ key, kind, bytes, frames }: WriteTask, keys: Repos
         if (fault !== undefined) faults.push({ i: blob.i, ...fault });
       }
     }
-    if (!DmaasError.is(payload) && payload.length === payload.buffer.byteLength) discard(payload.buffer);
+    if (!DmaasError.is(payload)) discardView(payload);
   }
   discard(bytes.buffer);
   return { faults };

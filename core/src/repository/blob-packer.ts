@@ -1,6 +1,6 @@
 import { createCipheriv } from 'node:crypto';
 import type { BlobId } from './blob.ts';
-import { discard } from './discard.ts';
+import { discard, discardView } from './discard.ts';
 import { FRAME_ID_BYTES, sealFrame } from './frame.ts';
 import type { RepositoryKeys } from './key-set.ts';
 import type { Random } from './keys.ts';
@@ -207,7 +207,7 @@ export class BlobPacker {
     const pieces = sealFrame(keys, random(FRAME_ID_BYTES), packed);
     if (packed[1].buffer !== payload.buffer) discard(packed[1].buffer);
     await this.#addToPack(pieces, blobs);
-    for (const piece of pieces) if (piece.length === piece.buffer.byteLength) discard(piece.buffer);
+    for (const piece of pieces) discardView(piece);
   }
 
   async #addToPack(pieces: readonly Uint8Array[], blobs: readonly FramedBlob[]): Promise<void> {

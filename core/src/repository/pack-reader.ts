@@ -1,6 +1,6 @@
 import { LIMITS, type BlobId, type BlobKind } from './blob.ts';
 import { damaged } from './damage.ts';
-import { discard } from './discard.ts';
+import { discardView } from './discard.ts';
 import { openFrame } from './frame.ts';
 import type { RepositoryKeys } from './key-set.ts';
 import { unpackPayload, unpackPayloadSync } from './payload.ts';
@@ -34,7 +34,7 @@ export function openPackTable(keys: RepositoryKeys, key: string, header: Uint8Ar
 export async function openFramePayload(keys: RepositoryKeys, frame: Uint8Array, key: string): Promise<Buffer> {
   const packed = openFrame(keys, frame, key);
   const payload = await unpackPayload(packed, LIMITS.frame, key);
-  if (payload.buffer !== packed.buffer) discard(packed.buffer);
+  if (payload.buffer !== packed.buffer) discardView(packed);
   return payload;
 }
 
@@ -42,7 +42,7 @@ export async function openFramePayload(keys: RepositoryKeys, frame: Uint8Array, 
 export function openFramePayloadSync(keys: RepositoryKeys, frame: Uint8Array, key: string): Buffer {
   const packed = openFrame(keys, frame, key);
   const payload = unpackPayloadSync(packed, LIMITS.frame, key);
-  if (payload.buffer !== packed.buffer) discard(packed.buffer);
+  if (payload.buffer !== packed.buffer) discardView(packed);
   return payload;
 }
 

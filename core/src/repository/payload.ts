@@ -40,15 +40,17 @@ export function packPayloadSync(payload: Uint8Array): Buffer {
 export async function unpackPayload(packed: Buffer, limit: number, key: string): Promise<Buffer> {
   if (packed.length <= SYNC_LIMIT) return unpackPayloadSync(packed, limit, key);
   const size = sizeOf(packed, limit, key);
-  if (packed[0] === CODEC.stored) return packed.subarray(1);
-  return whole(await decompressAsync(packed.subarray(1), decompression(size)).catch(notZstd(key)), size, key);
+  const body = packed.subarray(1);
+  if (packed[0] === CODEC.stored) return body;
+  return whole(await decompressAsync(body, decompression(size)).catch(notZstd(key)), body, size, key);
 }
 
 export function unpackPayloadSync(packed: Buffer, limit: number, key: string): Buffer {
   const size = sizeOf(packed, limit, key);
-  if (packed[0] === CODEC.stored) return packed.subarray(1);
+  const body = packed.subarray(1);
+  if (packed[0] === CODEC.stored) return body;
   try {
-    return whole(zstdDecompressSync(packed.subarray(1), decompression(size)), size, key);
+    return whole(zstdDecompressSync(body, decompression(size)), body, size, key);
   } catch (e) {
     return notZstd(key)(e);
   }
@@ -80,10 +82,12 @@ function compression(payload: Uint8Array) {
   };
 }
 
+/** One byte more than the result: of a chunk that is filled, zlib does not know that it was the last, and allocates another. */
 function decompression(size: number) {
   return {
-    chunkSize: Math.max(size, 64),
+    chunkSize: Math.max(size + 1, 64),
     maxOutputLength: Math.max(size, 1),
+    info: true,
     params: { [constants.ZSTD_d_windowLogMax]: MAX_WINDOW_LOG },
   };
 }
@@ -97,9 +101,17 @@ function sizeOf(packed: Uint8Array, limit: number, key: string): number {
   return size;
 }
 
-function whole(payload: Buffer, size: number, key: string): Buffer {
-  if (payload.length !== size) throw damaged(key, 'it is not as large as it says when decompressed');
-  return payload;
+/** What zlib gives when asked for `info`, which the types of Node do not know. */
+interface Decompressed {
+  readonly buffer: Buffer;
+  /** `bytesWritten`: to it, which is what it has read of the body. */
+  readonly engine: { readonly bytesWritten: number };
+}
+
+function whole(result: unknown, body: Buffer, size: number, key: string): Buffer {
+  const { buffer, engine } = result as Decompressed;
+  if (buffer.length !== size || engine.bytesWritten !== body.length) throw damaged(key, 'it is not as large as it says when decompressed');
+  return buffer;
 }
 
 function notZstd(key: string): (e: unknown) => never {

@@ -3,7 +3,7 @@ import type { ObjectStore } from '../store/object-store.ts';
 import { blobIdAt, LIMITS, type BlobId, type BlobKind, type BlobWriter, type StoredBlob, type WriteTotals } from './blob.ts';
 import { FRAME_BLOBS, FRAME_BYTES, type FinishedPack, type PackingHost } from './blob-packer.ts';
 import { FRAME_ID_BYTES, sealFrame } from './frame.ts';
-import { discard } from './discard.ts';
+import { discard, discardView } from './discard.ts';
 import type { Journal } from './journal.ts';
 import type { RepositoryKeys } from './key-set.ts';
 import type { Random } from './keys.ts';
@@ -234,7 +234,7 @@ export class WriteSession {
       lane.pack = new PackWriter(lane.kind, this.#parts.keys, this.#parts.random, buffer);
     }
     lane.pack.add(pieces, blobs);
-    for (const piece of pieces) if (piece.length === piece.buffer.byteLength) discard(piece.buffer);
+    for (const piece of pieces) discardView(piece);
   }
 
   /** Waits until an upload may begin, not until it is done. */
