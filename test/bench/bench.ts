@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { globSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { SetupError } from '../support/setup/command.ts';
 import { elapsed, say } from '../support/setup/progress.ts';
 import { temporaryDir } from '../support/stores/server.ts';
@@ -41,6 +42,12 @@ export interface BenchOptions {
   /** Aborted, it ends before the next tool's turn. */
   readonly signal: AbortSignal;
 }
+
+/**
+ * Files that were written a moment ago are read again by the next backup, because a change in the same instant would not show in their
+ * times. Data is older than that when a backup of it begins.
+ */
+const AGE_MS = 3000;
 
 /** What a mover's pod is given. It also keeps the page cache small, so that no tool is helped by what another has read. */
 const MEMORY_BYTES = 2 ** 30;
@@ -109,11 +116,13 @@ class Run {
     const { tool, data, store, round } = this.#parts;
     try {
       await this.#prepare(tool.init(this.#job));
+      await sleep(AGE_MS);
       await this.#measure('first', tool.backup(this.#job));
       if (tool.isArchiver !== true) {
         await this.#measure('no change', tool.backup(this.#job));
         if (data.change !== undefined) {
           data.change(round);
+          await sleep(AGE_MS);
           await this.#measure('1 % change', tool.backup(this.#job));
         }
       }
