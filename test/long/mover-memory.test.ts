@@ -91,4 +91,15 @@ describe('the memory of a mover', () => {
     execFileSync('python3', ['-c', script, at('source')]);
     await roundTrip();
   });
+
+  it('F4, H3: stays within bounds with five million files in five thousand directories', async () => {
+    const script = [
+      'import os,sys',
+      'for d in range(5000):',
+      '    os.mkdir(f"{sys.argv[1]}/d{d}")',
+      '    for i in range(1000): os.close(os.open(f"{sys.argv[1]}/d{d}/entry-{i}", os.O_CREAT))',
+    ];
+    execFileSync('python3', ['-c', script.join('\n'), at('source')]);
+    await roundTrip();
+  });
 });

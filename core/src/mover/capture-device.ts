@@ -1,6 +1,6 @@
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { DmaasError } from '../errors.ts';
-import type { CaptureTools } from './capture-tree.ts';
+import type { CaptureTools } from './capture-parts.ts';
 import { errorCode, splitDeviceNumber, type Posix } from './posix.ts';
 import { readLarge } from './read-large.ts';
 import type { Volume } from './volume-node.ts';

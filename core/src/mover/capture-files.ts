@@ -4,7 +4,7 @@ import { STRETCH_BYTES } from '../repository/chunker.ts';
 import { Slots } from '../repository/slots.ts';
 import { entryOf, statAttributes, userFlags } from './attributes.ts';
 import type { Parent } from './capture-parent.ts';
-import type { CaptureTools, Slot } from './capture-tree.ts';
+import type { CaptureTools, Reading, Slot } from './capture-parts.ts';
 import { MIN_FIXED_BYTES } from './chunking-rule.ts';
 import type { VolumeFindings } from './findings.ts';
 import { openToRead } from './io.ts';
@@ -14,11 +14,6 @@ import { chooseChunking, dataRanges, readUnchanged, type CutBefore, type FilesRe
 import { readLarge } from './read-large.ts';
 import { encodeEntry, type Entry } from './tree-format.ts';
 import type { OpenDirectory, Walked } from './walk.ts';
-
-/** A file that is being read, perhaps with others. */
-export interface Reading {
-  readonly done: Promise<void>;
-}
 
 /** Files that a thread reads with one task. */
 const BATCH = { files: 64, bytes: 4 << 20, directories: 32 } as const;

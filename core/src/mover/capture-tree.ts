@@ -1,27 +1,16 @@
 import type { BigIntStats } from 'node:fs';
 import { throwIfCancelled } from '../errors.ts';
-import type { BlobId, BlobWriter } from '../repository/blob.ts';
-import type { Repository } from '../repository/repository.ts';
+import type { BlobId } from '../repository/blob.ts';
 import { entryOf, typeOf } from './attributes.ts';
 import { Parent } from './capture-parent.ts';
-import { FileReads, type Reading } from './capture-files.ts';
+import { FileReads } from './capture-files.ts';
+import type { CaptureTools, Slot } from './capture-parts.ts';
 import type { VolumeFindings } from './findings.ts';
-import { systemCode, type Posix } from './posix.ts';
-import type { MoverThreads } from './threads.ts';
-import { encodeEntry, type EncodedEntry, type Entry } from './tree-format.ts';
+import { systemCode } from './posix.ts';
+import { encodeEntry, type Entry } from './tree-format.ts';
 import { TreeWriter } from './tree-writer.ts';
 import type { Volume } from './volume-node.ts';
 import { walk, type Walked } from './walk.ts';
-
-export interface CaptureTools {
-  readonly repository: Pick<Repository, 'read' | 'known' | 'parameters' | 'treeSeed'>;
-  readonly writer: BlobWriter;
-  readonly threads: MoverThreads;
-  readonly native: Posix | undefined;
-  readonly signal: AbortSignal | undefined;
-  /** Told of every piece of the source that has been dealt with. */
-  readonly onBytes: (bytes: number) => void;
-}
 
 export interface TreeSource {
   readonly path: string;
@@ -34,23 +23,6 @@ export interface TreeSource {
 const MAX_WAITING = 2048;
 /** A change within this time after another may not show in a time stamp. */
 const RACY_NS = 2_000_000_000n;
-
-/** What is known of an entry once nothing is left to read of it. */
-export interface Kept {
-  readonly entry: EncodedEntry;
-  readonly isFile: boolean;
-  /** Bytes of a file's content. */
-  readonly size: number;
-}
-
-/** An entry of the tree to be. While `reading`, its file is being read; if then there is no `kept`, nothing of it can be kept. */
-export interface Slot {
-  readonly path: Buffer;
-  kept: Kept | undefined;
-  reading: Reading | undefined;
-  /** Another name of an inode that came before. */
-  readonly isLink: boolean;
-}
 
 /**
  * Stores a directory tree. Walks it beside the tree of the backup before, so that an unchanged file costs one lstat; has threads read what

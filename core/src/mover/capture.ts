@@ -1,6 +1,7 @@
 import type { RunOptions } from '../events.ts';
 import type { Finding } from '../model.ts';
-import type { BlobId, BlobWriter, WriteTotals } from '../repository/blob.ts';
+import type { BlobId } from '../repository/blob.ts';
+import type { BlobWriter, WriteTotals } from '../repository/blob-writer.ts';
 import type { Repository } from '../repository/repository.ts';
 import { captureDevice } from './capture-device.ts';
 import { captureTree } from './capture-tree.ts';

@@ -1,4 +1,4 @@
-import type { BlobWriter } from '../repository/blob.ts';
+import type { BlobWriter } from '../repository/blob-writer.ts';
 import { ContentWriter } from './content.ts';
 import type { Chunking } from './chunking-rule.ts';
 import { spansOf, type Span, type SpansResult } from './read-spans.ts';

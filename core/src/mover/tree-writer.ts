@@ -1,5 +1,6 @@
 import { DmaasError } from '../errors.ts';
-import type { BlobId, BlobWriter } from '../repository/blob.ts';
+import type { BlobId } from '../repository/blob.ts';
+import type { BlobWriter } from '../repository/blob-writer.ts';
 import { encodeNode, NODE_TYPE } from '../repository/node.ts';
 import { ByteWriter } from './bytes.ts';
 import { endsInZeros } from './content-format.ts';

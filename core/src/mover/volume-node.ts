@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { DmaasError } from '../errors.ts';
-import type { BlobId, BlobWriter } from '../repository/blob.ts';
+import type { BlobId } from '../repository/blob.ts';
+import type { BlobWriter } from '../repository/blob-writer.ts';
 import { decodeNode, encodeNode, NODE_TYPE } from '../repository/node.ts';
 import type { Repository } from '../repository/repository.ts';
 import type { CallOptions } from '../store/object-store.ts';

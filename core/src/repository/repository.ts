@@ -7,7 +7,8 @@ import { rootsOf, type Backup, type BackupFilter, type NewBackup } from './backu
 import { BackupRecords, BACKUPS, type BackupListOptions } from './backups.ts';
 import type { Entry } from './blob-index.ts';
 import { BlobReader, type Deliver, type OpenRange, type ReadManyOptions } from './blob-reader.ts';
-import type { BlobId, BlobWriter } from './blob.ts';
+import type { BlobId } from './blob.ts';
+import type { BlobWriter } from './blob-writer.ts';
 import { keepReachable, noteBeginning } from './commit-rule.ts';
 import { CONFIG_KEY, DEFAULT_PARAMETERS, loadConfig, makeConfig, type RepositoryConfig, type RepositoryParameters } from './config.ts';
 import { damaged } from './damage.ts';

@@ -1,6 +1,7 @@
 import { DmaasError, throwIfCancelled } from '../errors.ts';
 import type { ObjectStore } from '../store/object-store.ts';
-import { blobIdAt, LIMITS, type BlobId, type BlobKind, type BlobWriter, type StoredBlob, type WriteTotals } from './blob.ts';
+import { blobIdAt, LIMITS, type BlobId, type BlobKind } from './blob.ts';
+import type { BlobWriter, StoredBlob, WriteTotals } from './blob-writer.ts';
 import { FRAME_BLOBS, FRAME_BYTES, type FinishedPack, type PackingHost } from './blob-packer.ts';
 import { FRAME_ID_BYTES, sealFrame } from './frame.ts';
 import { discard, discardView } from './discard.ts';
