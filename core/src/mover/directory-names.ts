@@ -60,7 +60,7 @@ function compareNames(bytes: Buffer, a: number, b: number): number {
   const lengthOfA = bytes.readUInt16LE(a);
   const lengthOfB = bytes.readUInt16LE(b);
   for (let i = 0; i < lengthOfA && i < lengthOfB; i++) {
-    const difference = bytes[a + 2 + i]! - bytes[b + 2 + i]!;
+    const difference = (bytes[a + 2 + i] as number) - (bytes[b + 2 + i] as number);
     if (difference !== 0) return difference;
   }
   return lengthOfA - lengthOfB;

@@ -105,7 +105,10 @@ function runMocha(set: TestSet, files: readonly string[]): Promise<Summary> {
     child.once('close', (code, signal) => {
       clearTimeout(timer);
       const result = summary ?? NOTHING;
-      if (summary !== undefined && hung === '') return done(result);
+      if (summary !== undefined && hung === '') {
+        done(result);
+        return;
+      }
       const ending = `the set ${set.name} ${hung === '' ? `ended with ${code ?? signal ?? '?'}` : hung}`;
       say(ending);
       done({ ...result, failed: result.failed + 1, failures: [...result.failures, ending] });
