@@ -20,6 +20,7 @@ export async function captureDevice(path: string, name: string, tools: CaptureTo
       ranges: [{ start: 0, end: bytes }],
       dropZeros: true,
       blockBytes: tools.repository.parameters.chunker.block,
+      native,
       threads,
       writer,
       onBytes: (count) => {

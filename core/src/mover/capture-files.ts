@@ -168,7 +168,7 @@ export class FileReads {
       const isSparse = native !== undefined && native.seekHole(fd, 0) < size;
       const ranges = isSparse ? dataRanges(fd, size, native) : [{ start: 0, end: size }];
       const told = isFirst ? onBytes : (): void => undefined;
-      const content = await readLarge({ fd, size, chunking, ranges, blockBytes: chunker.block, threads, writer, onBytes: told });
+      const content = await readLarge({ fd, size, chunking, ranges, blockBytes: chunker.block, native, threads, writer, onBytes: told });
       return { content: await content.finish(), size: content.bytes };
     });
     if (read.changed) this.#findings.addFor('file-changed', path, 'changed while it was read: the backup may hold a mix of its states');

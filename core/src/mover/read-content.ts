@@ -18,9 +18,15 @@ export interface ReadTools {
 /** Bytes asked for with one read. */
 const READ_BYTES = 1 << 20;
 /** Bytes that the system is told will be read next. */
-const AHEAD_BYTES = 4 << 20;
+export const AHEAD_BYTES = 4 << 20;
 
 export type Add = (item: ContentItem) => void | Promise<void>;
+
+/** Called for each position: has the system fetch what comes `AHEAD_BYTES` later, up to the end. */
+function fetchNext(fd: number, at: number, start: number, end: number, native: Posix | undefined): void {
+  const from = at + AHEAD_BYTES;
+  if ((at - start) % AHEAD_BYTES === 0 && from < end) native?.willRead(fd, from, Math.min(AHEAD_BYTES, end - from));
+}
 
 /** Fills the buffer from `position`; less only at the end of the file. Returns the bytes read. */
 export function readFullySync(fd: number, buffer: Uint8Array, position: number): number {
@@ -76,7 +82,7 @@ export async function readStretch(fd: number, start: number, end: number, tools:
   let length = 0; // of the chunk at hand, so far
   let at = start;
   while (at < end) {
-    if ((at - start) % AHEAD_BYTES === 0) native?.willRead(fd, at + AHEAD_BYTES, AHEAD_BYTES);
+    fetchNext(fd, at, start, end, native);
     const space = packer.reserve(Math.min(READ_BYTES, end - at));
     const view = space instanceof Promise ? await space : space;
     const count = readFullySync(fd, view, at);
@@ -109,7 +115,7 @@ export async function readBlocks(
   let at = start;
   const step = Math.max(Math.floor(READ_BYTES / block), 1) * block;
   while (at < end) {
-    if ((at - start) % AHEAD_BYTES === 0) native?.willRead(fd, at + AHEAD_BYTES, AHEAD_BYTES);
+    fetchNext(fd, at, start, end, native);
     const space = packer.reserve(Math.min(step - (at % block), end - at));
     const view = space instanceof Promise ? await space : space;
     const count = readFullySync(fd, view, at);

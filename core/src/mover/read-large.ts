@@ -1,7 +1,10 @@
 import type { BlobWriter } from '../repository/blob-writer.ts';
+import { STRETCH_BYTES } from '../repository/chunker.ts';
 import { ContentWriter } from './content.ts';
 import type { Chunking } from './chunking-rule.ts';
 import { spansOf, type Span, type SpansResult } from './read-spans.ts';
+import type { Posix } from './posix.ts';
+import { AHEAD_BYTES } from './read-content.ts';
 import type { MoverThreads } from './threads.ts';
 
 /** Small spans of a file with many holes are read as one task. */
@@ -15,6 +18,7 @@ export interface LargeRead {
   readonly ranges: Iterable<{ readonly start: number; readonly end: number }>;
   readonly dropZeros?: boolean;
   readonly blockBytes: number;
+  readonly native: Posix | undefined;
   readonly threads: MoverThreads;
   readonly writer: BlobWriter;
   readonly onBytes: (bytes: number) => void;
@@ -44,6 +48,7 @@ export async function readLarge(read: LargeRead): Promise<ContentWriter> {
   };
   try {
     for (const task of tasksOf(read)) {
+      for (const span of task.spans) fetchFirst(read, span);
       const result = threads.run('spans', task);
       result.catch(() => undefined); // it is thrown when its turn comes
       running.push(result);
@@ -55,6 +60,12 @@ export async function readLarge(read: LargeRead): Promise<ContentWriter> {
     await Promise.allSettled(running);
   }
   return content;
+}
+
+/** Has the system fetch the first of a span while it waits for a thread: the thread, which looks ahead itself from then on, never waits for the disk. */
+function fetchFirst({ fd, native }: LargeRead, { start, end, stretch }: Span): void {
+  const from = start + stretch * STRETCH_BYTES;
+  native?.willRead(fd, from, Math.min(AHEAD_BYTES, end - from));
 }
 
 function* tasksOf({ fd, chunking, ranges, dropZeros = false, blockBytes }: LargeRead) {
