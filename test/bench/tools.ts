@@ -1,5 +1,5 @@
 /** The tools that are compared: how each is told to do the same work. */
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { attempt } from '../support/setup/command.ts';
 import { ensurePrograms } from '../support/setup/debian.ts';
 import { ensureKopia, ensureRestic, ensureRustic } from '../support/setup/peers.ts';
@@ -143,7 +143,7 @@ function kopia(program: string, version: string): Tool {
       KOPIA_CHECK_FOR_UPDATES: 'false',
       KOPIA_CONFIG_PATH: join(job.state, 'kopia.config'),
       KOPIA_CACHE_DIRECTORY: cacheOf(job),
-      KOPIA_LOG_DIR: join(job.state, 'log'),
+      KOPIA_LOG_DIR: join(job.state, 'kopia-log'),
       HOME: job.state,
       ...(job.place.kind === 's3' ? job.place.env : {}),
     };
@@ -165,7 +165,11 @@ function kopia(program: string, version: string): Tool {
     backup: (job) => call(job, ['snapshot', 'create', job.source]),
     reconnect: (job) => call(job, ['repository', 'connect', ...where(job), ...who]),
     restore: (job) => call(job, ['snapshot', 'restore', job.source, job.target]),
-    restoreOne: (job, path) => call(job, ['snapshot', 'restore', join(job.source, path), join(job.target, path)]),
+    restoreOne: (job, path) => {
+      const target = join(job.target, path);
+      const { argv, ...rest } = call(job, ['snapshot', 'restore', join(job.source, path), target]);
+      return { argv: ['sh', '-ec', 'mkdir -p "$1"; shift; exec "$@"', 'sh', dirname(target), ...argv], ...rest };
+    },
   };
 }
 

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -84,5 +85,13 @@ for (const subject of SUBJECTS) {
         await check.run({ store, prefix: `checks/${check.id}/`, now: () => new Date(), listObjects: 1100, signal: undefined });
       });
     }
+
+    it('takes bytes that threads share, as packs are', async () => {
+      const bytes = Uint8Array.from({ length: 200_000 }, (_, i) => (i * 31) % 251);
+      const shared = new Uint8Array(new SharedArrayBuffer(300_000), 1000, 200_000);
+      shared.set(bytes);
+      await store.put('checks/shared', shared, { ifAbsent: true });
+      assert.deepEqual(Buffer.from((await store.get('checks/shared')) ?? []), Buffer.from(bytes));
+    });
   });
 }

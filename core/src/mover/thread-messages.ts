@@ -1,5 +1,5 @@
 import { DmaasError, type ErrorCode } from '../errors.ts';
-import type { FinishedPack } from '../repository/blob-packer.ts';
+import type { FinishedPack, PackMemory } from '../repository/blob-packer.ts';
 import type { BlobId } from '../repository/blob.ts';
 import type { FramedBlob } from '../repository/pack-writer.ts';
 import type { RepositoryThread } from '../repository/repository.ts';
@@ -32,7 +32,7 @@ export interface ThreadSetup {
 /** What a thread asks of the main one. */
 export interface ThreadAsk {
   readonly claim: { readonly ask: { readonly blobs: readonly FramedBlob[] }; readonly answer: readonly boolean[] };
-  readonly packMemory: { readonly ask: { readonly bytes: number }; readonly answer: ArrayBuffer };
+  readonly packMemory: { readonly ask: { readonly bytes: number }; readonly answer: PackMemory };
   readonly store: { readonly ask: { readonly pack: FinishedPack }; readonly answer: undefined };
   readonly node: { readonly ask: { readonly bytes: Uint8Array }; readonly answer: BlobId };
 }

@@ -80,7 +80,7 @@ class MoverThread {
         claim: (blobs) => this.#ask('claim', { blobs }),
         packMemory: (bytes) => this.#ask('packMemory', { bytes }),
         store: (pack) => {
-          this.#ask('store', { pack }, [pack.memory]).catch(() => undefined); // what became of it is known to the main thread
+          this.#ask('store', { pack }, pack.memory instanceof ArrayBuffer ? [pack.memory] : []).catch(() => undefined); // what became of it is known to the main thread
         },
       },
     });

@@ -12,10 +12,13 @@ import type { Table } from './table.ts';
 export const FRAME_BYTES = 1 << 20;
 export const FRAME_BLOBS = 8192;
 
+/** Of a pack: shared when it is to be used again, else given to whoever has it. */
+export type PackMemory = SharedArrayBuffer | ArrayBuffer;
+
 /** A complete pack, on its way from the thread that made it to the one that stores it. */
 export interface FinishedPack {
   readonly key: string;
-  readonly memory: ArrayBuffer;
+  readonly memory: PackMemory;
   /** Of the memory, bytes that are the pack. */
   readonly length: number;
   readonly table: Table;
@@ -26,7 +29,7 @@ export interface PackingHost {
   /** Whether the repository has these, or another thread of this host is storing them. The others are the caller's now: it must store them. */
   claim(blobs: readonly FramedBlob[]): Promise<readonly boolean[]>;
   /** Memory for a pack of so many bytes. Waiting for it is back-pressure. */
-  packMemory(bytes: number): Promise<ArrayBuffer>;
+  packMemory(bytes: number): Promise<PackMemory>;
   /** Takes a pack and its memory. */
   store(pack: FinishedPack): void;
 }
@@ -226,7 +229,7 @@ export class BlobPacker {
     if (pack === undefined) return;
     this.#pack = undefined;
     const { body, table } = pack.finish();
-    this.#parts.host.store({ key: pack.key, memory: pack.buffer.buffer as ArrayBuffer, length: body.length, table });
+    this.#parts.host.store({ key: pack.key, memory: pack.buffer.buffer, length: body.length, table });
   }
 }
 

@@ -2,7 +2,7 @@ import { DmaasError, throwIfCancelled } from '../errors.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 import { blobIdAt, LIMITS, type BlobId, type BlobKind } from './blob.ts';
 import type { BlobWriter, StoredBlob, WriteTotals } from './blob-writer.ts';
-import { FRAME_BLOBS, FRAME_BYTES, type FinishedPack, type PackingHost } from './blob-packer.ts';
+import { FRAME_BLOBS, FRAME_BYTES, type FinishedPack, type PackingHost, type PackMemory } from './blob-packer.ts';
 import { FRAME_ID_BYTES, sealFrame } from './frame.ts';
 import { discard, discardView } from './discard.ts';
 import type { Journal } from './journal.ts';
@@ -60,8 +60,11 @@ export class WriteSession {
   readonly #abort = new AbortController();
   /** Of FRAME_BYTES each, to be used again: so much memory allocated anew would outrun its collection. */
   readonly #frameBuffers: Buffer[] = [];
-  /** Of packs of the usual size, to be filled again by other threads. */
-  readonly #packMemory: ArrayBuffer[] = [];
+  /**
+   * Of packs of the usual size, to be filled again by other threads. Shared: each isolate takes memory that is handed to it for newly allocated, and
+   * would collect its garbage for every other pack.
+   */
+  readonly #packMemory: SharedArrayBuffer[] = [];
   readonly #packSlots = new Slots(SPARE_PACKS);
   #frameBytes = 0;
   #waiting: (() => void)[] = [];
@@ -132,19 +135,19 @@ export class WriteSession {
   }
 
   /** Memory for a pack that another thread makes. Comes back with `store`. */
-  async packMemory(bytes: number): Promise<ArrayBuffer> {
+  async packMemory(bytes: number): Promise<PackMemory> {
     await this.#packSlots.acquire();
     if (this.#failure !== undefined) this.#packSlots.release();
     this.#throwIfFailed();
-    const used = bytes === this.#parts.packBytes.data ? this.#packMemory.pop() : undefined;
-    return used ?? Buffer.allocUnsafeSlow(bytes).buffer;
+    if (bytes !== this.#parts.packBytes.data) return Buffer.allocUnsafeSlow(bytes).buffer;
+    return this.#packMemory.pop() ?? new SharedArrayBuffer(bytes);
   }
 
   /** Stores a pack that another thread has made; what is in it is no longer only claimed. */
   store({ key, memory, length, table }: FinishedPack, claims: Set<BlobId>): void {
     const upload = this.#put(key, new Uint8Array(memory, 0, length), table, claims)
       .then(() => {
-        if (memory.byteLength === this.#parts.packBytes.data) this.#packMemory.push(memory);
+        if (memory instanceof SharedArrayBuffer) this.#packMemory.push(memory);
       })
       .finally(() => {
         this.#uploads.delete(upload);
