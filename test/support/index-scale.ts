@@ -1,24 +1,30 @@
 /**
- * A repository whose index has millions of entries and nothing else, at DIRECTORY: run as a process of its own, so that its memory can be told.
+ * A repository of millions of chunks, at DIRECTORY: its index, nodes and backup records are real, and packs of data only listed. Run as a process of its own, so that its memory can be told.
  *
- *     node test/support/index-scale.ts make DIRECTORY ENTRIES      segments of 1.4 million entries, and of ever less
- *     node test/support/index-scale.ts open|backup|verify|prune|merge DIRECTORY ENTRIES [CACHE]
+ *     node test/support/index-scale.ts make DIRECTORY ENTRIES               segments of 1.4 million entries, and of ever less
+ *     node test/support/index-scale.ts make-backups DIRECTORY ENTRIES       one backup for every hundred entries, each with a change
+ *     node test/support/index-scale.ts open|backup|verify|collect DIRECTORY ENTRIES [CACHE]
  *
  * Each prints as JSON: peak memory, seconds, requests by verb, and what it found.
  */
 import { createCipheriv } from 'node:crypto';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { peakMemoryBytes } from '../../core/src/mover/peak-memory.ts';
-import { BLOB_ID_BYTES, type BlobId } from '../../core/src/repository/blob.ts';
+import { BACKUPS } from '../../core/src/repository/backups.ts';
+import { BLOB_ID_BYTES, type BlobId, type BlobWriter } from '../../core/src/repository/blob.ts';
 import { loadConfig } from '../../core/src/repository/config.ts';
 import { newSegmentKey, SegmentWriter } from '../../core/src/repository/index-segment.ts';
 import { createRepository, openRepository } from '../../core/src/repository/repository.ts';
-import { encodeNode } from '../../core/src/repository/node.ts';
-import { packKey, PACKS } from '../../core/src/repository/pack-reader.ts';
+import { encodeNode, NODE_TYPE } from '../../core/src/repository/node.ts';
+import { packIdOf, packKey, PACKS } from '../../core/src/repository/pack-reader.ts';
+import { sealRecord } from '../../core/src/repository/sealed-record.ts';
+import { OBJECT_TYPE } from '../../core/src/repository/sealed.ts';
 import { ROW_BYTES, type PackInfo } from '../../core/src/repository/table.ts';
 import { FileStore } from '../../core/src/store/file.ts';
 import type { CallOptions, ObjectInfo, ObjectStore } from '../../core/src/store/object-store.ts';
-import { FaultyStore, type StoreVerb } from './faulty-store.ts';
-import { makeBackup, newBackup, QUIET, seededRandom, UNLOCK } from './repository.ts';
+import type { StoreVerb } from './faulty-store.ts';
+import { newBackup, QUIET, seededRandom, UNLOCK } from './repository.ts';
 
 const LARGEST = 1_400_000;
 const BLOBS_OF_PACK = 250;
@@ -96,70 +102,103 @@ async function make(store: ObjectStore, entries: number): Promise<void> {
   }
 }
 
-/** Lists the packs that the index names, without there being any. */
-class PretendedPacks extends FaultyStore {
+/** Lists the packs that the index names, without there being any, until they are deleted; and counts what is asked for. */
+class SimulatedStore implements ObjectStore {
+  readonly location: string;
+  readonly requests: Record<StoreVerb, number> = { list: 0, get: 0, put: 0, stat: 0, delete: 0 };
+  readonly #store: FileStore;
   readonly #packs: () => Iterable<PackInfo>;
+  readonly #deleted = new Set<string>();
 
-  constructor(store: ObjectStore, packs: () => Iterable<PackInfo>) {
-    super(store);
+  constructor(store: FileStore, packs: () => Iterable<PackInfo>) {
+    this.#store = store;
     this.#packs = packs;
+    this.location = store.location;
   }
 
-  override async *list(prefix: string, opts?: CallOptions): AsyncIterable<ObjectInfo> {
-    yield* super.list(prefix, opts);
+  put(...args: Parameters<ObjectStore['put']>): Promise<void> {
+    this.requests.put++;
+    return this.#store.put(...args);
+  }
+
+  get(...args: Parameters<ObjectStore['get']>): Promise<Uint8Array | undefined> {
+    this.requests.get++;
+    return this.#store.get(...args);
+  }
+
+  stat(...args: Parameters<ObjectStore['stat']>): Promise<ObjectInfo | undefined> {
+    this.requests.stat++;
+    return this.#store.stat(...args);
+  }
+
+  /** A request brings 1000 objects. */
+  async *list(prefix: string, opts?: CallOptions): AsyncIterable<ObjectInfo> {
+    let listed = 0;
+    for await (const object of this.#all(prefix, opts)) {
+      if (listed++ % 1000 === 0) this.requests.list++;
+      yield object;
+    }
+    if (listed === 0) this.requests.list++;
+  }
+
+  async *#all(prefix: string, opts?: CallOptions): AsyncIterable<ObjectInfo> {
+    yield* this.#store.list(prefix, opts);
     if (prefix !== PACKS) return;
-    for (const { id, size } of this.#packs()) yield { key: packKey(id), size, modifiedAt: new Date(0) };
+    for (const { id, size } of this.#packs()) {
+      if (!this.#deleted.has(id)) yield { key: packKey(id), size, modifiedAt: new Date(0) };
+    }
+  }
+
+  async delete(key: string, opts?: CallOptions): Promise<void> {
+    this.requests.delete++;
+    const id = packIdOf(key);
+    if (id !== undefined) this.#deleted.add(id);
+    await this.#store.delete(key, opts);
+  }
+
+  close(): Promise<void> {
+    return this.#store.close();
   }
 }
 
 async function probe(verb: string, directory: string, entries: number, cache: string | undefined): Promise<unknown> {
   const parts = partsOf(entries);
-  const store = new PretendedPacks(new FileStore(directory), () => parts.flatMap(packsOf));
+  const store = new SimulatedStore(new FileStore(directory), () => parts.flatMap(packsOf));
   const started = performance.now();
   const repository = await openRepository(store, UNLOCK, cache === undefined ? {} : { cache: { directory: cache } });
-  const openMs = performance.now() - started;
-  const opening = requests(store);
-  const result = verb === 'open' ? await lookUp(repository, store, parts) : await work(verb, repository, parts);
+  const openMs = Math.round(performance.now() - started);
+  const opening = { ...store.requests };
   const { segments } = repository.stats();
+  const begun = performance.now();
+  const result = await WORK[verb]!(repository, store, parts);
+  const workMs = Math.round(performance.now() - begun);
+  const requests = Object.fromEntries(Object.entries(store.requests).map(([name, n]) => [name, n - opening[name as StoreVerb]]));
   await repository.close();
-  return { ...memory(), openMs: Math.round(openMs), opening, segments, ...result };
+  return { peakMiB: peakMiB(), openMs, opening, segments, workMs, requests, ...result };
 }
 
 type Repository = Awaited<ReturnType<typeof openRepository>>;
 
 /** What one file needs: a few nodes and a chunk, one after the other. */
-async function lookUp(repository: Repository, store: FaultyStore, parts: readonly Part[]) {
+async function lookUp(repository: Repository, store: SimulatedStore, parts: readonly Part[]): Promise<object> {
   const part = parts[0]!;
-  const before = store.count('get');
+  const before = store.requests.get;
   const ids = [0, NODE_EVERY, NODE_EVERY * 2, NODE_EVERY * 2 + 1].map((i) => idOf(part, i));
   for (const id of ids) if ((await repository.known([id]))[0] !== true) throw new Error(`${id} is not found`);
-  return { getsForOneFile: store.count('get') - before };
-}
-
-async function work(verb: string, repository: Repository, parts: readonly Part[]): Promise<object> {
-  const started = performance.now();
-  const result =
-    verb === 'backup'
-      ? await backup(repository, parts)
-      : verb === 'verify'
-        ? await verify(repository, parts)
-        : verb === 'prune'
-          ? await prune(repository, parts)
-          : await merge(repository);
-  return { ...result, workMs: Math.round(performance.now() - started) };
+  return { getsForOneFile: store.requests.get - before };
 }
 
 const LOOKUPS = 400_000;
 const BATCH = 500;
 
 /** Asks for blobs, half of which are there, and writes 512 MiB. */
-async function backup(repository: Repository, parts: readonly Part[]): Promise<object> {
+async function backup(repository: Repository, _: SimulatedStore, parts: readonly Part[]): Promise<object> {
   const random = seededRandom(9);
   const absent = (await repository.known(Array.from({ length: 1000 }, () => Buffer.from(random(24)).toString('hex') as BlobId))).filter(
     Boolean,
   );
   if (absent.length > 0) throw new Error('found what is not there');
-  const lookupPeaks = [memory().peakMiB];
+  const lookupPeaks = [peakMiB()];
   let lookupMs = 0;
   let sync = 0;
   for (let done = 0; done < LOOKUPS; done += BATCH) {
@@ -174,7 +213,7 @@ async function backup(repository: Repository, parts: readonly Part[]): Promise<o
     lookupMs += performance.now() - at;
     if (known.some((isKnown, n) => isKnown !== (n % 2 === 0))) throw new Error('the index is wrong');
   }
-  lookupPeaks.push(memory().peakMiB);
+  lookupPeaks.push(peakMiB());
   const block = Buffer.alloc(128 << 10);
   await repository.write(async (writer) => {
     for (let n = 0; n < Number(process.env.BLOCKS ?? 4096); n++) {
@@ -188,69 +227,110 @@ async function backup(repository: Repository, parts: readonly Part[]): Promise<o
   return { lookupPeaks, usPerLookup: Math.round((lookupMs * 1000) / LOOKUPS), syncShare: sync / (LOOKUPS / BATCH) };
 }
 
-const FAN_OUT = 4096;
+/** Of every kind of node. */
+const FAN_OUT = 64;
+/** One pack in so many has only what no backup needs. */
+const GARBAGE_EVERY = 10;
+const ENTRIES_OF_BACKUP = 100;
 
-/** Verifies the structure of a repository with one backup of everything. */
-async function verify(repository: Repository, parts: readonly Part[]): Promise<object> {
-  const nodes = await backUpAll(repository, parts, 1);
-  const started = performance.now();
-  const findings = await repository.verify('structure', QUIET);
-  return { findings: findings.length, nodes, verifyMs: Math.round(performance.now() - started) };
-}
-
-/** Marks what two backups need, of which one has every other segment only, and plans a collection. */
-async function prune(repository: Repository, parts: readonly Part[]): Promise<object> {
-  await backUpAll(repository, parts, 1);
-  await backUpAll(
-    repository,
-    parts.filter(({ number }) => number % 2 === 0),
-    2,
-  );
-  const started = performance.now();
-  const { keeps, condemn, totalBytes } = await repository.prune({ dryRun: true }, QUIET);
-  return { backups: keeps.length, condemned: condemn.length, totalBytes, pruneMs: Math.round(performance.now() - started) };
-}
-
-/** Backs up nodes that name every blob of the index that is no node. Returns how many. */
-async function backUpAll(repository: Repository, parts: readonly Part[], n: number): Promise<number> {
-  const node = async (references: readonly BlobId[]) =>
-    repository.write(async (writer) => (await writer.put('node', encodeNode({ type: 4, references, payload: Buffer.alloc(0) }))).id);
-  let references: BlobId[] = [];
-  const nodes: BlobId[] = [];
+/**
+ * Backs up everything but what lies in the garbage, and again and again with one chunk replaced: a new leaf, what lies between it and the root, and a root, for each backup. Records are put where they belong
+ * without the listing that a commit makes.
+ */
+async function makeBackups(directory: string, entries: number): Promise<void> {
+  const store = new FileStore(directory);
+  const parts = partsOf(entries);
+  const repository = await openRepository(store, UNLOCK);
+  const { keys } = (await loadConfig(store, UNLOCK, {}))!;
+  const random = seededRandom(11);
+  const put = async (writer: BlobWriter, type: number, references: readonly BlobId[], payload = '') =>
+    (await writer.put('node', encodeNode({ type, references, payload: Buffer.from(payload) }))).id;
+  const leaves = [...leavesOf(parts)];
+  /** Of each height, the nodes of the newest backup. */
+  const levels: BlobId[][] = [[]];
+  const below = (height: number, n: number) => (levels[height - 1] as BlobId[]).slice(n * FAN_OUT, (n + 1) * FAN_OUT);
   await repository.write(async (writer) => {
-    const put = async () => {
-      nodes.push((await writer.put('node', encodeNode({ type: 4, references, payload: Buffer.alloc(0) }))).id);
-      references = [];
-    };
-    for (const part of parts) {
-      for (let i = 0; i < part.entries; i++) {
-        if (i % NODE_EVERY !== 0) references.push(idOf(part, i));
-        if (references.length === FAN_OUT) await put();
-      }
+    for (const leaf of leaves) (levels[0] as BlobId[]).push(await put(writer, NODE_TYPE.leaf, chunksOf(leaf)));
+    for (let height = 1; (levels[height - 1] as BlobId[]).length > FAN_OUT; height++) {
+      levels.push([]);
+      const count = Math.ceil((levels[height - 1] as BlobId[]).length / FAN_OUT);
+      for (let n = 0; n < count; n++) (levels[height] as BlobId[]).push(await put(writer, NODE_TYPE.index, below(height, n)));
     }
-    await put();
   });
-  const volume = await node(nodes);
-  await repository.commit(newBackup(n, { manifests: await node([]), volume }));
-  return nodes.length;
+  mkdirSync(join(directory, BACKUPS), { recursive: true });
+  for (let made = 0; made < entries / ENTRIES_OF_BACKUP;) {
+    await repository.write(async (writer) => {
+      const manifests = await put(writer, NODE_TYPE.manifests, []);
+      for (let i = 0; i < 5000 && made < entries / ENTRIES_OF_BACKUP; i++, made++) {
+        const changed = (made * 7919) % leaves.length;
+        const chunks = chunksOf(leaves[changed]!);
+        chunks[made % chunks.length] = chunksOf(leaves[(made * 104_729) % leaves.length]!)[0] as BlobId;
+        (levels[0] as BlobId[])[changed] = await put(writer, NODE_TYPE.leaf, chunks, String(made));
+        for (let height = 1, n = changed; height < levels.length; height++) {
+          n = Math.floor(n / FAN_OUT);
+          (levels[height] as BlobId[])[n] = await put(writer, NODE_TYPE.index, below(height, n));
+        }
+        const volume = await put(writer, NODE_TYPE.volume, levels.at(-1) as BlobId[], String(made));
+        const startedAt = new Date(Date.UTC(2020, 0, 1, 0, made)).toISOString();
+        const id = `${startedAt.slice(0, 19).replaceAll(/[-:]/g, '')}Z-operation${made}`;
+        const record = { ...newBackup(1, { manifests, volume }), startedAt, createdAt: startedAt, operation: `operation${made}`, id };
+        const key = BACKUPS + id;
+        writeFileSync(join(directory, key), sealRecord(keys, OBJECT_TYPE.backup, key, record, random));
+      }
+    });
+  }
+  await repository.close();
 }
 
-/** Makes small backups until the index has been merged a few times. */
-async function merge(repository: Repository): Promise<object> {
-  const random = seededRandom(3);
-  for (let n = 1; n <= 12; n++) await makeBackup(repository, n, [Buffer.from(random(1000))]);
-  return {};
+interface Leaf {
+  readonly part: Part;
+  readonly first: number;
 }
 
-function memory() {
-  return { peakMiB: Math.ceil(peakMemoryBytes() / 2 ** 20) };
+/** Places of the index that a leaf covers: so many that about `FAN_OUT` of them are chunks that are backed up. */
+const LEAF_SPAN = 72;
+
+function* leavesOf(parts: readonly Part[]): Generator<Leaf> {
+  for (const part of parts) for (let first = 0; first + LEAF_SPAN <= part.entries; first += LEAF_SPAN) yield { part, first };
 }
 
-function requests(store: FaultyStore): Record<string, number> {
-  const verbs: StoreVerb[] = ['list', 'get', 'put', 'delete'];
-  return Object.fromEntries(verbs.map((verb) => [verb, store.count(verb)]));
+function chunksOf({ part, first }: Leaf): BlobId[] {
+  const packs = Math.ceil(part.entries / BLOBS_OF_PACK);
+  const bytes = noise(part.number, first, LEAF_SPAN);
+  const id = Buffer.alloc(BLOB_ID_BYTES);
+  const chunks: BlobId[] = [];
+  for (let i = first; i < first + LEAF_SPAN; i++) {
+    if (i % NODE_EVERY === 0 || (i % packs) % GARBAGE_EVERY === 0) continue;
+    writeId(id, 0, part, i, bytes, (i - first) * 32);
+    chunks.push(id.toString('hex') as BlobId);
+  }
+  return chunks;
 }
+
+/** Verifies the structure. */
+async function verify(repository: Repository): Promise<object> {
+  const findings = await repository.verify('structure', QUIET);
+  return { findings: findings.length };
+}
+
+/** Collects: the first time what no backup needs is condemned, the second time deleted. */
+async function collect(repository: Repository): Promise<object> {
+  const { keeps, condemn, delete: deleted } = await repository.prune({ graceMs: 0 }, QUIET);
+  return { backups: keeps.length, condemned: condemn.length, deleted: deleted.length };
+}
+
+function peakMiB(): number {
+  return Math.ceil(peakMemoryBytes() / 2 ** 20);
+}
+
+const WORK: Readonly<Record<string, (repository: Repository, store: SimulatedStore, parts: readonly Part[]) => Promise<object>>> = {
+  open: lookUp,
+  backup,
+  verify,
+  collect,
+};
 
 const [verb, directory, entries, cache] = process.argv.slice(2) as [string, string, string, string?];
 if (verb === 'make') await make(new FileStore(directory), Number(entries));
+else if (verb === 'make-backups') await makeBackups(directory, Number(entries));
 else console.log(JSON.stringify(await probe(verb, directory, Number(entries), cache)));

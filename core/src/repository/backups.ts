@@ -87,6 +87,11 @@ export class BackupRecords {
     throw notFound('latest', ids, []);
   }
 
+  /** By its whole id; undefined when it is not there. */
+  read(id: string, opts: CallOptions = {}): Promise<Backup | undefined> {
+    return this.#get(id, opts);
+  }
+
   async ofOperation(operation: string, opts: CallOptions = {}): Promise<Backup | undefined> {
     const id = (await this.#ids(opts)).find((candidate) => operationOf(candidate) === operation);
     return id === undefined ? undefined : this.#get(id, opts);

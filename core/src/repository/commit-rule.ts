@@ -2,17 +2,19 @@ import { z } from 'zod';
 import { DmaasError } from '../errors.ts';
 import type { CallOptions } from '../store/object-store.ts';
 import { rootsOf, type NewBackup } from './backup-record.ts';
-import type { BlobId } from './blob.ts';
+import { blobIdAt, type BlobId } from './blob.ts';
+import { damaged } from './damage.ts';
 import { fenced } from './fence.ts';
 import type { RunRecords } from './runs.ts';
 import type { Tombstones } from './tombstones.ts';
-import { walk, type WalkParts } from './walk.ts';
+import { walk } from './walk.ts';
+import type { MarkParts } from './mark.ts';
 
 /** The run record that says which packs were condemned when an operation began. */
 const BEGAN = 'gc';
 const beganSchema = z.looseObject({ condemned: z.number().int().nonnegative() });
 
-export interface CommitParts extends WalkParts {
+export interface CommitParts extends MarkParts {
   readonly runs: RunRecords;
   readonly tombstones: Tombstones;
   readonly refresh: (opts: CallOptions) => Promise<void>;
@@ -38,12 +40,26 @@ export async function keepReachable(record: NewBackup, parts: CommitParts, opts:
   const began = beganSchema.safeParse(await runs.get(record.operation, BEGAN, opts));
   if (tombstones.number <= (began.success ? began.data.condemned : 0)) return;
   await parts.refresh(opts);
+  const { index, reader } = parts;
   const leaving = new Set<BlobId>();
-  const onReached = (ids: readonly BlobId[], found: Awaited<ReturnType<WalkParts['index']['locate']>>) => {
-    for (const id of ids) if ([...found.copies(id)].every((entry) => tombstones.condemned.has(found.pack(entry).id))) leaving.add(id);
+  const nodes = new Set<BlobId>();
+  const visitor = {
+    follow: (ids: Buffer, at: number) => !nodes.has(blobIdAt(ids, at)),
+    visit: async (ids: readonly BlobId[]) => {
+      const found = await index.locate(ids, opts);
+      return ids.flatMap((id, i) => {
+        const entry = found.find(id);
+        if (entry === undefined) throw damaged('index/', `no segment of it names the blob ${id}, which a backup needs`);
+        if ([...found.copies(id)].every((copy) => tombstones.condemned.has(found.pack(copy).id))) leaving.add(id);
+        if (found.pack(entry).kind !== 'node' || nodes.has(id)) return [];
+        nodes.add(id);
+        return i;
+      });
+    },
+    read: (ids: readonly BlobId[], deliver: (i: number, node: Uint8Array) => Promise<void>) => reader.readMany(ids, deliver, opts),
   };
   try {
-    await walk(rootsOf(record), new Set(), parts, onReached, opts);
+    await walk([rootsOf(record)], visitor, opts);
     await parts.copy([...leaving], opts);
   } catch (e) {
     throw DmaasError.is(e, 'REPOSITORY_CORRUPT') ? fenced(`what the backup of operation ${record.operation} relied on`) : e;

@@ -1,78 +1,78 @@
-import type { BlobId } from './blob.ts';
-
 const MIN_SLOTS = 1 << 10;
-const MAX_LOAD = 0.7;
+const MAX_LOAD = 0.75;
+const GROWTH = 1.5;
+/** Of a slot: three of the id, and its mark. */
+const SLOT_WORDS = 4;
+const MARK = 3;
 
 /**
- * Ids that are needed, and for each the number of the pack that is to keep it: 12 bytes a slot. Ids are told apart by their first 64 bits; that two share these is as good as
- * impossible, and would keep one blob too many.
+ * Ids that are needed, each with a number below 2^32 - 1: 16 bytes a slot. Ids are told apart by their first 96 bits: they are outputs of HMAC, and of ten million no two share these but once in 10^15 repositories.
+ * A slot is found by the beginning of the id, so that going through sorted ids goes through the slots in order.
  */
 export class LiveSet {
-  #high = new Uint32Array(MIN_SLOTS);
-  #low = new Uint32Array(MIN_SLOTS);
-  /** 0: the slot is free; 1: no pack keeps it yet; else the pack's number + 2. */
-  #owner = new Uint32Array(MIN_SLOTS);
+  /** Mark 0: the slot is free; else the number + 1. */
+  #words: Uint32Array;
+  #slots: number;
   #size = 0;
+
+  /** `expected`: how many there may be; with more it grows, which takes both sizes for a moment. */
+  constructor(expected = 0) {
+    this.#slots = Math.max(MIN_SLOTS, Math.ceil(expected / MAX_LOAD));
+    this.#words = new Uint32Array(this.#slots * SLOT_WORDS);
+  }
 
   get size(): number {
     return this.#size;
   }
 
-  /** Whether it is new. */
-  add(id: BlobId): boolean {
-    if (this.#size >= this.#owner.length * MAX_LOAD) this.#grow();
-    const high = Number.parseInt(id.slice(0, 8), 16);
-    const low = Number.parseInt(id.slice(8, 16), 16);
-    const slot = this.#slotOf(high, low);
-    if (this.#owner[slot] !== 0) return false;
-    this.#high[slot] = high;
-    this.#low[slot] = low;
-    this.#owner[slot] = 1;
-    this.#size++;
-    return true;
+  /** The number of the id whose bytes begin at `at`, undefined when it is not in the set. */
+  get(bytes: Buffer, at: number): number | undefined {
+    const mark = this.#words[this.#find(bytes, at) + MARK] as number;
+    return mark === 0 ? undefined : mark - 1;
   }
 
-  /** Whether the id that begins at `at` is needed and this pack is the one to keep it: the first that asks is. */
-  claim(rows: Buffer, at: number, pack: number): boolean {
-    const slot = this.#slotAt(rows, at);
-    if (this.#owner[slot] === 1) this.#owner[slot] = pack + 2;
-    return this.#owner[slot] === pack + 2;
+  /** Adds the id, or gives it another number. */
+  set(bytes: Buffer, at: number, number: number): void {
+    let slot = this.#find(bytes, at);
+    if (this.#words[slot + MARK] === 0) {
+      if (this.#size >= this.#slots * MAX_LOAD) {
+        this.#grow();
+        slot = this.#find(bytes, at);
+      }
+      for (let i = 0; i < MARK; i++) this.#words[slot + i] = bytes.readUInt32BE(at + i * 4);
+      this.#size++;
+    }
+    this.#words[slot + MARK] = number + 1;
   }
 
-  /** Whether it is needed and no pack keeps it yet. */
-  isOrphan(rows: Buffer, at: number): boolean {
-    return this.#owner[this.#slotAt(rows, at)] === 1;
-  }
-
-  /** Whether this pack is the one to keep it. */
-  isOwner(rows: Buffer, at: number, pack: number): boolean {
-    return this.#owner[this.#slotAt(rows, at)] === pack + 2;
-  }
-
-  #slotAt(rows: Buffer, at: number): number {
-    return this.#slotOf(rows.readUInt32BE(at), rows.readUInt32BE(at + 4));
+  /** Gives every id the same number. */
+  setAll(number: number): void {
+    for (let at = MARK; at < this.#words.length; at += SLOT_WORDS) if (this.#words[at] !== 0) this.#words[at] = number + 1;
   }
 
   /** Where it is, or may be put. */
-  #slotOf(high: number, low: number): number {
-    const mask = this.#owner.length - 1;
-    let slot = low & mask;
-    while (this.#owner[slot] !== 0 && (this.#high[slot] !== high || this.#low[slot] !== low)) slot = (slot + 1) & mask;
+  #find(bytes: Buffer, at: number): number {
+    return this.#slotOf(bytes.readUInt32BE(at), bytes.readUInt32BE(at + 4), bytes.readUInt32BE(at + 8));
+  }
+
+  #slotOf(first: number, second: number, third: number): number {
+    const words = this.#words;
+    let slot = Math.floor((first / 2 ** 32) * this.#slots) * SLOT_WORDS;
+    while (words[slot + MARK] !== 0 && (words[slot] !== first || words[slot + 1] !== second || words[slot + 2] !== third)) {
+      slot += SLOT_WORDS;
+      if (slot === words.length) slot = 0;
+    }
     return slot;
   }
 
   #grow(): void {
-    const [high, low, owner] = [this.#high, this.#low, this.#owner];
-    const slots = owner.length * 2;
-    this.#high = new Uint32Array(slots);
-    this.#low = new Uint32Array(slots);
-    this.#owner = new Uint32Array(slots);
-    for (let i = 0; i < owner.length; i++) {
-      if (owner[i] === 0) continue;
-      const slot = this.#slotOf(high[i] as number, low[i] as number);
-      this.#high[slot] = high[i] as number;
-      this.#low[slot] = low[i] as number;
-      this.#owner[slot] = owner[i] as number;
+    const old = this.#words;
+    this.#slots = Math.ceil(this.#slots * GROWTH);
+    this.#words = new Uint32Array(this.#slots * SLOT_WORDS);
+    for (let at = 0; at < old.length; at += SLOT_WORDS) {
+      if (old[at + MARK] === 0) continue;
+      const slot = this.#slotOf(old[at] as number, old[at + 1] as number, old[at + 2] as number);
+      this.#words.set(old.subarray(at, at + SLOT_WORDS), slot);
     }
   }
 }

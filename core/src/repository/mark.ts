@@ -1,59 +1,97 @@
 import type { CallOptions } from '../store/object-store.ts';
-import { rootsOf, type Backup } from './backup-record.ts';
 import { BLOB_ID_BYTES, blobIdAt, type BlobId } from './blob.ts';
+import type { BlobReader } from './blob-reader.ts';
+import { damaged } from './damage.ts';
 import { LiveSet } from './live-set.ts';
 import type { PackUse } from './prune-plan.ts';
 import type { RepositoryIndex } from './repository-index.ts';
 import { ROW_BYTES } from './table.ts';
-import { walk, type WalkParts } from './walk.ts';
+import { walk } from './walk.ts';
 
 const INNER_LENGTH_AT = 40;
+/** No pack keeps it yet. */
+const ORPHAN = 0;
+
+/** A backup, as far as marking needs it: many are in memory. */
+export interface MarkedBackup {
+  readonly id: string;
+  readonly roots: readonly BlobId[];
+}
+
+export interface MarkParts {
+  readonly index: RepositoryIndex;
+  readonly reader: BlobReader;
+}
 
 /** What the backups need, and which pack is to keep each blob of it. */
 export class Mark {
-  readonly #live = new LiveSet();
+  /** First by the number of the newest backup that needs it, then by that of the pack that keeps it. */
+  readonly #live: LiveSet;
   readonly #packs = new Map<string, number>();
   /** Bytes of each backup, by id, that no newer one needs. */
   readonly keeps = new Map<string, number>();
 
-  private constructor() {
-    // Made by `of`.
+  /** `expected`: how many blobs there are, at most. */
+  private constructor(expected: number) {
+    this.#live = new LiveSet(expected);
   }
 
   /** `backups`: newest first. Throws REPOSITORY_CORRUPT when it cannot be known what they need. */
-  static async of(backups: readonly Backup[], parts: WalkParts, opts: CallOptions = {}): Promise<Mark> {
-    const mark = new Mark();
-    const visited = new Set<BlobId>();
-    for (const backup of backups) {
-      let bytes = 0;
-      await walk(
-        rootsOf(backup),
-        visited,
-        parts,
-        (ids, found) => {
-          for (const id of ids) {
-            const entry = found.find(id);
-            if (mark.#live.add(id) && entry !== undefined) bytes += found.inner(entry, id).innerLength;
-          }
-        },
-        opts,
-      );
-      mark.keeps.set(backup.id, bytes);
-    }
+  static async of(backups: readonly MarkedBackup[], { index, reader }: MarkParts, opts: CallOptions = {}): Promise<Mark> {
+    const mark = new Mark(index.size);
+    const keeps = new Float64Array(backups.length);
+    const add = (backup: number, bytes: number) => (keeps[backup] = (keeps[backup] as number) + bytes);
+    const moved = new MovedBlobs();
+    const visitor = {
+      follow: (ids: Buffer, at: number, by: number) => {
+        const before = mark.#live.get(ids, at);
+        if (before !== undefined && before <= by) return false;
+        mark.#live.set(ids, at, by);
+        if (before !== undefined) moved.add(blobIdAt(ids, at), before);
+        return true;
+      },
+      visit: async (ids: readonly BlobId[], by: readonly number[]) => {
+        const found = await index.locate(ids, opts);
+        return ids.flatMap((id, i) => {
+          const entry = found.find(id);
+          if (entry === undefined) throw damaged('index/', `no segment of it names the blob ${id}, which a backup needs`);
+          const { innerLength } = found.inner(entry, id);
+          add(by[i] as number, innerLength);
+          const before = moved.take(id);
+          if (before !== undefined) add(before, -innerLength);
+          return found.pack(entry).kind === 'node' ? i : [];
+        });
+      },
+      read: (nodes: readonly BlobId[], deliver: (i: number, node: Uint8Array) => Promise<void>) => reader.readMany(nodes, deliver, opts),
+    };
+    await walk(
+      (function* () {
+        for (const { roots } of backups) yield roots;
+      })(),
+      visitor,
+      opts,
+    );
+    for (const [i, { id }] of backups.entries()) mark.keeps.set(id, keeps[i] as number);
+    mark.#live.setAll(ORPHAN);
     return mark;
   }
 
   /** Chooses for each blob the first pack that `isSound` lets have it, and says what is used of every pack that the index names. */
   async assign(index: RepositoryIndex, isSound: (pack: string) => boolean, opts: CallOptions = {}): Promise<Map<string, PackUse>> {
-    const uses = new Map<string, { live: number; dead: number }>();
-    await eachRow(index, opts, (rows, at, pack) => {
-      const use = uses.get(pack) ?? { live: 0, dead: 0 };
+    const uses = new Map<string, { liveBytes: number; deadBytes: number }>();
+    const useOf = (pack: string) => {
+      const use = uses.get(pack) ?? { liveBytes: 0, deadBytes: 0 };
       uses.set(pack, use);
+      return { use, number: this.#numberOf(pack), isSound: isSound(pack) };
+    };
+    await eachRow(index, useOf, opts, (rows, at, pack) => {
       const bytes = rows.readUInt32LE(at + INNER_LENGTH_AT);
-      if (isSound(pack) && this.#live.claim(rows, at, this.#numberOf(pack))) use.live += bytes;
-      else use.dead += bytes;
+      let owner = this.#live.get(rows, at);
+      if (owner === ORPHAN && pack.isSound) this.#live.set(rows, at, (owner = pack.number));
+      if (owner === pack.number) pack.use.liveBytes += bytes;
+      else pack.use.deadBytes += bytes;
     });
-    return new Map([...uses].map(([pack, { live, dead }]) => [pack, { liveBytes: live, deadBytes: dead }]));
+    return uses;
   }
 
   /** What must be copied before `leaving` go: blobs that one of these keeps, and, of what no pack keeps, that which lies in `condemned`. */
@@ -64,9 +102,15 @@ export class Mark {
     opts: CallOptions = {},
   ): Promise<BlobId[]> {
     const ids = new Set<BlobId>();
-    await eachRow(index, opts, (rows, at, pack) => {
-      const isKeptHere = leaving.has(pack) && this.#live.isOwner(rows, at, this.#numberOf(pack));
-      if (isKeptHere || (condemned.has(pack) && this.#live.isOrphan(rows, at))) ids.add(blobIdAt(rows, at));
+    const fateOf = (pack: string) => ({
+      number: this.#numberOf(pack),
+      isLeaving: leaving.has(pack),
+      isCondemned: condemned.has(pack),
+    });
+    await eachRow(index, fateOf, opts, (rows, at, { number, isLeaving, isCondemned }) => {
+      if (!isLeaving && !isCondemned) return;
+      const owner = this.#live.get(rows, at);
+      if ((isLeaving && owner === number) || (isCondemned && owner === ORPHAN)) ids.add(blobIdAt(rows, at));
     });
     return [...ids];
   }
@@ -74,16 +118,38 @@ export class Mark {
   #numberOf(pack: string): number {
     const known = this.#packs.get(pack);
     if (known !== undefined) return known;
-    this.#packs.set(pack, this.#packs.size);
-    return this.#packs.size - 1;
+    this.#packs.set(pack, ORPHAN + 1 + this.#packs.size);
+    return this.#packs.size;
   }
 }
 
-async function eachRow(index: RepositoryIndex, opts: CallOptions, onRow: (rows: Buffer, at: number, pack: string) => void): Promise<void> {
+/** Blobs that were counted, or are about to be, for a backup, and then found in a newer one. */
+class MovedBlobs {
+  readonly #from = new Map<BlobId, number[]>();
+
+  add(id: BlobId, from: number): void {
+    this.#from.set(id, [...(this.#from.get(id) ?? []), from]);
+  }
+
+  take(id: BlobId): number | undefined {
+    const from = this.#from.get(id);
+    const last = from?.pop();
+    if (from?.length === 0) this.#from.delete(id);
+    return last;
+  }
+}
+
+/** Calls `onRow` for each row of the index, with what `about` says of its pack. */
+async function eachRow<T>(
+  index: RepositoryIndex,
+  about: (pack: string) => T,
+  opts: CallOptions,
+  onRow: (rows: Buffer, at: number, pack: T) => void,
+): Promise<void> {
   for (const segment of [...index.segments]) {
-    const packs = [...segment.packs].map(({ id }) => id);
+    const packs = [...segment.packs].map(({ id }) => about(id));
     for await (const rows of segment.rows(opts)) {
-      for (let at = 0; at < rows.length; at += ROW_BYTES) onRow(rows, at, packs[rows.readUInt32LE(at + BLOB_ID_BYTES)] as string);
+      for (let at = 0; at < rows.length; at += ROW_BYTES) onRow(rows, at, packs[rows.readUInt32LE(at + BLOB_ID_BYTES)] as T);
     }
   }
 }

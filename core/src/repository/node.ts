@@ -29,6 +29,15 @@ export function encodeNode({ type, references, payload }: Node): Buffer {
 
 /** `id` is for messages. Throws REPOSITORY_CORRUPT, or REPOSITORY_VERSION when the node is of the future. `payload` is a view of `bytes`. */
 export function decodeNode(bytes: Uint8Array, id: BlobId): Node {
+  const ids = referencesOf(bytes, id);
+  const references: BlobId[] = [];
+  for (let at = 0; at < ids.length; at += BLOB_ID_BYTES) references.push(blobIdAt(ids, at));
+  const start = HEADER_BYTES + ids.length;
+  return { type: bytes[0] as number, references, payload: Buffer.from(bytes.buffer, bytes.byteOffset + start, bytes.length - start) };
+}
+
+/** The ids that a node names, one after the other, as a view of `bytes`. Throws as `decodeNode`. */
+export function referencesOf(bytes: Uint8Array, id: BlobId): Buffer {
   const node = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   if (node.length < HEADER_BYTES) throw new DmaasError('REPOSITORY_CORRUPT', `the node ${id} is cut short`);
   if (node.readUInt8(1) > NODE_VERSION) {
@@ -38,7 +47,5 @@ export function decodeNode(bytes: Uint8Array, id: BlobId): Node {
   if (node.readUInt8(1) !== NODE_VERSION || node.readUInt16LE(2) !== 0 || payloadAt > node.length) {
     throw new DmaasError('REPOSITORY_CORRUPT', `the node ${id} is malformed`);
   }
-  const references: BlobId[] = [];
-  for (let at = HEADER_BYTES; at < payloadAt; at += BLOB_ID_BYTES) references.push(blobIdAt(node, at));
-  return { type: node.readUInt8(0), references, payload: node.subarray(payloadAt) };
+  return node.subarray(HEADER_BYTES, payloadAt);
 }

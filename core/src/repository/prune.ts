@@ -2,7 +2,7 @@ import { DmaasError } from '../errors.ts';
 import type { RunOptions } from '../events.ts';
 import type { Finding } from '../model.ts';
 import type { CallOptions, ObjectStore } from '../store/object-store.ts';
-import type { Backup } from './backup-record.ts';
+import { rootsOf } from './backup-record.ts';
 import type { BackupRecords } from './backups.ts';
 import type { BlobReader } from './blob-reader.ts';
 import type { BlobId, BlobKind } from './blob.ts';
@@ -10,7 +10,7 @@ import type { IndexLoader } from './index-loader.ts';
 import { deleteReplaced, mergeSegments } from './index-merge.ts';
 import type { RepositoryKeys } from './key-set.ts';
 import type { Random } from './keys.ts';
-import { Mark } from './mark.ts';
+import { Mark, type MarkedBackup } from './mark.ts';
 import { SegmentVanished } from './open-segment.ts';
 import { packIdOf, packKey, PACKS } from './pack-reader.ts';
 import { forEachParallel } from './parallel.ts';
@@ -77,6 +77,11 @@ export async function prune(parts: PruneParts, opts: PruneOptions, run: RunOptio
 /** A backup was deleted while it was marked, and another collection took what only it needed. */
 class BackupVanished extends Error {
   override readonly name = 'BackupVanished';
+}
+
+/** What is kept of each record: there may be a hundred thousand. */
+interface ReadBackup extends MarkedBackup {
+  readonly name: string;
 }
 
 interface ListedPack {
@@ -200,17 +205,19 @@ class Collection {
     return ripe;
   }
 
-  async #readRecords(): Promise<Backup[]> {
-    const backups: Backup[] = [];
+  async #readRecords(): Promise<ReadBackup[]> {
+    const backups: ReadBackup[] = [];
     try {
-      for await (const backup of this.#parts.records.list(undefined, this.#call)) backups.push(backup);
+      for await (const backup of this.#parts.records.list(undefined, this.#call)) {
+        backups.push({ id: backup.id, name: backup.name, roots: rootsOf(backup) });
+      }
     } catch (e) {
       throw orDoubt(e);
     }
     return backups;
   }
 
-  async #mark(backups: readonly Backup[]): Promise<Mark> {
+  async #mark(backups: readonly ReadBackup[]): Promise<Mark> {
     const { loader, reader } = this.#parts;
     try {
       return await Mark.of(backups.toReversed(), { index: loader.index, reader }, this.#call);

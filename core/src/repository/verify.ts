@@ -5,16 +5,18 @@ import type { CallOptions, ObjectStore } from '../store/object-store.ts';
 import { rootsOf, type Backup } from './backup-record.ts';
 import { BACKUPS, type BackupRecords } from './backups.ts';
 import type { BlobIndex } from './blob-index.ts';
-import type { BlobReader } from './blob-reader.ts';
-import { LIMITS, type BlobId } from './blob.ts';
+import { orDamageSync, type BlobReader } from './blob-reader.ts';
+import { blobIdAt, LIMITS, type BlobId } from './blob.ts';
 import { CONFIG_KEY, listWraps, type RepositoryConfig } from './config.ts';
 import { damaged } from './damage.ts';
 import type { IndexLoader } from './index-loader.ts';
-import { decodeNode } from './node.ts';
+import { LiveSet } from './live-set.ts';
+import { referencesOf } from './node.ts';
 import { checkPack, packIdOf, packKey, PACKS } from './pack-reader.ts';
 import { forEachParallel } from './parallel.ts';
 import type { RepositoryIndex } from './repository-index.ts';
 import type { PackInfo } from './table.ts';
+import { walk, type Visitor } from './walk.ts';
 
 export type VerifyDepth = 'structure' | 'data';
 
@@ -46,9 +48,6 @@ export interface VerifyShare {
   readonly of: number;
 }
 
-const NODES_AT_ONCE = 64;
-/** References that are looked up together: so many that each block of the index serves several. */
-const REFERENCES_AT_ONCE = 1 << 18;
 /** Whole packs in memory. */
 const PACKS_AT_ONCE = 2;
 const NAMED_BACKUPS = 10;
@@ -66,6 +65,12 @@ interface Fault {
   readonly isLost: (id: BlobId, end: number) => boolean;
   /** Says how much cannot be read. */
   readonly loss: string;
+}
+
+/** What is kept of each record: there may be a hundred thousand. */
+interface ReadBackup {
+  readonly id: string;
+  readonly roots: readonly BlobId[];
 }
 
 /** Who loses something by a fault. */
@@ -108,7 +113,7 @@ class Verification {
     const backups = await this.#readRecords();
     await this.#listPacks();
     await this.#checkIndex();
-    await this.#walk(backups, new Set(), () => undefined);
+    await this.#walkAll(backups);
     for (const key of this.#neededUnindexed) {
       this.#add('warning', 'pack-unindexed', `${key} is in no index segment; what backups need of it is found by its own table`);
     }
@@ -135,12 +140,14 @@ class Verification {
     }
   }
 
-  async #readRecords(): Promise<Backup[]> {
-    const backups: Backup[] = [];
+  async #readRecords(): Promise<ReadBackup[]> {
+    const backups: ReadBackup[] = [];
     const onUnreadable = (id: string, error: DmaasError) => {
       this.#add('blocker', 'backup-unreadable', error.message, `the backup ${id} is lost; ${BACKUPS}${id} can be deleted`);
     };
-    for await (const backup of this.#parts.records.list(undefined, { ...this.#call, onUnreadable })) backups.push(backup);
+    for await (const backup of this.#parts.records.list(undefined, { ...this.#call, onUnreadable })) {
+      backups.push({ id: backup.id, roots: rootsOf(backup) });
+    }
     return backups;
   }
 
@@ -170,67 +177,74 @@ class Verification {
     this.#packFaults.set(key, { code: 'pack-damaged', fact, isLost: (_, end) => end > size, loss });
   }
 
-  /** Reaches every blob of the backups. `visited`: nodes that were reached before. `onLost` is told of each backup that reaches a blob that is lost. */
-  async #walk(backups: readonly Backup[], visited: Set<BlobId>, onLost: (backup: Backup, fault: Fault, id: BlobId) => void): Promise<void> {
-    for (const backup of backups) {
-      const lose = (fault: Fault, id: BlobId) => {
-        onLost(backup, fault, id);
-      };
-      const nodes: BlobId[] = [];
-      let references: BlobId[] = [...rootsOf(backup)];
-      while (nodes.length + references.length > 0) {
-        throwIfCancelled(this.#run.signal);
-        if (nodes.length > 0 && references.length < REFERENCES_AT_ONCE) {
-          for (const id of await this.#referencesOf(nodes.splice(-NODES_AT_ONCE), lose)) references.push(id);
-        } else {
-          for (const id of await this.#visit(new Set(references), visited, lose)) nodes.push(id);
-          references = [];
-        }
-      }
-    }
-  }
-
-  /** What these nodes refer to. */
-  async #referencesOf(nodes: readonly BlobId[], onLost: (fault: Fault, id: BlobId) => void): Promise<BlobId[]> {
-    const references: BlobId[] = [];
-    const refuse = (id: BlobId, error: DmaasError) => {
-      onLost(this.#blobFault(id, 'node-damaged', error.message), id);
+  /** Reaches every blob of the backups once. */
+  async #walkAll(backups: readonly ReadBackup[]): Promise<void> {
+    const seen = new LiveSet(this.#index.size + (this.#unindexed?.size ?? 0));
+    const follow = (ids: Buffer, at: number) => {
+      if (seen.get(ids, at) !== undefined) return false;
+      seen.set(ids, at, 0);
+      return true;
     };
-    const onUnreadable = (i: number, error: DmaasError) => {
-      refuse(nodes[i] as BlobId, error);
-    };
-    await this.#parts.reader.readMany(
-      nodes,
-      (i, data) => {
-        const id = nodes[i] as BlobId;
-        try {
-          for (const reference of decodeNode(data, id).references) references.push(reference);
-        } catch (e) {
-          if (!DmaasError.is(e)) throw e;
-          refuse(id, e);
-        }
-      },
-      { ...this.#call, onUnreadable },
+    await this.#walk(
+      backups,
+      follow,
+      () => true,
+      () => undefined,
     );
-    return references;
   }
 
-  /** Checks that these can be read, as far as the index and the packs' sizes tell. Returns the nodes among them that were not visited before. */
-  async #visit(ids: ReadonlySet<BlobId>, visited: Set<BlobId>, onLost: (fault: Fault, id: BlobId) => void): Promise<BlobId[]> {
-    const fresh = [...ids].filter((id) => !visited.has(id));
-    const indexed = await this.#index.locate(fresh, this.#call);
-    const others = fresh.filter((id) => !indexed.has(id));
+  /** Reaches every blob of one backup. `onLost` is told of each that is lost. */
+  async #walkOne(backup: ReadBackup, onLost: (fault: Fault, id: BlobId) => void): Promise<void> {
+    const nodes = new Set<BlobId>();
+    const enter = (id: BlobId) => !nodes.has(id) && nodes.add(id).has(id);
+    await this.#walk([backup], (ids, at) => !nodes.has(blobIdAt(ids, at)), enter, onLost);
+  }
+
+  /** `enter`: whether to read a node. */
+  #walk(
+    backups: readonly ReadBackup[],
+    follow: (ids: Buffer, at: number) => boolean,
+    enter: (node: BlobId) => boolean,
+    onLost: (fault: Fault, id: BlobId) => void,
+  ): Promise<void> {
+    const visit = async (ids: readonly BlobId[]) => {
+      const check = await this.#checker(ids, onLost);
+      return ids.flatMap((id, i) => (check(id) && enter(id) ? i : []));
+    };
+    const read: Visitor['read'] = (nodes, deliver) => {
+      const refuse = (i: number, error: DmaasError) => {
+        const id = nodes[i] as BlobId;
+        onLost(this.#blobFault(id, 'node-damaged', error.message), id);
+      };
+      const deliverSound = (i: number, node: Uint8Array) => {
+        const references = orDamageSync(() => referencesOf(node, nodes[i] as BlobId));
+        if (!DmaasError.is(references)) return deliver(i, node);
+        refuse(i, references);
+        return undefined;
+      };
+      return this.#parts.reader.readMany(nodes, deliverSound, { ...this.#call, onUnreadable: refuse });
+    };
+    return walk(
+      backups.map(({ roots }) => roots),
+      { follow, visit, read },
+      this.#call,
+    );
+  }
+
+  /** Says whether these are nodes that can be read, as far as the index and the packs' sizes tell. */
+  async #checker(ids: readonly BlobId[], onLost: (fault: Fault, id: BlobId) => void): Promise<(id: BlobId) => boolean> {
+    const indexed = await this.#index.locate(ids, this.#call);
+    const others = ids.filter((id) => !indexed.has(id));
     const unindexed = others.length === 0 ? undefined : await this.#unindexed?.locate(others, this.#call);
-    return fresh.filter((id) => {
+    return (id) => {
       const at = indexed.has(id) ? indexed : unindexed?.has(id) === true ? unindexed : undefined;
       const entry = at?.find(id);
       const pack = at !== undefined && entry !== undefined ? at.pack(entry) : undefined;
       if (at === unindexed && pack !== undefined) this.#neededUnindexed.add(packKey(pack.id));
-      if (pack?.kind === 'node') visited.add(id);
       const fault = this.#faultOf(id, unindexed === undefined ? [indexed] : [indexed, unindexed]);
       if (fault !== undefined) onLost(fault, id);
       return fault === undefined && pack?.kind === 'node';
-    });
+    };
   }
 
   /** Why a blob cannot be read, if no copy of it can. */
@@ -276,7 +290,7 @@ class Verification {
     });
   }
 
-  async #report(backups: readonly Backup[]): Promise<void> {
+  async #report(backups: readonly ReadBackup[]): Promise<void> {
     if (this.#packFaults.size + this.#blobFaults.size === 0) return;
     const affected = new Map<Fault, Affected>();
     const of = (fault: Fault): Affected => {
@@ -288,7 +302,7 @@ class Verification {
     // Each backup is walked on its own now: what they share is lost to each.
     for (const backup of backups) {
       const lost = new Map<BlobId, Fault>();
-      await this.#walk([backup], new Set(), (_, fault, id) => {
+      await this.#walkOne(backup, (fault, id) => {
         of(fault).backups.add(backup.id);
         lost.set(id, fault);
       });
@@ -300,7 +314,9 @@ class Verification {
     }
   }
 
-  async #nameLost(backup: Backup, lost: ReadonlyMap<BlobId, Fault>, of: (fault: Fault) => Affected): Promise<void> {
+  async #nameLost({ id }: ReadBackup, lost: ReadonlyMap<BlobId, Fault>, of: (fault: Fault) => Affected): Promise<void> {
+    const backup = await this.#parts.records.read(id, this.#call);
+    if (backup === undefined) return;
     const onLost = (name: string, ids: readonly BlobId[]) => {
       for (const fault of new Set(ids.map((id) => lost.get(id)))) {
         if (fault === undefined) continue;
