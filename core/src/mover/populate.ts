@@ -14,7 +14,7 @@ import { isLinkToEarlier, populateFiles } from './populate-files.ts';
 import { populateLinks } from './populate-links.ts';
 import { errorCode, loadPosix, REDUCED, type Fidelity, type Posix } from './posix.ts';
 import { Problems } from './problems.ts';
-import { RestoreMarker, type Checkpoint } from './restore-marker.ts';
+import { RestoreMarker, unfinishedRestore, type Checkpoint } from './restore-marker.ts';
 import { Target } from './target.ts';
 import { MoverThreads } from './threads.ts';
 import type { Entry } from './tree-format.ts';
@@ -148,6 +148,28 @@ async function populateTree(
     if (totals.root !== undefined) target.setMtime({ path: ROOT, mtimeNs: totals.root.mtimeNs });
     sync(target, native, name);
     return result;
+  } finally {
+    target.close();
+  }
+}
+
+/**
+ * Takes away what a run left that died after it had recorded its result: its marker; and sets the time of the root, which that changes. Without a marker nothing is touched: the volume may be in use.
+ */
+export async function finishPopulated({ name, path, mode, repository, root, operation }: PopulateOptions, run: RunOptions): Promise<void> {
+  if (mode === 'block') return;
+  const opts = run.signal === undefined ? {} : { signal: run.signal };
+  const native = loadPosix();
+  const target = openTarget(path, name, native);
+  try {
+    if (unfinishedRestore(path) !== operation) return;
+    const { top } = await readVolume(repository, root, opts);
+    for await (const [first] of new TreeReader(repository, top, opts).leaves()) {
+      RestoreMarker.removeLeft(target.rootFd, operation);
+      if (first?.path.length === 0) target.setMtime(first);
+      break;
+    }
+    sync(target, native, name);
   } finally {
     target.close();
   }

@@ -62,6 +62,11 @@ export class RestoreMarker {
     return PREFIX + this.#operation;
   }
 
+  /** Removes what a run of the operation left that is done but for this. */
+  static removeLeft(rootFd: number, operation: OperationId): void {
+    unlinkSync(within(rootFd, PREFIX + operation));
+  }
+
   /** The marker is overwritten in place: torn by a crash it is not readable, and the restore begins again. */
   save({ path, bytes }: Checkpoint): void {
     const fd = openSync(this.#at, constants.O_WRONLY | constants.O_NOFOLLOW);

@@ -3,7 +3,7 @@ import type { RunOptions } from '../events.ts';
 import type { Repository } from '../repository/repository.ts';
 import { captureVolume } from './capture.ts';
 import { peakMemoryBytes } from './peak-memory.ts';
-import { populateVolume } from './populate.ts';
+import { finishPopulated, populateVolume } from './populate.ts';
 import { moverResultName, moverResultSchema, type MoverResult, type MoverTask } from './task.ts';
 
 /**
@@ -40,9 +40,12 @@ export async function runMoverTask(
     }
   };
   const earlier = await recorded();
-  if (earlier !== undefined) return earlier;
   const { path, operation } = task;
   const common = { name: task.volume.claim, mode: task.volume.mode, path, repository };
+  if (earlier !== undefined) {
+    if (task.direction === 'populate') await finishPopulated({ ...common, root: task.root, operation }, run);
+    return earlier;
+  }
   if (task.direction === 'capture') {
     return record(await captureVolume({ ...common, ...(task.parent === undefined ? {} : { parent: task.parent }) }, run));
   }

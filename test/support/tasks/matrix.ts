@@ -13,7 +13,7 @@ const ROWS: Readonly<Record<string, readonly [what: string, gap?: string]>> = {
   A2: ['kill -9 at random times'],
   A3: ['a crash at every store call of a garbage collection'],
   A4: ['a crash at every store call of a merge of the index'],
-  A5: ['a crash in a restore', 'killed once as a process, and begun again from each state; not at every system call'],
+  A5: ['a crash in a restore', 'between the last two calls the time of the root directory, and nothing else, can be lost'],
   A6: ['lost acknowledgements'],
   B1: ['the store is too busy: 500, 503, 429'],
   B2: ['the store is away'],
