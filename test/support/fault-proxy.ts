@@ -23,6 +23,8 @@ export type HttpFault =
   | { readonly kind: 'stall' }
   /** Half of the body comes, then nothing, and the connection stays open. */
   | { readonly kind: 'stall-in-body' }
+  /** What the server refused because it is there is overwritten all the same, by `put`, as a server does that knows no conditions. */
+  | { readonly kind: 'overwrite'; readonly put: (path: string, body: Buffer) => Promise<string> }
   /** Bodies come and go so slowly, after so long. */
   | { readonly kind: 'slow'; readonly bytesPerSecond: number; readonly latencyMs: number };
 
@@ -99,6 +101,10 @@ async function handle(target: string, incoming: IncomingMessage, answer: ServerR
   const behind = await forward(target, incoming, body);
   if (fault?.kind === 'lose-answer') {
     incoming.socket.destroy();
+    return;
+  }
+  if (fault?.kind === 'overwrite' && behind.status === 412) {
+    answer.writeHead(200, { etag: await fault.put(incoming.url ?? '/', body) }).end();
     return;
   }
   const half = behind.body.subarray(0, behind.body.length >> 1);

@@ -1,4 +1,6 @@
-/** The object `RECOVERY.txt`: for whoever finds the bucket and nothing else. Tells nothing about what is stored. */
+export const RECOVERY = 'RECOVERY.txt';
+
+/** What stands in it: for whoever finds the bucket and nothing else. Tells nothing about what is stored. */
 export function recoveryText(): Uint8Array {
   return Buffer.from(
     [

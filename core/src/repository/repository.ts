@@ -20,8 +20,8 @@ import type { KeyMaterial } from './key-set.ts';
 import { hmac, type Random } from './keys.ts';
 import { PACKS } from './pack-reader.ts';
 import { prune, type PruneOptions, type PruneReport } from './prune.ts';
-import { putOnce } from './put-once.ts';
-import { recoveryText } from './recovery.ts';
+import { putOnce, requireConditionalCreates } from './put-once.ts';
+import { RECOVERY, recoveryText } from './recovery.ts';
 import type { RepositoryIndex } from './repository-index.ts';
 import type { Unlock } from './recipients.ts';
 import { repair, type RepairReport } from './repair.ts';
@@ -94,9 +94,15 @@ async function create(store: ObjectStore, unlock: Uint8Array, opts: CreateOption
   await refuseOrphans(store, opts);
   const now = (opts.now ?? (() => new Date()))();
   const { config, objects } = makeConfig(unlock, opts.parameters ?? DEFAULT_PARAMETERS, opts.random ?? randomBytes, now);
+  await putOnce(store, RECOVERY, recoveryText(), callOf(opts));
+  try {
+    await requireConditionalCreates(store, RECOVERY, recoveryText(), callOf(opts));
+  } catch (e) {
+    if (DmaasError.is(e, 'PREFLIGHT_FAILED')) await store.delete(RECOVERY, callOf(opts));
+    throw e;
+  }
   // Everything else first: when `dmaas.json` is there, the repository is complete.
   if (opts.source !== undefined) await putOnce(store, 'source', opts.source, callOf(opts));
-  await putOnce(store, 'RECOVERY.txt', recoveryText(), callOf(opts));
   for (const { key, body } of objects) {
     const isOurs = await putOnce(store, key, body, callOf(opts));
     if (!isOurs) return undefined;

@@ -4,6 +4,7 @@ import type { CallOptions, ObjectStore } from '../store/object-store.ts';
 import { FENCE_BYTES, fenced, putFence } from './fence.ts';
 import type { RepositoryKeys } from './key-set.ts';
 import type { Random } from './keys.ts';
+import { requireConditionalCreates } from './put-once.ts';
 import { openRecord, sealRecord } from './sealed-record.ts';
 import { OBJECT_TYPE } from './sealed.ts';
 
@@ -51,7 +52,10 @@ export class Session {
   static async begin(kind: SessionKind, parts: SessionParts, opts: CallOptions & { readonly creates?: string } = {}): Promise<Session> {
     const session = new Session(kind, parts);
     if (opts.creates !== undefined) session.#open.add(opts.creates);
-    await session.#append(opts.signal === undefined ? {} : { signal: opts.signal });
+    const call = opts.signal === undefined ? {} : { signal: opts.signal };
+    const newest = await session.#append(call);
+    // Writers take names that nobody else has; what collectors agree on would be lost.
+    if (kind === 'collect') await requireConditionalCreates(parts.store, sessionKey(session.id, session.#next - 1), newest, call);
     session.#timer = setInterval(() => void session.#enqueue({}).catch(() => undefined), BEAT_MS).unref();
     return session;
   }
@@ -93,12 +97,16 @@ export class Session {
   }
 
   #enqueue(opts: CallOptions): Promise<void> {
-    this.#tail = this.#tail.catch(() => undefined).then(() => this.#append(opts));
+    this.#tail = this.#tail
+      .catch(() => undefined)
+      .then(async () => {
+        await this.#append(opts);
+      });
     return this.#tail;
   }
 
-  /** Without gaps: a fence as the next object ends the chain. */
-  async #append(opts: CallOptions): Promise<void> {
+  /** Without gaps: a fence as the next object ends the chain. Resolves with the last. */
+  async #append(opts: CallOptions): Promise<Uint8Array> {
     const { store, keys, random } = this.#parts;
     for (let tries = 0; tries < MAX_TRIES; tries++) {
       const key = sessionKey(this.id, this.#next);
@@ -119,7 +127,7 @@ export class Session {
       this.#advance();
       // The first says when the session began, the newest all else.
       if (this.#next > 2) await store.delete(sessionKey(this.id, this.#next - 2), opts).catch(() => undefined);
-      return;
+      return body;
     }
     throw new DmaasError('STORE_UNAVAILABLE', `the session ${this.id} could not be kept`);
   }
