@@ -27,6 +27,7 @@ export const ERRORS = {
   MOVER_FAILED: { exit: 42, retryable: true, meaning: 'a volume could not be captured or populated' },
   RESTORE_STEP_FAILED: { exit: 43, retryable: true, meaning: 'a step of a restore failed; it can be resumed' },
   TIMEOUT: { exit: 44, retryable: true, meaning: 'something did not become ready in time' },
+  MACHINE_FAULT: { exit: 45, retryable: true, meaning: 'bytes changed in the memory of this machine; nothing wrong was stored' },
   CANCELLED: { exit: 130, retryable: false, meaning: 'stopped by the user' },
 } as const;
 

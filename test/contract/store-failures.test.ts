@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { crc32 } from 'node:zlib';
 import { generateKeyPairSync } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { inspect } from 'node:util';
@@ -461,6 +462,18 @@ for (const provider of ['s3', 'gcs'] as const) {
     });
 
     if (provider === 's3') {
+      it('C6: tells the server the checksum that was computed when the body was made', async () => {
+        const told: unknown[] = [];
+        proxy.fault = ({ headers }) => {
+          told.push(headers['x-amz-checksum-crc32']);
+          return undefined;
+        };
+        await store.put(newKey(), BODY, { ifAbsent: true, crc32: crc32(BODY) });
+        const bytes = Buffer.alloc(4);
+        bytes.writeUInt32BE(crc32(BODY));
+        assert.deepEqual(told, [bytes.toString('base64')]);
+      });
+
       it('B5: notices bytes that arrive damaged or cut under a fitting length', async () => {
         const key = newKey();
         await store.put(key, BODY);

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
+import { DmaasError } from '../../core/src/errors.ts';
 import { STORE_CHECKS } from '../../core/src/store/checks.ts';
 import type { StoreConfig } from '../../core/src/store/config.ts';
 import { FileStore } from '../../core/src/store/file.ts';
@@ -92,6 +95,16 @@ for (const subject of SUBJECTS) {
       shared.set(bytes);
       await store.put('checks/shared', shared, { ifAbsent: true });
       assert.deepEqual(Buffer.from((await store.get('checks/shared')) ?? []), Buffer.from(bytes));
+    });
+
+    it('C6: does not take a body that has changed since its checksum was computed', async () => {
+      const body = randomBytes(200_000);
+      const opts = { crc32: crc32(body), ifAbsent: true };
+      await store.put('checks/c6/same', body, opts);
+      assert.deepEqual(await store.get('checks/c6/same'), Uint8Array.from(body));
+      body[100_000]! ^= 16;
+      await assert.rejects(store.put('checks/c6/changed', body, opts), (e) => DmaasError.is(e, 'MACHINE_FAULT'));
+      assert.equal(await store.get('checks/c6/changed'), undefined);
     });
   });
 }

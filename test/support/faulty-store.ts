@@ -1,6 +1,6 @@
 import { DmaasError } from '../../core/src/errors.ts';
 import type { ErrorCode } from '../../core/src/errors.ts';
-import type { CallOptions, ObjectInfo, ObjectStore } from '../../core/src/store/object-store.ts';
+import type { CallOptions, ObjectInfo, ObjectStore, PutOptions } from '../../core/src/store/object-store.ts';
 
 export type StoreVerb = 'put' | 'get' | 'stat' | 'list' | 'delete';
 
@@ -78,7 +78,7 @@ export class FaultyStore implements ObjectStore {
     return this.calls.filter((call) => call.verb === verb && call.key.startsWith(prefix)).length;
   }
 
-  put(key: string, body: Uint8Array, opts?: CallOptions & { readonly ifAbsent?: boolean }): Promise<void> {
+  put(key: string, body: Uint8Array, opts?: PutOptions): Promise<void> {
     return this.#call('put', key, () => this.#store.put(key, body, opts));
   }
 

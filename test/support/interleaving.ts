@@ -1,6 +1,6 @@
 import { setImmediate as immediate } from 'node:timers/promises';
 import { MemoryStore } from '../../core/src/store/memory.ts';
-import type { CallOptions, ObjectInfo, ObjectStore } from '../../core/src/store/object-store.ts';
+import type { CallOptions, ObjectInfo, ObjectStore, PutOptions } from '../../core/src/store/object-store.ts';
 
 /** Numbers from 0 up to `n`, the same for the same seed. */
 export type Choose = (n: number) => number;
@@ -106,7 +106,7 @@ class ActorStore implements ObjectStore {
     this.location = store.location;
   }
 
-  async put(key: string, body: Uint8Array, opts?: CallOptions & { readonly ifAbsent?: boolean }): Promise<void> {
+  async put(key: string, body: Uint8Array, opts?: PutOptions): Promise<void> {
     await this.#turn();
     return this.#store.put(key, body, opts);
   }

@@ -1,3 +1,4 @@
+import { crc32 } from 'node:zlib';
 import { DmaasError } from '../errors.ts';
 import type { CallOptions, ObjectStore } from '../store/object-store.ts';
 import { backupSchema, matchesFilter, type Backup, type BackupFilter, type NewBackup } from './backup-record.ts';
@@ -111,7 +112,10 @@ export class BackupRecords {
       throw new DmaasError('INTERNAL', `the record of backup ${id} is not as the format says`, { cause: parsed.error });
     }
     const object = sealRecord(this.#keys, OBJECT_TYPE.backup, key, parsed.data, this.#random);
-    if (await putOnce(this.#store, key, object, opts)) return parsed.data;
+    // All of the backup hangs on these bytes: they are opened once more, and must not change until they are sent.
+    const checksum = crc32(object);
+    openRecord(this.#keys, OBJECT_TYPE.backup, key, object, backupSchema);
+    if (await putOnce(this.#store, key, object, { ...opts, crc32: checksum })) return parsed.data;
     const present = await this.#get(id, opts);
     if (present === undefined) throw fenced(`the backup ${id}`);
     return present;

@@ -21,6 +21,8 @@ export interface FinishedPack {
   readonly memory: PackMemory;
   /** Of the memory, bytes that are the pack. */
   readonly length: number;
+  /** Of these bytes. */
+  readonly crc32: number;
   readonly table: Table;
 }
 
@@ -228,8 +230,8 @@ export class BlobPacker {
     const pack = this.#pack;
     if (pack === undefined) return;
     this.#pack = undefined;
-    const { body, table } = pack.finish();
-    this.#parts.host.store({ key: pack.key, memory: pack.buffer.buffer, length: body.length, table });
+    const { body, ...rest } = pack.finish();
+    this.#parts.host.store({ key: pack.key, memory: pack.buffer.buffer, length: body.length, ...rest });
   }
 }
 

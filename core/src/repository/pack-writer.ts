@@ -28,6 +28,8 @@ export class PackWriter {
   readonly #random: Random;
   readonly buffer: Buffer;
   #size = HEADER_BYTES;
+  /** Of what is in the buffer, computed from what was put into it: what changes there later shows. */
+  #crc: number;
 
   constructor(kind: BlobKind, keys: RepositoryKeys, random: Random, buffer: Buffer) {
     this.#id = Buffer.from(random(PACK_ID_BYTES)).toString('hex');
@@ -36,7 +38,9 @@ export class PackWriter {
     this.#keys = keys;
     this.#random = random;
     this.buffer = buffer;
-    buffer.set(encodeHeader(OBJECT_TYPE.pack, keys.epoch));
+    const header = encodeHeader(OBJECT_TYPE.pack, keys.epoch);
+    buffer.set(header);
+    this.#crc = crc32(header);
   }
 
   /** The size of a pack that holds one frame of `frameBytes` with `blobs` blobs. */
@@ -57,6 +61,7 @@ export class PackWriter {
   add(pieces: readonly Uint8Array[], blobs: readonly FramedBlob[]): void {
     const offset = this.#size;
     for (const piece of pieces) {
+      this.#crc = crc32(piece, this.#crc);
       this.buffer.set(piece, this.#size);
       this.#size += piece.length;
     }
@@ -64,8 +69,8 @@ export class PackWriter {
     for (const blob of blobs) this.blobs.push(blob);
   }
 
-  /** The whole object, a view of the buffer, and its table. */
-  finish(): { readonly body: Buffer; readonly table: Table } {
+  /** The whole object, a view of the buffer, its checksum, and its table. */
+  finish(): { readonly body: Buffer; readonly crc32: number; readonly table: Table } {
     const size = this.#size - HEADER_BYTES + PackWriter.sizeFor(0, this.blobs.length);
     const rows = Buffer.allocUnsafe(this.blobs.length * ROW_BYTES);
     let index = 0;
@@ -79,7 +84,9 @@ export class PackWriter {
     const section = cipher.seal(0, encodeTable(table), this.#random);
     this.buffer.set(section, this.#size);
     const end = this.#size + section.length;
-    this.buffer.set(encodeTrailer(section.length, crc32(this.buffer.subarray(0, end))), end);
-    return { body: this.buffer.subarray(0, end + TRAILER_BYTES), table };
+    const crc = crc32(section, this.#crc);
+    const trailer = encodeTrailer(section.length, crc);
+    this.buffer.set(trailer, end);
+    return { body: this.buffer.subarray(0, end + TRAILER_BYTES), crc32: crc32(trailer, crc), table };
   }
 }

@@ -1,8 +1,8 @@
 import { DmaasError } from '../errors.ts';
-import type { CallOptions, ObjectStore } from '../store/object-store.ts';
+import type { CallOptions, ObjectStore, PutOptions } from '../store/object-store.ts';
 
 /** Creates an object; whether it was (or is, with these bytes) ours. Nothing is ever overwritten. */
-export async function putOnce(store: ObjectStore, key: string, body: Uint8Array, opts: CallOptions = {}): Promise<boolean> {
+export async function putOnce(store: ObjectStore, key: string, body: Uint8Array, opts: PutOptions = {}): Promise<boolean> {
   try {
     await store.put(key, body, { ...opts, ifAbsent: true });
     return true;

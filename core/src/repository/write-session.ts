@@ -144,8 +144,8 @@ export class WriteSession {
   }
 
   /** Stores a pack that another thread has made; what is in it is no longer only claimed. */
-  store({ key, memory, length, table }: FinishedPack, claims: Set<BlobId>): void {
-    const upload = this.#put(key, new Uint8Array(memory, 0, length), table, claims)
+  store({ key, memory, length, crc32, table }: FinishedPack, claims: Set<BlobId>): void {
+    const upload = this.#put(key, { body: new Uint8Array(memory, 0, length), crc32, table }, claims)
       .then(() => {
         if (memory instanceof SharedArrayBuffer) this.#packMemory.push(memory);
       })
@@ -256,16 +256,20 @@ export class WriteSession {
   }
 
   async #upload(pack: PackWriter, lane: Lane): Promise<void> {
-    const { body, table } = pack.finish();
-    await this.#put(pack.key, body, table, this.#pending);
+    await this.#put(pack.key, pack.finish(), this.#pending);
     // Only now is it sure that the store needs the bytes no longer.
     if (pack.buffer.length === lane.packBytes) lane.buffers.push(pack.buffer);
   }
 
-  async #put(key: string, body: Uint8Array, table: Table, pending: Set<BlobId>): Promise<void> {
+  async #put(
+    key: string,
+    pack: { readonly body: Uint8Array; readonly crc32: number; readonly table: Table },
+    pending: Set<BlobId>,
+  ): Promise<void> {
     this.#throwIfFailed();
     const { store, index, journal } = this.#parts;
-    await store.put(key, body, { ifAbsent: true, signal: this.#abort.signal });
+    const { body, crc32, table } = pack;
+    await store.put(key, body, { ifAbsent: true, crc32, signal: this.#abort.signal });
     index.addTable(table, key);
     journal.add(table);
     for (let at = 0; at < table.rows.length; at += ROW_BYTES) pending.delete(blobIdAt(table.rows, at));

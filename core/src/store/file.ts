@@ -5,9 +5,9 @@ import { link, mkdir, open, readdir, rename, rm, rmdir, stat, unlink } from 'nod
 import { dirname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { DmaasError, throwIfCancelled } from '../errors.ts';
-import { assertKey, assertKeyPrefix, assertRange, existsError, isKey, isKeyPrefix, rangeError } from './keys.ts';
+import { assertIntact, assertKey, assertKeyPrefix, assertRange, existsError, isKey, isKeyPrefix, rangeError } from './keys.ts';
 import type { ByteRange } from './keys.ts';
-import type { CallOptions, ObjectInfo, ObjectStore } from './object-store.ts';
+import type { CallOptions, ObjectInfo, ObjectStore, PutOptions } from './object-store.ts';
 
 /** Bodies are written here first. No key begins with a dot, so it is never taken for an object. */
 const STAGING = '.staging';
@@ -33,8 +33,9 @@ export class FileStore implements ObjectStore {
     this.#now = opts.now ?? Date.now;
   }
 
-  async put(key: string, body: Uint8Array, opts: CallOptions & { readonly ifAbsent?: boolean } = {}): Promise<void> {
+  async put(key: string, body: Uint8Array, opts: PutOptions = {}): Promise<void> {
     assertKey(key);
+    assertIntact(this.location, key, body, opts);
     await this.#guard(key, opts.signal, async () => {
       await (this.#swept ??= this.#sweepStaging());
       const staged = join(this.#root, STAGING, randomBytes(12).toString('hex'));

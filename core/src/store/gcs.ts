@@ -9,13 +9,13 @@ import { DmaasError } from '../errors.ts';
 import type { GcsConfig } from './config.ts';
 import { GcsFailure, judgeGcsError, TokenFailure } from './gcs-error.ts';
 import type { GcsNames } from './gcs-error.ts';
-import { assertKey, assertKeyPrefix, assertRange, existsError, isKey, rangeError } from './keys.ts';
+import { assertIntact, assertKey, assertKeyPrefix, assertRange, existsError, isKey, rangeError } from './keys.ts';
 import type { ByteRange } from './keys.ts';
 import { listInOrder } from './list-order.ts';
 import type { ListPage } from './list-order.ts';
 import { DEFAULT_TIMEOUTS, MAX_CONNECTIONS } from './network.ts';
 import type { NetworkDeps } from './network.ts';
-import type { CallOptions, ObjectInfo, ObjectStore } from './object-store.ts';
+import type { CallOptions, ObjectInfo, ObjectStore, PutOptions } from './object-store.ts';
 import { PROMPT, withRetry } from './retry.ts';
 
 /** Bodies are handed over in slices, so that each slice sent counts as progress. */
@@ -78,10 +78,11 @@ class GcsStore implements ObjectStore {
     this.#deps = deps;
   }
 
-  async put(key: string, body: Uint8Array, opts: CallOptions & { readonly ifAbsent?: boolean } = {}): Promise<void> {
+  async put(key: string, body: Uint8Array, opts: PutOptions = {}): Promise<void> {
     assertKey(key);
     const request = uploadRequest(this.#names.bucket, key, body, opts);
     await this.#call(`write ${key}`, opts.signal, async (attempt) => {
+      assertIntact(this.location, key, body, opts);
       try {
         const { body: answer } = await this.#request(request);
         if (objectInfo(objectSchema.parse(parseJson(answer))).size !== body.length) throw new BadAnswer();

@@ -1,4 +1,6 @@
+import { crc32 } from 'node:zlib';
 import { DmaasError } from '../errors.ts';
+import type { PutOptions } from './object-store.ts';
 
 /** Together with a location's prefix a key stays within S3's limit of 1024 bytes. */
 const MAX_KEY_LENGTH = 800;
@@ -49,6 +51,19 @@ export function rangeError(location: string, key: string, range: ByteRange, size
     hint: 'the object was cut short or replaced; verify the repository',
     details: { key, offset: range.offset, length: range.length, ...(size === undefined ? {} : { size }) },
   });
+}
+
+/** Throws MACHINE_FAULT when a body is not what it was when its checksum was computed. */
+export function assertIntact(location: string, key: string, body: Uint8Array, { crc32: expected }: PutOptions): void {
+  if (expected === undefined || crc32(body) === expected) return;
+  throw new DmaasError(
+    'MACHINE_FAULT',
+    `${location}/${key} was not written: its bytes changed in the memory of this machine before they were sent`,
+    {
+      hint: 'run it again on another machine, and test the memory of this one',
+      details: { key },
+    },
+  );
 }
 
 /** STORE_EXISTS: a conditional put found the key taken. */

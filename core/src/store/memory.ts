@@ -1,7 +1,7 @@
 import { throwIfCancelled } from '../errors.ts';
-import { assertKey, assertKeyPrefix, assertRange, existsError, rangeError } from './keys.ts';
+import { assertIntact, assertKey, assertKeyPrefix, assertRange, existsError, rangeError } from './keys.ts';
 import type { ByteRange } from './keys.ts';
-import type { CallOptions, ObjectInfo, ObjectStore } from './object-store.ts';
+import type { CallOptions, ObjectInfo, ObjectStore, PutOptions } from './object-store.ts';
 
 /** Objects in this process's memory, for tests. */
 export class MemoryStore implements ObjectStore {
@@ -14,9 +14,10 @@ export class MemoryStore implements ObjectStore {
     this.#now = opts.now ?? (() => new Date());
   }
 
-  async put(key: string, body: Uint8Array, opts: CallOptions & { readonly ifAbsent?: boolean } = {}): Promise<void> {
+  async put(key: string, body: Uint8Array, opts: PutOptions = {}): Promise<void> {
     assertKey(key);
     await turn(opts.signal);
+    assertIntact(this.location, key, body, opts);
     if (opts.ifAbsent === true && this.#objects.has(key)) throw existsError(this.location, key);
     this.#objects.set(key, { body: Uint8Array.from(body), modifiedAt: this.#now() });
   }

@@ -10,6 +10,16 @@ export interface CallOptions {
   readonly signal?: AbortSignal;
 }
 
+export interface PutOptions extends CallOptions {
+  /**
+   * Throws STORE_EXISTS when the key exists, even with the same bytes; check and write are one operation. Only when an
+   * earlier try of this same call may have been carried out do its own bytes, found there, count as done.
+   */
+  readonly ifAbsent?: boolean;
+  /** CRC-32 (IEEE) of the body when it was made: MACHINE_FAULT when it has another now. */
+  readonly crc32?: number;
+}
+
 /**
  * A flat map from '/'-separated keys to bytes, in one bucket under one prefix (keys never contain the prefix).
  *
@@ -18,7 +28,7 @@ export interface CallOptions {
  * - read-after-write: a completed put is visible to get, stat and list;
  * - absence is an answer (`undefined`), not an error, for get and stat;
  * - a ranged get returns exactly the bytes asked for, or throws STORE_RANGE;
- * - every error is a DmaasError with a STORE_* code (or CANCELLED).
+ * - every error is a DmaasError with a STORE_* code (or CANCELLED, or MACHINE_FAULT).
  *
  * Keys are as `isKey` in keys.ts has them, and no key is the folder of another (`a` beside `a/b`): a file system has no room for both.
  * Objects that others gave other names are not listed. Bodies are whole buffers: nothing DMaaS stores is larger than one pack. When a put has resolved, its body may be filled anew;
@@ -27,11 +37,7 @@ export interface CallOptions {
 export interface ObjectStore {
   /** For messages, e.g. `s3://bucket/prefix`. Never carries credentials. */
   readonly location: string;
-  /**
-   * With `ifAbsent`, throws STORE_EXISTS when the key exists, even with the same bytes; check and write are one operation. Only when an
-   * earlier try of this same call may have been carried out do its own bytes, found there, count as done.
-   */
-  put(key: string, body: Uint8Array, opts?: CallOptions & { readonly ifAbsent?: boolean }): Promise<void>;
+  put(key: string, body: Uint8Array, opts?: PutOptions): Promise<void>;
   get(
     key: string,
     opts?: CallOptions & { readonly range?: { readonly offset: number; readonly length: number } },

@@ -1,6 +1,6 @@
 import { assertKeyPrefix } from './keys.ts';
 import type { ByteRange } from './keys.ts';
-import type { CallOptions, ObjectInfo, ObjectStore } from './object-store.ts';
+import type { CallOptions, ObjectInfo, ObjectStore, PutOptions } from './object-store.ts';
 
 /**
  * A view of the objects of `store` under `prefix` (with or without a final slash). Closing the view closes nothing, unless told
@@ -25,7 +25,7 @@ class PrefixView implements ObjectStore {
     this.location = prefix === '' ? store.location : `${store.location}/${prefix.slice(0, -1)}`;
   }
 
-  put(key: string, body: Uint8Array, opts?: CallOptions & { readonly ifAbsent?: boolean }): Promise<void> {
+  put(key: string, body: Uint8Array, opts?: PutOptions): Promise<void> {
     return this.#store.put(this.#prefix + key, body, opts);
   }
 

@@ -12,13 +12,13 @@ import {
 import type { GetObjectCommandOutput } from '@aws-sdk/client-s3';
 import { DmaasError } from '../errors.ts';
 import type { S3Config } from './config.ts';
-import { assertKey, assertKeyPrefix, assertRange, existsError, isKey, rangeError } from './keys.ts';
+import { assertIntact, assertKey, assertKeyPrefix, assertRange, existsError, isKey, rangeError } from './keys.ts';
 import type { ByteRange } from './keys.ts';
 import { listInOrder } from './list-order.ts';
 import type { ListPage } from './list-order.ts';
 import { DEFAULT_TIMEOUTS, MAX_CONNECTIONS, trustedCertificates } from './network.ts';
 import type { NetworkDeps } from './network.ts';
-import type { CallOptions, ObjectInfo, ObjectStore } from './object-store.ts';
+import type { CallOptions, ObjectInfo, ObjectStore, PutOptions } from './object-store.ts';
 import { PROMPT, withRetry } from './retry.ts';
 import { isNoSuchKey, isNotFound, isOutOfRange, isTaken, judgeS3Error } from './s3-error.ts';
 import type { S3Names } from './s3-error.ts';
@@ -50,7 +50,7 @@ export function openS3Store(config: S3Config, deps: NetworkDeps = {}): ObjectSto
     },
   });
   const names = { bucket: config.bucket, region, endpoint: config.endpoint ?? `https://s3.${region}.amazonaws.com` };
-  return new S3Store(client, names, deps);
+  return new S3Store(client, names, config.checksums !== 'when-required', deps);
 }
 
 class S3Store implements ObjectStore {
@@ -58,21 +58,26 @@ class S3Store implements ObjectStore {
   readonly #client: S3Client;
   readonly #names: S3Names;
   readonly #deps: NetworkDeps;
+  readonly #sendsChecksums: boolean;
   /** Something was found in the bucket, so it exists. */
   #bucketSeen = false;
 
-  constructor(client: S3Client, names: S3Names, deps: NetworkDeps) {
+  constructor(client: S3Client, names: S3Names, sendsChecksums: boolean, deps: NetworkDeps) {
+    this.#sendsChecksums = sendsChecksums;
     this.location = `s3://${names.bucket}`;
     this.#client = client;
     this.#names = names;
     this.#deps = deps;
   }
 
-  async put(key: string, body: Uint8Array, opts: CallOptions & { readonly ifAbsent?: boolean } = {}): Promise<void> {
+  async put(key: string, body: Uint8Array, opts: PutOptions = {}): Promise<void> {
     assertKey(key);
     await this.#call(`write ${key}`, opts.signal, async (attempt) => {
+      assertIntact(this.location, key, body, opts);
       const condition = opts.ifAbsent === true ? { IfNoneMatch: '*' } : {};
-      const command = new PutObjectCommand({ Bucket: this.#names.bucket, Key: key, Body: body, ...condition });
+      // What was computed when the body was made, so that the server finds what changes from here on.
+      const checksum = opts.crc32 !== undefined && this.#sendsChecksums ? { ChecksumCRC32: checksumText(opts.crc32) } : {};
+      const command = new PutObjectCommand({ Bucket: this.#names.bucket, Key: key, Body: body, ...condition, ...checksum });
       try {
         const answer = await this.#client.send(command, abortOptions(opts));
         if (answer.ETag === undefined) throw new BadAnswer();
@@ -210,6 +215,13 @@ class S3Store implements ObjectStore {
     const { retry: policy = PROMPT, clock } = this.#deps;
     return withRetry(attempt, judge, { policy, signal, ...(clock === undefined ? {} : { clock }) });
   }
+}
+
+/** Four bytes, the highest first, in base64. */
+function checksumText(crc: number): string {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32BE(crc);
+  return bytes.toString('base64');
 }
 
 const quiet = () => undefined;

@@ -40,7 +40,7 @@ const ROWS: Readonly<Record<string, readonly [what: string, gap?: string]>> = {
   C5: ['objects of a newer format'],
   C6: [
     'a bit that flips in our memory before upload',
-    'it is found by verifying and reading, and healed; what is sent is not opened again before it is',
+    'what changes before it is sealed, or in an index, is found by verifying and reading, and healed; opening each pack again would cost half of a backup',
   ],
   C7: ['verifying a share or all of the data, and repair'],
   D1: ['many writers at the same time'],
