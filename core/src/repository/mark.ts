@@ -78,9 +78,9 @@ export class Mark {
 
   /** Chooses for each blob the first pack that `isSound` lets have it, and says what is used of every pack that the index names. */
   async assign(index: RepositoryIndex, isSound: (pack: string) => boolean, opts: CallOptions = {}): Promise<Map<string, PackUse>> {
-    const uses = new Map<string, { liveBytes: number; deadBytes: number }>();
+    const uses = new Map<string, { liveBytes: number; deadBytes: number; liveBlobs: number }>();
     const useOf = (pack: string) => {
-      const use = uses.get(pack) ?? { liveBytes: 0, deadBytes: 0 };
+      const use = uses.get(pack) ?? { liveBytes: 0, deadBytes: 0, liveBlobs: 0 };
       uses.set(pack, use);
       return { use, number: this.#numberOf(pack), isSound: isSound(pack) };
     };
@@ -88,8 +88,11 @@ export class Mark {
       const bytes = rows.readUInt32LE(at + INNER_LENGTH_AT);
       let owner = this.#live.get(rows, at);
       if (owner === ORPHAN && pack.isSound) this.#live.set(rows, at, (owner = pack.number));
-      if (owner === pack.number) pack.use.liveBytes += bytes;
-      else pack.use.deadBytes += bytes;
+      if (owner !== pack.number) pack.use.deadBytes += bytes;
+      else {
+        pack.use.liveBytes += bytes;
+        pack.use.liveBlobs++;
+      }
     });
     return uses;
   }

@@ -4,6 +4,8 @@ import type { BlobKind } from './blob.ts';
 export interface PackUse {
   readonly liveBytes: number;
   readonly deadBytes: number;
+  /** How many these live bytes are. */
+  readonly liveBlobs: number;
 }
 
 /** A pack in the bucket. */
@@ -48,6 +50,8 @@ const DEAD_SHARE = 0.2;
 const SMALL_SHARE = 0.25;
 /** Of all packs, at most, in one collection. */
 const REWRITE_SHARE = 0.1;
+/** Copied in one collection, at most: each takes memory until all are. */
+const REWRITE_BLOBS = 400_000;
 
 /** Decides what goes. Pure. */
 export function planPrune({ packs, condemned, ripe, packBytes }: PruneFacts): PrunePlan {
@@ -81,7 +85,7 @@ function reasonFor({ use }: PackFacts): Reason | undefined {
   return use.liveBytes === 0 && use.deadBytes > 0 ? 'unused' : undefined;
 }
 
-/** Those with most dead first, within `budget` bytes. Small ones only when together they make fewer. */
+/** Those with most dead first, within `budget` bytes and so many blobs. Small ones only when together they make fewer. */
 function chooseRewrites(packs: readonly PackFacts[], packBytes: PruneFacts['packBytes'], budget: number): PackFacts[] {
   const deadShare = ({ use }: PackFacts) => (use === undefined ? 0 : use.deadBytes / Math.max(use.liveBytes + use.deadBytes, 1));
   const isSmall = ({ kind, size }: PackFacts) => kind !== undefined && size < packBytes[kind] * SMALL_SHARE;
@@ -92,9 +96,12 @@ function chooseRewrites(packs: readonly PackFacts[], packBytes: PruneFacts['pack
   );
   worthwhile.sort((a, b) => deadShare(b) - deadShare(a) || a.size - b.size);
   let spent = 0;
-  return worthwhile.filter(({ size }) => {
-    const fits = spent === 0 || spent + size <= budget;
+  let blobs = 0;
+  return worthwhile.filter(({ size, use }) => {
+    const copied = use?.liveBlobs ?? 0;
+    const fits = spent === 0 || (spent + size <= budget && blobs + copied <= REWRITE_BLOBS);
     if (fits) spent += size;
+    if (fits) blobs += copied;
     return fits;
   });
 }
