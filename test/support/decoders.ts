@@ -1,8 +1,12 @@
+import assert from 'node:assert/strict';
 import { zstdCompressSync } from 'node:zlib';
-import { parseJson } from '../../core/src/json.ts';
+import { stringify as stringifyYaml } from 'yaml';
+import { parseJson, stringifyJson } from '../../core/src/json.ts';
 import { DmaasError } from '../../core/src/errors.ts';
 import { decodeContentNode, encodeContentNode } from '../../core/src/mover/content.ts';
 import { ByteWriter } from '../../core/src/mover/bytes.ts';
+import { progressEvent } from '../../core/src/mover/job-mover.ts';
+import { moverResultSchema, parseMoverTask } from '../../core/src/mover/task.ts';
 import { encodeEntry, readLeaf, writeEntry } from '../../core/src/mover/tree-format.ts';
 import { readIndexNode } from '../../core/src/mover/tree-reader.ts';
 import { backupSchema } from '../../core/src/repository/backup-record.ts';
@@ -19,7 +23,10 @@ import { openRecord, sealRecord } from '../../core/src/repository/sealed-record.
 import { encodeTrailer, OBJECT_TYPE, readTrailer } from '../../core/src/repository/sealed.ts';
 import { parseStored } from '../../core/src/repository/stored-json.ts';
 import { decodeTable, encodeTable, ROW_BYTES, writeRow, type Table } from '../../core/src/repository/table.ts';
+import { redactPlan } from '../../core/src/restore/plan.ts';
+import { parsePlanDocument } from '../../core/src/restore/plan-document.ts';
 import { parseStoreUrl } from '../../core/src/store/config.ts';
+import { emptyTarget, plan, shop } from './restore.ts';
 import { newBackup, seededRandom, testKeys } from './repository.ts';
 
 /** Decodes what is stored or typed; what it makes of any bytes is a value or one of its errors. */
@@ -102,6 +109,32 @@ const SEGMENT_KEY = `index/0/${'ab'.repeat(16)}`;
 const RECORD_KEY = 'backups/20261122T120311Z-operation1';
 const record = newBackup(1, { manifests: idOf(1), volume: idOf(2) });
 const RECORD = { ...record, id: '20261122T120311Z-operation1', createdAt: record.startedAt };
+const OPERATION = 'k7m2q8xa';
+const MOVER_TASK = {
+  ...{ schema: 1, operation: OPERATION, index: 0, volume: { claim: 'data-db-0', mode: 'filesystem' }, path: '/data' },
+  ...{ store: { provider: 'file', path: '/mnt/x' }, unlock: formatKey(Buffer.alloc(32, 3)) },
+};
+const MOVER_RESULT = {
+  ...{
+    schema: 1,
+    operation: OPERATION,
+    index: 0,
+    root: ID,
+    files: 1,
+    entries: 2,
+    bytes: 3,
+    addedBytes: 4,
+    writtenBytes: 3,
+    peakMemoryBytes: 5,
+  },
+  ...{ findings: [{ level: 'info', code: 'c', message: 'm' }], startedAt: record.startedAt, finishedAt: record.startedAt },
+};
+/** One step of each kind, without which an input would be long. */
+const PLAN = (() => {
+  const whole = redactPlan(plan(shop(), emptyTarget()));
+  const steps = whole.steps.filter(({ do: what }, i) => whole.steps.findIndex((other) => other.do === what) === i);
+  return { ...whole, steps };
+})();
 const ofText = (parse: (text: string) => unknown) => (bytes: Buffer) => parse(bytes.toString('utf8'));
 const seedOf = (value: unknown) => Buffer.from(JSON.stringify(value));
 
@@ -159,11 +192,54 @@ export const DECODERS: readonly Decoder[] = [
   { name: 'key', seeds: [Buffer.from(formatKey(Buffer.alloc(32, 3)))], decode: ofText(parseKey) },
   { name: 'unlock', seeds: [Buffer.from(formatKey(Buffer.alloc(32, 3)))], decode: ofText(parseUnlock) },
   {
+    name: 'restore plan',
+    seeds: [Buffer.from(stringifyYaml(PLAN, { version: '1.2', lineWidth: 0 })), Buffer.from(stringifyJson(PLAN))],
+    decode: ofText((text) => {
+      const parsed = parsePlanDocument(text);
+      assertJson(parsed, 'plan');
+      return stringifyJson(parsed);
+    }),
+    encode: (text: string) => Buffer.from(text),
+  },
+  {
+    name: 'mover message',
+    seeds: [seedOf({ type: 'bytes', volume: 'data-db-0', done: 5, added: 3, total: 10 })],
+    decode: ofText((text) => {
+      const event = progressEvent(text);
+      if (event === undefined) throw new DmaasError('USAGE', 'a line of a log that says nothing');
+      const exact = /^\{"type":"bytes","volume":"[a-z0-9.-]+","done":\d+,"added":\d+(,"total":\d+)?\}$/;
+      assert.match(JSON.stringify(event), exact);
+      return event;
+    }),
+    encode: (event: unknown) => seedOf(event),
+  },
+  {
+    name: 'mover task',
+    seeds: [seedOf({ ...MOVER_TASK, direction: 'capture', parent: ID }), seedOf({ ...MOVER_TASK, direction: 'populate', root: ID })],
+    decode: ofText((text) => parseMoverTask(jsonOrRefuse(text))),
+    encode: (task: unknown) => seedOf(task),
+  },
+  { name: 'mover result', seeds: [seedOf(MOVER_RESULT)], decode: (b) => parseStored(b, moverResultSchema, 'k') },
+  {
     name: 'store URL',
     seeds: ['s3://bucket/prefix', 'gs://bucket', 'file:///mnt/x'].map((url) => Buffer.from(url)),
     decode: ofText((text) => parseStoreUrl(text, {})),
   },
 ];
+
+/** Fails when there is anything in it that JSON does not have. */
+function assertJson(value: unknown, where: string): void {
+  if (value === null || ['boolean', 'string', 'bigint'].includes(typeof value)) return;
+  if (typeof value === 'number') assert.ok(Number.isFinite(value), where);
+  else if (Array.isArray(value))
+    value.forEach((item, i) => {
+      assertJson(item, `${where}.${i}`);
+    });
+  else {
+    assert.ok(typeof value === 'object' && [Object.prototype, null].includes(Object.getPrototypeOf(value) as null), where);
+    for (const [key, field] of Object.entries(value)) if (field !== undefined) assertJson(field, `${where}.${key}`);
+  }
+}
 
 function indexPayload(): Buffer {
   const payload = new ByteWriter(20);

@@ -257,8 +257,15 @@ export function progressEvent(line: string): DmaasEvent | undefined {
     return undefined;
   }
   const [type, volume, done, added, total] = ['type', 'volume', 'done', 'added', 'total'].map((field) => at(value, field));
-  if (type !== 'bytes' || typeof volume !== 'string' || typeof done !== 'number' || typeof added !== 'number') return undefined;
-  return { type, volume, done, added, ...(typeof total === 'number' ? { total } : {}) };
+  if (type !== 'bytes' || typeof volume !== 'string' || !CLAIM_NAME.test(volume) || !isCount(done) || !isCount(added)) return undefined;
+  return { type, volume, done, added, ...(isCount(total) ? { total } : {}) };
+}
+
+/** What is shown in a terminal must not steer it. */
+const CLAIM_NAME = /^[a-z0-9][a-z0-9.-]{0,252}$/;
+
+function isCount(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
 }
 
 function signalOf(run: RunOptions): { readonly signal?: AbortSignal } {

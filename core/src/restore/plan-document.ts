@@ -65,8 +65,9 @@ const document = z.looseObject({
 export function parsePlanDocument(text: string): RestorePlan {
   let value: unknown;
   try {
-    value = text.trimStart().startsWith('{') ? parseJson(text) : withNumbers(parseYaml(text, { intAsBigInt: true, prettyErrors: false }));
+    value = text.trimStart().startsWith('{') ? parseJson(text) : withNumbers(parseYaml(text, YAML_OPTIONS));
   } catch (cause) {
+    if (DmaasError.is(cause)) throw cause;
     throw new DmaasError('USAGE', 'the file is no restore plan: it is neither YAML nor JSON', { cause });
   }
   const parsed = document.safeParse(value);
@@ -82,8 +83,14 @@ export function parsePlanDocument(text: string): RestorePlan {
   return plan;
 }
 
-/** Integers of YAML, as JSON has them. */
+/** What JSON has and nothing else, whatever a directive or a tag of the document asks for: no dates, sets or bytes. */
+const YAML_OPTIONS = { intAsBigInt: true, prettyErrors: false, schema: 'core', resolveKnownTags: false, logLevel: 'error' } as const;
+
+/** Numbers of YAML, as JSON has them. */
 function withNumbers(value: unknown): unknown {
+  if (typeof value === 'number' && !Number.isFinite(value)) {
+    throw new DmaasError('USAGE', `the file is no restore plan: ${String(value)} stands in it, which no API server takes`);
+  }
   if (typeof value === 'bigint') return Number.isSafeInteger(Number(value)) ? Number(value) : value;
   if (Array.isArray(value)) return value.map(withNumbers);
   if (!isRecord(value)) return value;
