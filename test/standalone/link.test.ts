@@ -94,7 +94,12 @@ describe('kubectl dmaas volume over a difficult store', function () {
         ObjectLockConfiguration: { ObjectLockEnabled: 'Enabled', Rule: { DefaultRetention: { Mode: 'COMPLIANCE', Days: 1 } } },
       }),
     );
-    await ok('repository init', 'locked');
+    const init = await plugin.run(['repository', 'init', ...where('locked')], env());
+    assert.equal(init.code, 0, init.stderr);
+    assert.match(
+      init.stderr,
+      /the bucket locks what is written for 1 day; what a backup uses of older ones is locked from when that was written/,
+    );
     writeFileSync(at('source/kept'), randomBytes(1 << 20));
     writeFileSync(at('source/old'), randomBytes(8 << 20));
     const old = readFileSync(at('source/old'));

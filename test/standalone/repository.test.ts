@@ -137,7 +137,7 @@ describe('kubectl dmaas repository and key, on S3', function () {
     assert.deepEqual(parts.map(({ code }) => code).sort(), [0, 0, 13], 'one part of three reads the pack');
     const { code, stdout } = await call('repository verify --read-data -o json');
     assert.equal(code, 13);
-    const { findings } = JSON.parse(stdout) as Found;
+    const [{ findings }] = (JSON.parse(stdout) as { items: [Found] }).items;
     assert.deepEqual(
       findings.map(({ level, code: what, lost }) => [level, what, lost]),
       [['blocker', 'pack-damaged', ['a: broken']]],

@@ -94,6 +94,7 @@ describe('kubectl dmaas volume and repository in trouble', () => {
     assert.match(stdout, /✗ packs\/\S+ .*\n/);
     const json = await plugin.run(words(`repository verify --read-data -o json ${GOOD}`));
     assert.equal(json.code, 13);
-    assert.equal((JSON.parse(json.stdout) as { findings: { level: string }[] }).findings[0]?.level, 'blocker');
+    const { items } = JSON.parse(json.stdout) as { items: { findings: { level: string }[] }[] };
+    assert.equal(items[0]?.findings[0]?.level, 'blocker');
   });
 });

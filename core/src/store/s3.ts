@@ -3,6 +3,7 @@ import { Agent as HttpsAgent } from 'node:https';
 import {
   DeleteObjectCommand,
   GetObjectCommand,
+  GetObjectLockConfigurationCommand,
   HeadBucketCommand,
   HeadObjectCommand,
   ListObjectsV2Command,
@@ -25,12 +26,33 @@ import type { S3Names } from './s3-error.ts';
 
 /** The whole bucket: a prefix in the configuration is left to `withPrefix`. */
 export function openS3Store(config: S3Config, deps: NetworkDeps = {}): ObjectStore {
+  const region = config.region ?? DEFAULT_REGION;
+  const names = { bucket: config.bucket, region, endpoint: config.endpoint ?? `https://s3.${region}.amazonaws.com` };
+  return new S3Store(clientFor(config, deps), names, config.checksums !== 'when-required', deps);
+}
+
+/** See `objectLockDays` in open.ts. */
+export async function objectLockDays(config: S3Config, deps: NetworkDeps = {}, opts: CallOptions = {}): Promise<number | undefined> {
+  const client = clientFor(config, deps);
+  try {
+    const answer = await client.send(new GetObjectLockConfigurationCommand({ Bucket: config.bucket }), abortOptions(opts));
+    const { Days: days, Years: years } = answer.ObjectLockConfiguration?.Rule?.DefaultRetention ?? {};
+    return days ?? (years === undefined ? undefined : years * 365);
+  } catch {
+    return undefined;
+  } finally {
+    client.destroy();
+  }
+}
+
+const DEFAULT_REGION = 'us-east-1';
+
+function clientFor(config: S3Config, deps: NetworkDeps): S3Client {
   const timeouts = { ...DEFAULT_TIMEOUTS, ...deps.timeouts };
   const ca = trustedCertificates(config.caPem);
   const agent = { keepAlive: true, maxSockets: MAX_CONNECTIONS, ...(deps.proxyEnv === undefined ? {} : { proxyEnv: deps.proxyEnv }) };
-  const region = config.region ?? 'us-east-1';
-  const client = new S3Client({
-    region,
+  return new S3Client({
+    region: config.region ?? DEFAULT_REGION,
     ...(config.endpoint === undefined ? {} : { endpoint: config.endpoint }),
     // The configuration is the whole truth: an endpoint in the environment must not divert a stored location.
     ignoreConfiguredEndpointUrls: true,
@@ -49,8 +71,6 @@ export function openS3Store(config: S3Config, deps: NetworkDeps = {}): ObjectSto
       httpsAgent: new HttpsAgent({ ...agent, ...(ca === undefined ? {} : { ca }) }),
     },
   });
-  const names = { bucket: config.bucket, region, endpoint: config.endpoint ?? `https://s3.${region}.amazonaws.com` };
-  return new S3Store(client, names, config.checksums !== 'when-required', deps);
 }
 
 class S3Store implements ObjectStore {

@@ -1,7 +1,8 @@
-import { DmaasError, formatBytes, initRepository, plural, type Finding } from '@dmaas/core';
+import { DmaasError, formatBytes, initRepository, objectLockDays, plural, type Finding, type RepairReport } from '@dmaas/core';
 import { repairRepository, verifyRepository } from '@dmaas/core/standalone';
 import type { Command } from '../command.ts';
 import { findingLines } from '../findings.ts';
+import { EACH_REPOSITORY_FLAGS, eachRepository } from '../each-repository.ts';
 import { details } from '../output.ts';
 import { REPOSITORY_FLAGS, REPOSITORY_FLAG_NAMES } from '../repository-flags.ts';
 import { withRepository } from '../with-repository.ts';
@@ -25,17 +26,23 @@ export const repositoryInit: Command = {
     const opened = await initRepository(target, session.stores, { signal: session.signal });
     await opened.close();
     const { repository, isNewKey } = opened;
+    const lockDays = await objectLockDays(target.store, { proxyEnv: session.streams.env }, { signal: session.signal });
     return {
       data: { id: repository.id, location: repository.location, keyFile: target.keyFile, isNewKey },
       names: [`repository/${repository.id}`],
       text: () => `repository created at ${repository.location}`,
       notes: [
         ...(isNewKey ? [`its key is in ${target.keyFile}; without it nothing can ever be restored: keep a copy in a safe place`] : []),
+        ...(lockDays === undefined ? [] : [lockNote(lockDays)]),
         `kubectl dmaas volume backup DIR ${session.repeat(REPOSITORY_FLAG_NAMES)}`,
       ],
     };
   },
 };
+
+function lockNote(days: number): string {
+  return `the bucket locks what is written for ${plural(days, 'day')}; what a backup uses of older ones is locked from when that was written: keep no backup for longer, or lock for longer`;
+}
 
 export const repositoryVerify: Command = {
   path: ['repository', 'verify'],
@@ -44,7 +51,7 @@ export const repositoryVerify: Command = {
   description:
     'Checks backup records, index, sizes of packs and all nodes, so that everything that a backup names is known to be there. With --read-data every stored byte is read and checked as well. Changes nothing. Exit code 13 when a backup has lost something, 3 when only a spare copy or something unused is damaged.',
   flags: [
-    ...REPOSITORY_FLAGS,
+    ...EACH_REPOSITORY_FLAGS,
     { name: 'read-data', type: 'boolean', describe: 'Read and check all data, which costs as much traffic as there is data' },
     {
       name: 'read-data-subset',
@@ -54,21 +61,39 @@ export const repositoryVerify: Command = {
     },
   ],
   output: true,
-  run: (session, args) =>
-    withRepository(session, session.patientStores, async (repository) => {
-      const share = shareOf(args.string('read-data-subset'));
-      const depth = args.bool('read-data') || share !== undefined ? 'data' : 'structure';
-      const findings = await session.withProgress((emit) => verifyRepository(repository, depth, { emit, signal: session.signal }, share));
-      return {
-        data: { location: repository.location, depth, findings },
-        text: () =>
-          findings.length === 0
-            ? `no faults found in ${repository.location} (${share !== undefined ? `part ${share.part} of ${share.of} of the data read` : depth === 'data' ? 'all data read' : 'structure only; --read-data reads all data'})`
-            : findings.flatMap(findingLines).join('\n'),
-        notes: findings.length === 0 ? [] : [plural(findings.length, 'fault')],
-        exitCode: exitCodeOf(findings),
-      };
-    }),
+  examples: [
+    ['Of this namespace', 'repository verify -n shop'],
+    ['Everything in a location, from its file alone', 'repository verify --everywhere --location-file lab.yaml'],
+    ['Without a cluster', 'repository verify --repository s3://backups/laptop --key-file ~/dmaas.key --read-data-subset 3/30'],
+  ],
+  run: async (session, args) => {
+    const share = shareOf(args.string('read-data-subset'));
+    const depth = args.bool('read-data') || share !== undefined ? 'data' : 'structure';
+    const read =
+      share !== undefined
+        ? `part ${share.part} of ${share.of} of the data read`
+        : depth === 'data'
+          ? 'all data read'
+          : 'structure only; --read-data reads all data';
+    const results = await session.withProgress((emit) =>
+      eachRepository(session, args, (repository) => verifyRepository(repository, depth, { emit, signal: session.signal }, share)),
+    );
+    const findings = results.flatMap(({ result }) => result);
+    return {
+      data: { items: results.map(({ title, result }) => ({ repository: title, depth, findings: result })) },
+      names: results.map(({ title }) => `repository/${title}`),
+      text: () =>
+        results
+          .map(({ title, result }) =>
+            result.length === 0
+              ? `no faults found in ${title} (${read})`
+              : [...(results.length > 1 ? [`repository ${title}`] : []), ...result.flatMap(findingLines)].join('\n'),
+          )
+          .join('\n'),
+      notes: results.length === 0 ? ['no repository matches'] : findings.length === 0 ? [] : [plural(findings.length, 'fault')],
+      exitCode: exitCodeOf(findings),
+    };
+  },
 };
 
 function shareOf(text: string | undefined): { readonly part: number; readonly of: number } | undefined {
@@ -85,27 +110,36 @@ export const repositoryRepair: Command = {
   summary: 'Make findable what can be read, and let the next backup heal the rest',
   description:
     'Reads all of a repository. The index is rebuilt from packs that it does not name, segments of it that cannot be read are removed, what can be read of damaged packs is copied, and the packs count as not stored: the next backup that has the data stores it anew, which heals older backups as well. Nothing that can be read is removed, and backups are never touched.',
-  flags: [...REPOSITORY_FLAGS, { name: 'yes', short: 'y', type: 'boolean', describe: 'Do not ask' }],
+  flags: [...EACH_REPOSITORY_FLAGS, { name: 'yes', short: 'y', type: 'boolean', describe: 'Do not ask' }],
   output: true,
-  run: async (session) => {
-    await session.confirm('Repair the repository?');
-    return withRepository(session, session.patientStores, async (repository) => {
-      const report = await session.withProgress((emit) => repairRepository(repository, { emit, signal: session.signal }));
-      return {
-        data: { location: repository.location, ...report },
-        text: () =>
-          details([
-            ['Packs indexed', String(report.indexedPacks)],
-            ['Segments removed', String(report.removedSegments.length)],
-            ['Packs given up', `${report.condemnedPacks.length}; ${report.savedBlobs} blobs of them saved, ${report.lostBlobs} lost`],
-            ...(report.findings.length === 0 ? [] : [['Found', report.findings.flatMap(findingLines).join('\n')] as const]),
-          ]),
-        notes: report.lostBlobs === 0 ? [] : ['back up again: what is lost here and still there in a volume heals the older backups'],
-        exitCode: exitCodeOf(report.findings),
-      };
-    });
+  run: async (session, args) => {
+    await session.confirm('Repair what "repository verify" with the same flags names?');
+    const results = await session.withProgress((emit) =>
+      eachRepository(session, args, (repository) => repairRepository(repository, { emit, signal: session.signal })),
+    );
+    const lost = results.reduce((sum, { result }) => sum + result.lostBlobs, 0);
+    return {
+      data: { items: results.map(({ title, result }) => ({ repository: title, ...result })) },
+      names: results.map(({ title }) => `repository/${title}`),
+      text: () => results.map(({ title, result }) => describeRepair(title, result)).join('\n\n'),
+      notes: [
+        ...(results.length === 0 ? ['no repository matches'] : []),
+        ...(lost === 0 ? [] : ['back up again: what is lost here and still there in a volume heals the older backups']),
+      ],
+      exitCode: exitCodeOf(results.flatMap(({ result }) => result.findings)),
+    };
   },
 };
+
+function describeRepair(title: string, report: RepairReport): string {
+  return details([
+    ['Repository', title],
+    ['Packs indexed', String(report.indexedPacks)],
+    ['Segments removed', String(report.removedSegments.length)],
+    ['Packs given up', `${report.condemnedPacks.length}; ${report.savedBlobs} blobs of them saved, ${report.lostBlobs} lost`],
+    ...(report.findings.length === 0 ? [] : [['Found', report.findings.flatMap(findingLines).join('\n')] as const]),
+  ]);
+}
 
 function exitCodeOf(findings: readonly Finding[]): number {
   if (findings.some((f) => f.level === 'blocker')) return 13;
