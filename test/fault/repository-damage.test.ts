@@ -17,6 +17,7 @@ import {
   storeOf,
   UNLOCK,
 } from '../support/repository.ts';
+import { addCases } from '../support/cases.ts';
 
 const random = seededRandom(12);
 const contents = [
@@ -138,6 +139,7 @@ describe('damage to each object of a repository', function () {
         assert.ok(isDetected(outcome) || meansTheSame(key, body, changed), `${key} at ${at} of ${body.length}`);
         assertHonest(outcome, `${key} at ${at}`);
         cases++;
+        addCases(1);
       }
     }
     assert.ok(cases > 800, String(cases));

@@ -18,6 +18,7 @@ import {
   storeOf,
   UNLOCK,
 } from '../support/repository.ts';
+import { addCases } from '../support/cases.ts';
 
 const DAY = 86_400_000;
 const random = seededRandom(91);
@@ -119,6 +120,7 @@ describe('memory that lies (C6)', function () {
           );
         assert.ok(isFlipped);
         cases++;
+        addCases(1);
         const findings = await (await open(store)).verify('data', QUIET);
         // Data and records are checked before they are sent; an index can be made again.
         const isRefused = prefix === 'packs/' || prefix === 'backups/';

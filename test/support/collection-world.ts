@@ -17,6 +17,7 @@ import {
   SMALL,
   UNLOCK,
 } from './repository.ts';
+import { addCases } from './cases.ts';
 
 const MINUTE = 60_000;
 const DAY = 24 * 60 * MINUTE;
@@ -51,6 +52,7 @@ export interface WorldResult {
  * record exists whose backup does not restore, when a backup was reported that does not exist, or when garbage stays.
  */
 export async function runWorld(opts: WorldOptions): Promise<WorldResult> {
+  addCases(1);
   const choose = chooser(opts.seed);
   const world = new Interleaving(choose, (c) => [0, 1000, MINUTE, 20 * MINUTE, 40 * MINUTE, DAY][Math.max(0, c(60) - 54)] as number);
   const contents = new Map<string, readonly Uint8Array[]>();

@@ -1,6 +1,7 @@
 import { DmaasError } from '../../core/src/errors.ts';
 import type { ErrorCode } from '../../core/src/errors.ts';
 import type { CallOptions, ObjectInfo, ObjectStore, PutOptions } from '../../core/src/store/object-store.ts';
+import { addCases } from './cases.ts';
 
 export type StoreVerb = 'put' | 'get' | 'stat' | 'list' | 'delete';
 
@@ -64,6 +65,7 @@ export class FaultyStore implements ObjectStore {
 
   /** The `k`-th call from now on, of any verb and key, crashes before or after it took effect. */
   crashAt(k: number, when: 'before' | 'after'): void {
+    addCases(1);
     this.addRule({ from: k, fault: { kind: 'crash', when } });
   }
 

@@ -5,6 +5,7 @@ import { inspect, isDeepStrictEqual } from 'node:util';
 import { DmaasError } from '../../core/src/errors.ts';
 import { REFUSALS, type Decoder } from './decoders.ts';
 import { chooser, type Choose } from './interleaving.ts';
+import { addCases } from './cases.ts';
 
 const CORPUS = join(import.meta.dirname, '../corpus/decoders.json');
 /** What one input may take; decoders are linear, and inputs small. */
@@ -33,6 +34,7 @@ export async function fuzz(
   corpus: readonly Buffer[],
   opts: { readonly runs: number; readonly seed: number },
 ): Promise<Buffer<ArrayBuffer>[]> {
+  addCases(opts.runs);
   const choose = chooser(opts.seed);
   const answers = new Set<string>();
   const pool = [...decoder.seeds, ...corpus];

@@ -15,6 +15,7 @@ import { chooser, type Choose } from './interleaving.ts';
 import { pluginWithoutCluster, type Plugin, type RunningPlugin } from './plugin.ts';
 import { all, keysUnder, QUIET } from './repository.ts';
 import { startMinio } from './stores/minio.ts';
+import { addCases } from './cases.ts';
 
 const BUCKET = 'backups';
 const FILES = 6;
@@ -61,6 +62,7 @@ export async function killAround(seed: number, kills: number): Promise<KillResul
       return fault;
     };
     while (world.kills < kills) await world.round();
+    addCases(world.kills);
     proxy.fault = () => undefined;
     const { backups, wasteBytes } = await world.settle();
     return { kills: world.kills, stops: world.stops, backups, requests: proxy.requests.length, faults, wasteBytes };

@@ -12,6 +12,7 @@ import { formatKey } from '../../core/src/repository/keys.ts';
 import { createRepository, openRepository } from '../../core/src/repository/repository.ts';
 import { FileStore } from '../../core/src/store/file.ts';
 import { hex, recorder, scratch, settled, TreeOracle, UNLOCK, type SpecEntry } from './volume.ts';
+import { addCases } from './cases.ts';
 
 const ENTRY = join(import.meta.dirname, '../../core/src/mover/entry.ts');
 const DYING = join(import.meta.dirname, 'dying-calls.ts');
@@ -97,6 +98,7 @@ export async function killRestores(first: number, step: number, isInPlace: boole
     let killed = 0;
     for (let call = first; call <= calls; call += step) {
       for (const when of ['before', 'after']) {
+        addCases(1);
         const operation = newOperationId();
         await makeTarget();
         const { signal } = await restore(operation, `${when}:${call}`);

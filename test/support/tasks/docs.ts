@@ -1,4 +1,7 @@
-/** Writes the generated documents: kubectl-plugin/REFERENCE.md, from the table of commands and the table of errors, and test/MATRIX.md; with `--check` it only says whether they are up to date. */
+/**
+ * Writes the generated documents: kubectl-plugin/REFERENCE.md, from the table of commands and the table of errors, and test/MATRIX.md; with `--check` it only says whether they are up to date; with `--results`
+ * the matrix gets the results of the last runs of the tests.
+ */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ERRORS } from '@dmaas/core';
@@ -7,6 +10,7 @@ import type { Command, Flag } from '../../../kubectl-plugin/src/command.ts';
 import { COMMANDS } from '../../../kubectl-plugin/src/commands/table.ts';
 import { GLOBAL_FLAGS, OUTPUT_FLAGS } from '../../../kubectl-plugin/src/global-flags.ts';
 import { writeMatrix } from './matrix.ts';
+import { keepResults } from './matrix-results.ts';
 
 export const REFERENCE = join(import.meta.dirname, '../../../kubectl-plugin/REFERENCE.md');
 
@@ -81,6 +85,7 @@ export async function writeReference(checkOnly: boolean): Promise<boolean> {
 
 if (import.meta.main) {
   const checkOnly = process.argv.includes('--check');
+  if (process.argv.includes('--results')) keepResults();
   for (const [file, write] of [
     ['kubectl-plugin/REFERENCE.md', writeReference],
     ['test/MATRIX.md', writeMatrix],

@@ -16,6 +16,7 @@ import { runTask } from '../setup/task.ts';
 import { ensureCodeServer } from '../setup/vscode.ts';
 import { buildMover, buildPlugin } from './build.ts';
 import { buildExtension } from './build-extension.ts';
+import { noteRun } from './matrix-results.ts';
 import type { Summary } from './mocha.ts';
 
 const root = resolve(import.meta.dirname, '../../..');
@@ -47,7 +48,7 @@ const SETS: readonly TestSet[] = [
 ];
 
 const clusters: TestCluster[] = [];
-const NOTHING: Summary = { passed: 0, failed: 0, skipped: 0, failures: [] };
+const NOTHING: Summary = { passed: 0, failed: 0, skipped: 0, failures: [], rows: {} };
 let isAborted = false;
 
 async function startClusters(): Promise<void> {
@@ -137,7 +138,9 @@ async function proveCluster(): Promise<Summary> {
     const { stdout } = await attempt(clusterScript('prove'), ['source']);
     process.stdout.write(stdout);
     const counts = /^(\d+) passed, (\d+) failed$/m.exec(stdout);
-    return counts === null ? { ...NOTHING, failed: 1 } : { passed: Number(counts[1]), failed: Number(counts[2]), skipped: 0, failures: [] };
+    return counts === null
+      ? { ...NOTHING, failed: 1 }
+      : { passed: Number(counts[1]), failed: Number(counts[2]), skipped: 0, failures: [], rows: {} };
   } catch (error) {
     say(`the checks of the cluster cannot run: ${error instanceof Error ? error.message : String(error)}`);
     return { ...NOTHING, failed: 1 };
@@ -170,6 +173,7 @@ async function runSets(sets: readonly TestSet[], chosen: readonly string[], isLo
     const began = Date.now();
     const result = await runSet(set, files);
     results.set(`${set.name} (${elapsed(Date.now() - began)})`, result);
+    noteRun(result.rows);
   }
   if (results.size === 0 && chosen.length > 0) say(`no test file is named ${chosen.join(' or ')}; they end in .test.ts`);
   if (isLong && chosen.length === 0 && !isAborted && process.env['DMAAS_TEST_KUBECONFIG'] === undefined) {
