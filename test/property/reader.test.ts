@@ -122,16 +122,17 @@ describe('the reader in Python (H4)', function () {
 
     it('H4: does what RECOVERY.txt says of it, word for word', async () => {
       const text = readFileSync(join(repositoryPath, 'RECOVERY.txt'), 'utf8');
-      const words = { FOLDER: repositoryPath, KEY: keys.key, BACKUP: 'backup-1', CLAIM: 'data', TARGET: join(folder.path, 'as-told') };
+      const target = join(folder.path, 'as-told');
+      const words = new Map(Object.entries({ FOLDER: repositoryPath, KEY: keys.key, BACKUP: 'backup-1', CLAIM: 'data', TARGET: target }));
       const commands = [...text.matchAll(/^ +python3 dmaas_reader\.py (.*)$/gm)].map(([, line]) =>
-        line!.split(' ').map((word) => words[word as keyof typeof words] ?? word),
+        line!.split(' ').map((word) => words.get(word) ?? word),
       );
       assert.deepEqual(
         commands.map((args) => args[4]),
         ['list', 'manifests', 'restore'],
       );
       for (const args of commands) await run(PYTHON, [READER, ...args]);
-      assert.deepEqual(await oracle.describe(words.TARGET), described);
+      assert.deepEqual(await oracle.describe(target), described);
     });
 
     it('H4: finds a damaged pack and names the backups', async () => {
