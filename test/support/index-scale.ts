@@ -171,11 +171,14 @@ async function probe(verb: string, directory: string, entries: number, cache: st
   const opening = { ...store.requests };
   const { segments } = repository.stats();
   const begun = performance.now();
+  const cpu = process.cpuUsage();
   const result = await WORK[verb]!(repository, store, parts);
   const workMs = Math.round(performance.now() - begun);
+  const { user, system } = process.cpuUsage(cpu);
+  const cpuMs = Math.round((user + system) / 1000);
   const requests = Object.fromEntries(Object.entries(store.requests).map(([name, n]) => [name, n - opening[name as StoreVerb]]));
   await repository.close();
-  return { peakMiB: peakMiB(), openMs, opening, segments, workMs, requests, ...result };
+  return { peakMiB: peakMiB(), openMs, opening, segments, workMs, cpuMs, requests, ...result };
 }
 
 type Repository = Awaited<ReturnType<typeof openRepository>>;

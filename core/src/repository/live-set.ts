@@ -1,5 +1,5 @@
 const MIN_SLOTS = 1 << 10;
-const MAX_LOAD = 0.75;
+const MAX_LOAD = 0.85;
 const GROWTH = 1.5;
 /** Of a slot: three of the id, and its mark. */
 const SLOT_WORDS = 4;

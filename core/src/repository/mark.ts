@@ -26,7 +26,7 @@ export interface MarkParts {
 /** What the backups need, and which pack is to keep each blob of it. */
 export class Mark {
   /** First by the number of the newest backup that needs it, then by that of the pack that keeps it. */
-  readonly #live: LiveSet;
+  #live: LiveSet;
   readonly #packs = new Map<string, number>();
   /** Bytes of each backup, by id, that no newer one needs. */
   readonly keeps = new Map<string, number>();
@@ -116,6 +116,11 @@ export class Mark {
       if ((isLeaving && owner === number) || (isCondemned && owner === ORPHAN)) ids.add(blobIdAt(rows, at));
     });
     return [...ids];
+  }
+
+  /** Gives the memory back; what was found out stays. */
+  release(): void {
+    this.#live = new LiveSet();
   }
 
   #numberOf(pack: string): number {

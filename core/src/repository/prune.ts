@@ -256,6 +256,7 @@ class Collection {
     const leaving = new Set(plan.condemn.map(({ pack }) => pack));
     const listed = new Set([...packs.keys()].filter((id) => tombstones.condemned.has(id)));
     const ids = await mark.toCopy(loader.index, leaving, listed, this.#call);
+    mark.release();
     // From here on this process relies on none of them; if another collector is first, that is still true enough.
     for (const id of leaving) tombstones.condemned.set(id, tombstones.number + 1);
     const refuse = (_: number, error: DmaasError) => {

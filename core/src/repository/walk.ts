@@ -4,11 +4,11 @@ import { BLOB_ID_BYTES, blobIdAt, type BlobId } from './blob.ts';
 import { referencesOf } from './node.ts';
 
 /** Nodes that are read together: many of them lie in one frame. When many wait, fewer, so that what they refer to does not pile up. */
-const NODES_AT_ONCE = 1024;
-const MANY_NODES = 1 << 16;
+const NODES_AT_ONCE = 512;
+const MANY_NODES = 1 << 15;
 const FEW_NODES = 64;
 /** References that are looked up together: so many that each block of the index serves several. */
-const REFERENCES_AT_ONCE = 1 << 17;
+const REFERENCES_AT_ONCE = 1 << 16;
 /** Groups of roots that are begun together. */
 const GROUPS_AT_ONCE = 1024;
 
