@@ -61,7 +61,10 @@ const ROWS: Readonly<Record<string, readonly [what: string, gap?: string]>> = {
   G3: ['decoders given any bytes'],
   H1: ['properties of the formats, the index, the chunker and the round trip'],
   H2: ['mutation testing', 'not written yet; for garbage collection each rule is taken out of the model, and three out of the code (D2)'],
-  H3: ['limits of memory', 'with ten million chunks and 100 000 backups, verifying the structure took 592 MiB (1 million: 245, 3 million: 338) where 512 are wanted'],
+  H3: [
+    'limits of memory',
+    'with ten million chunks and 100 000 backups, verifying the structure took 592 MiB (1 million: 245, 3 million: 338) where 512 are wanted',
+  ],
   H4: ['repositories of earlier versions, and another program that reads them'],
   H5: ['restore drills', 'the end-to-end tests restore each time; nothing is scheduled yet'],
 };
