@@ -22,7 +22,7 @@ import { scrub } from './scrub.ts';
 import { withEdits } from './text-references.ts';
 
 /**
- * Looks at the target and plans: the plan holds everything that stands in the way, the server's own refusals included. Changes nothing.
+ * Looks at the target and plans: the plan holds everything that stands in the way, the server's own refusals included, and what `tryMore` finds. Changes nothing.
  * Requests: one or a few for each kind in the backup, one for each right, and a dry run for each object to be sent, of those to be created at most 50 of a kind.
  */
 export async function preflightRestore(
@@ -31,6 +31,7 @@ export async function preflightRestore(
   cluster: Cluster,
   options: RestoreOptions,
   run: RunOptions,
+  tryMore: (plan: RestorePlan, target: TargetState) => Promise<readonly Finding[]> = () => Promise.resolve([]),
 ): Promise<RestorePlan> {
   const check = async <T>(title: string, work: () => Promise<T>): Promise<T> => {
     throwIfCancelled(run.signal);
@@ -47,8 +48,9 @@ export async function preflightRestore(
     const target = { ...facts, denied };
     const plan = planRestore(id, backup, target, options);
     const tried = await check('try objects on the server', () => tryObjects(plan, target, cluster, run));
-    const blockers = tried.findings.filter((f) => f.level === 'blocker');
-    const findings = [...blockers, ...plan.findings, ...tried.findings.filter((f) => f.level !== 'blocker')];
+    const more = [...tried.findings, ...(await tryMore(plan, target))];
+    const isBlocker = (f: Finding): boolean => f.level === 'blocker';
+    const findings = [...more.filter(isBlocker), ...plan.findings, ...more.filter((f) => !isBlocker(f))];
     for (const finding of findings) run.emit({ type: 'finding', finding });
     run.emit({ type: 'phase', phase: 'preflight', state: findings.some((f) => f.level === 'blocker') ? 'failed' : 'done' });
     return { ...plan, steps: tried.steps, findings };

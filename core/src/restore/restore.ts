@@ -14,6 +14,7 @@ import type { CallOptions } from '../store/object-store.ts';
 import { cleanupOperation } from '../transfer/cleanup.ts';
 import { populateVolumes } from '../transfer/populate.ts';
 import { activeForm } from './activation.ts';
+import { tryCanaries } from './canary.ts';
 import { isSent } from './conflicts.ts';
 import { consentFindings } from './consent.ts';
 import { diagnose } from './diagnose.ts';
@@ -38,6 +39,8 @@ export interface RestoreRequest {
   readonly stores: OpenDeps;
   readonly moverOptions: MoverOptions;
   readonly maxMovers: number;
+  /** Before a restore is planned to its end, a mover tries a small volume of each kind that it will make; each may take so long. */
+  readonly canaryTimeoutMs?: number;
   /** For hints: see `RestoreDeps`. */
   readonly commandFlags?: CommandFlags;
 }
@@ -61,13 +64,37 @@ export async function prepareRestore(
   const source = await openLocationRepository(request.access, located.source, request.stores, callOf(run));
   try {
     const view = await viewOf(source, located, run);
-    const preflight = options.inPlace === true ? preflightInPlace : preflightRestore;
-    const plan = await preflight(newOperationId(), view, request.cluster, options, run);
+    const plan =
+      options.inPlace === true
+        ? await preflightInPlace(newOperationId(), view, request.cluster, options, run)
+        : await preflightRestore(newOperationId(), view, request.cluster, options, run, canaries(request, source, run));
     return { plan, request, source, close: () => source.close() };
   } catch (e) {
     await source.close();
     throw e;
   }
+}
+
+/** Longer than a mover may wait, so that the mover says why; a mover that nobody watches any more ends by it. */
+const CANARY_GRACE_SECONDS = 60;
+const CANARY_PULL_MS = 60_000;
+
+function canaries(request: RestoreRequest, source: LocationRepository, run: RunOptions): Parameters<typeof preflightRestore>[5] {
+  const { cluster, maxMovers, canaryTimeoutMs } = request;
+  if (canaryTimeoutMs === undefined) return undefined;
+  return async (plan, target) => {
+    const id = newOperationId();
+    const { runs } = source.repository;
+    const options = { ...request.moverOptions, activeDeadlineSeconds: Math.ceil(canaryTimeoutMs / 1000) + CANARY_GRACE_SECONDS };
+    const timing = { pending: canaryTimeoutMs, imagePull: Math.min(canaryTimeoutMs, CANARY_PULL_MS) };
+    const mover = new JobMover({ cluster, runs, options, timing });
+    try {
+      return await tryCanaries(id, plan, target, { cluster, mover, store: source.store, unlock: source.unlock, maxMovers }, run);
+    } finally {
+      // Who may not delete in the bucket leaves a small record there.
+      await runs.delete(id).catch(() => undefined);
+    }
+  };
 }
 
 /**
