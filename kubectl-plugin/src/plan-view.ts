@@ -31,8 +31,8 @@ interface PlanRow {
 }
 
 function planRows(plan: RestorePlan): PlanRow[] {
-  return plan.steps.map((s) => {
-    const phase = s.phase === 'populate' ? 'restore' : 'activate';
+  return [...plan.steps, ...(plan.later ?? [])].map((s, i) => {
+    const phase = i >= plan.steps.length ? 'later' : s.phase === 'populate' ? 'restore' : 'activate';
     switch (s.do) {
       case 'apply':
       case 'create-claim':

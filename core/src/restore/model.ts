@@ -104,7 +104,7 @@ export interface RestoreOptions {
   readonly withoutUndo?: boolean;
   /** `KIND` or `KIND/NAME` of objects that may reach beyond the namespace. */
   readonly allow?: readonly string[];
-  /** Without it everything is left staged: claims filled, workloads inactive. */
+  /** Without it everything is left staged: claims filled, workloads inactive; the plan holds the rest for later. */
   readonly activate: boolean;
   /** Commands in the pods of workloads, when they are ready, besides those that annotations ask for. A failure stops the restore. */
   readonly hooks?: readonly { readonly target: string; readonly container?: string; readonly command: readonly string[] }[];
@@ -267,6 +267,8 @@ export interface RestorePlan {
   readonly source: { readonly app: string; readonly namespace: string; readonly cluster: string };
   readonly target: { readonly context: string; readonly clusterId: string; readonly namespace: string };
   readonly steps: readonly RestoreStep[];
+  /** Without activation: what `restore activate` does after these steps, as it is written here. */
+  readonly later?: readonly RestoreStep[];
   /** Free text that names what is called otherwise on the target. The manifests of the steps are without them. */
   readonly edits?: readonly TextEdit[];
   /** Sorted by level, blockers first. A plan with blockers is not applied. */

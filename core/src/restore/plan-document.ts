@@ -6,6 +6,7 @@ import { parseJson } from '../json.ts';
 import { refKey, refName, refOf } from '../model.ts';
 import type { KubeObject, ObjectRef } from '../model.ts';
 import { isOperationId } from '../operation.ts';
+import { activated, everyStep, mapSteps } from './later.ts';
 import type { RestorePlan } from './model.ts';
 import { HIDDEN } from './plan.ts';
 import { CLUSTER_SCOPED_KINDS } from './prepare.ts';
@@ -55,6 +56,7 @@ const document = z.looseObject({
   source: z.looseObject({ app: z.string(), namespace: z.string(), cluster: z.string() }),
   target: z.looseObject({ context: z.string(), clusterId: z.string(), namespace: z.string() }),
   steps: z.array(step),
+  later: z.array(step).exactOptional(),
   findings: z.array(finding),
 });
 
@@ -78,8 +80,9 @@ export function parsePlanDocument(text: string): RestorePlan {
     });
   }
   const plan = parsed.data as unknown as RestorePlan;
-  for (const each of plan.steps) checkScope(each, plan);
-  return plan;
+  for (const each of everyStep(plan)) checkScope(each, plan);
+  // Whoever has edited it to activate at once means all of it.
+  return plan.options.activate && plan.later !== undefined ? activated(plan) : plan;
 }
 
 /** Integers of YAML, as JSON has them. */
@@ -113,12 +116,11 @@ function checkInside(each: RestorePlan['steps'][number], named: ObjectRef, { tar
 /** The plan with the values of its Secrets, as the backup has them after mapping; `items` are the backup's, prepared with the plan's options. */
 export function withSecrets(plan: RestorePlan, items: readonly Item[]): RestorePlan {
   const byKey = new Map(items.map((item) => [refKey(refOf(item.captured)), item.object]));
-  const steps = plan.steps.map((each) => {
+  return mapSteps(plan, (each) => {
     if (each.do !== 'apply' || each.manifest.kind !== 'Secret') return each;
     const found = byKey.get(refKey(each.source));
     return { ...each, manifest: ['data', 'stringData'].reduce((secret, field) => fill(secret, field, found), each.manifest) };
   });
-  return { ...plan, steps };
 }
 
 function fill(secret: KubeObject, field: string, from: KubeObject | undefined): KubeObject {

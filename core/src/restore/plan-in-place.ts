@@ -123,6 +123,7 @@ export function planInPlace(id: OperationId, backup: BackupView, facts: InPlaceF
     const hooks = givenHooks(workload, options.hooks);
     return { do: 'wait-ready', phase: 'activate', ref: refOf(workload), timeoutMs, ...(hooks.length === 0 ? {} : { hooks }) };
   });
+  const active = [...starts, ...waits];
   if (!options.activate && stops.length > 0)
     findings.push({
       level: 'info',
@@ -143,8 +144,9 @@ export function planInPlace(id: OperationId, backup: BackupView, facts: InPlaceF
       ...(claims.length === 0 ? [] : [{ do: 'wait-unused', phase: 'populate', claims } as const]),
       ...snapshots,
       ...populates,
-      ...(options.activate ? [...starts, ...waits] : []),
+      ...(options.activate ? active : []),
     ],
+    ...(options.activate || active.length === 0 ? {} : { later: active }),
     findings: sortFindings(findings),
   };
 }

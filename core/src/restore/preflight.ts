@@ -12,6 +12,7 @@ import { activeForm } from './activation.ts';
 import { isOwn, isSent } from './conflicts.ts';
 import { describeDiff } from './diff.ts';
 import { about, onTarget } from './hints.ts';
+import { everyStep, mapSteps } from './later.ts';
 import type { ApplyStep, BackupView, ClaimStep, RestoreOptions, RestorePlan, RestoreStep, TargetState } from './model.ts';
 import { gatherInPlace } from './in-place.ts';
 import { planNeeds } from './needs.ts';
@@ -53,7 +54,7 @@ export async function preflightRestore(
     const findings = [...more.filter(isBlocker), ...plan.findings, ...more.filter((f) => !isBlocker(f))];
     for (const finding of findings) run.emit({ type: 'finding', finding });
     run.emit({ type: 'phase', phase: 'preflight', state: findings.some((f) => f.level === 'blocker') ? 'failed' : 'done' });
-    return { ...plan, steps: tried.steps, findings };
+    return { ...mapSteps(plan, (step, i) => tried.steps[i] ?? step), findings };
   } catch (e) {
     run.emit({ type: 'phase', phase: 'preflight', state: 'failed' });
     throw e;
@@ -100,9 +101,9 @@ async function tryObjects(
   const isSending = (step: RestoreStep): step is Sent => (step.do === 'apply' || step.do === 'create-claim') && isSent(step.action);
   const untried = untriedReason(plan, target, trialsOf(plan));
   const existing = new Map(target.existing.map((o) => [refKey(refOf(o)), o]));
-  const edited = withEdits(plan).steps;
+  const edited = everyStep(withEdits(plan));
   const tried = await mapConcurrent(
-    plan.steps.map((step, i) => ({ step, edited: edited[i] })),
+    everyStep(plan).map((step, i) => ({ step, edited: edited[i] })),
     REQUESTS_AT_ONCE,
     async ({ step, edited: sent }): Promise<{ readonly step: RestoreStep; readonly finding?: Finding }> => {
       if (!isSending(step)) return { step };
@@ -138,7 +139,7 @@ const TRIALS_PER_KIND = 50;
 
 function trialsOf(plan: RestorePlan): ReadonlySet<Sent> {
   const counts = new Map<string, number>();
-  const sent = plan.steps.filter((step): step is Sent => step.do === 'apply' || step.do === 'create-claim');
+  const sent = everyStep(plan).filter((step): step is Sent => step.do === 'apply' || step.do === 'create-claim');
   return new Set(
     sent.filter(({ action, ref }) => {
       if (action !== 'create') return true;
@@ -154,7 +155,7 @@ function untriedReason(plan: RestorePlan, target: TargetState, trials: ReadonlyS
   // What is refused already would only be refused again, in other words.
   const blocked = new Set(plan.findings.flatMap((f) => (f.level === 'blocker' && f.ref !== undefined ? [refKey(f.ref)] : [])));
   const kinds = new Set(target.kinds.map(idOfKind));
-  const coming = new Set(plan.steps.flatMap((step) => ('manifest' in step && isSent(step.action) ? [refKey(step.ref)] : [])));
+  const coming = new Set(everyStep(plan).flatMap((step) => ('manifest' in step && isSent(step.action) ? [refKey(step.ref)] : [])));
   const own = new Set(target.existing.filter((o) => isOwn(o, plan.id)).map((o) => refKey(refOf(o))));
   const { namespace } = plan.target;
   return (step) => {

@@ -1,3 +1,4 @@
+import { canICommand, resourceName } from '../cluster/api-errors.ts';
 import type { Cluster } from '../cluster/cluster.ts';
 import { DmaasError } from '../errors.ts';
 import type { Phase, RunOptions } from '../events.ts';
@@ -5,7 +6,7 @@ import type { LocationAccess } from '../location/location.ts';
 import { listRepositories, openLocationRepository } from '../location/open.ts';
 import type { LocatedBackup, LocationRepository, OpenDeps } from '../location/open.ts';
 import { refName } from '../model.ts';
-import type { Finding, ObjectRef, ResourceKind } from '../model.ts';
+import type { Finding, ObjectRef } from '../model.ts';
 import type { MoverOptions } from '../mover/job.ts';
 import { JobMover } from '../mover/job-mover.ts';
 import { isOperationId, newOperationId } from '../operation.ts';
@@ -13,14 +14,15 @@ import { readManifests } from '../repository/manifests.ts';
 import type { CallOptions } from '../store/object-store.ts';
 import { cleanupOperation } from '../transfer/cleanup.ts';
 import { populateVolumes } from '../transfer/populate.ts';
-import { activeForm } from './activation.ts';
 import { tryCanaries } from './canary.ts';
-import { isSent } from './conflicts.ts';
-import { consentFindings } from './consent.ts';
+import { assertConsent } from './consent.ts';
 import { diagnose } from './diagnose.ts';
 import { readRestore, readRestores, recordUndone, restoreJournal } from './journal.ts';
 import type { RestoreRecord } from './journal.ts';
 import { putBack, startWorkload, stopWorkload, waitUnused } from './in-place.ts';
+import { activated } from './later.ts';
+import { listed } from './hints.ts';
+import { planNeeds } from './needs.ts';
 import type { BackupView, RestoreOptions, RestorePlan, RestoreStep } from './model.ts';
 import { STOPPED } from './plan-in-place.ts';
 import { isReady } from './readiness.ts';
@@ -125,16 +127,6 @@ export async function preparePlanned(
   }
 }
 
-/** A plan may have been edited, or come from somebody else. */
-function assertConsent(plan: RestorePlan, kinds: readonly ResourceKind[]): void {
-  const sent = plan.steps.flatMap((s) => ('manifest' in s && isSent(s.action) ? [activeForm(s.manifest)] : []));
-  const refused = consentFindings(sent, plan.options.allow ?? [], kinds).find((f) => f.level === 'blocker');
-  if (refused !== undefined)
-    throw new DmaasError('PREFLIGHT_FAILED', refused.message, {
-      hint: 'allow it when planning, with --allow, or write it into options.allow of the plan',
-    });
-}
-
 async function viewOf({ repository }: LocationRepository, { backup }: LocatedBackup, run: RunOptions): Promise<BackupView> {
   const members = await readManifests(repository, backup.manifests, callOf(run));
   const { namespace } = backup.app;
@@ -174,8 +166,8 @@ export async function resumeRestore(request: RestoreRequest, located: LocatedRes
 }
 
 /**
- * Activates a restore that was left staged: plans the same again with activation, which finds everything done up to there, and executes that. Throws
- * USAGE for one that is active, and PREFLIGHT_FAILED as `executeRestore` does.
+ * Activates a restore that was left staged: does what its plan holds for later, as it was applied, edited or not. Throws USAGE for one that is active,
+ * and PREFLIGHT_FAILED as `executeRestore` does and for rights that are missing.
  */
 export async function activateRestore(
   request: RestoreRequest,
@@ -185,22 +177,22 @@ export async function activateRestore(
 ): Promise<{ readonly plan: RestorePlan; readonly report: RestoreReport }> {
   if (record.plan.options.activate)
     throw new DmaasError('USAGE', `restore ${record.id} was not left staged`, { hint: `kubectl dmaas restore resume ${record.id}` });
+  const plan = activated(record.plan, change.startJobs);
+  await assertRights(plan, request.cluster);
   const open = await openLocationRepository(request.access, source, request.stores, callOf(run));
   try {
-    const backup = await open.repository.backup(record.plan.backupId, undefined, callOf(run));
-    const options = { ...record.plan.options, ...change, activate: true };
-    const preflight = options.inPlace === true ? preflightInPlace : preflightRestore;
-    const plan = await preflight(record.id, await viewOf(open, { backup, source }, run), request.cluster, options, run);
-    const quiet: RunOptions = {
-      ...run,
-      emit: (event) => {
-        if (event.type !== 'phase' || event.phase !== 'preflight') run.emit(event); // it has been made just now
-      },
-    };
-    return { plan, report: await executeRestore({ plan, request, source: open, close: () => open.close() }, quiet) };
+    return { plan, report: await executeRestore({ plan, request, source: open, close: () => open.close() }, run) };
   } finally {
     await open.close();
   }
+}
+
+/** What is left for later was no part of the check of rights when the rest was done. */
+async function assertRights(plan: RestorePlan, cluster: Cluster): Promise<void> {
+  const denied = await cluster.denied(planNeeds(plan, await cluster.kinds()));
+  if (denied[0] === undefined) return;
+  const missing = denied.map((access) => `${access.verb} ${resourceName(access)}`);
+  throw new DmaasError('PREFLIGHT_FAILED', `you may not ${listed(missing)}, which the activation takes`, { hint: canICommand(denied[0]) });
 }
 
 /**

@@ -116,6 +116,8 @@ export async function applyRestore(plan: RestorePlan, deps: RestoreDeps, run: Ru
 type Done = 'created' | 'updated' | 'skipped' | 'activated' | 'other';
 
 class Attempt {
+  /** As it was given: what is recorded is applied again, and an edit that was made must not be made twice. */
+  readonly #given: RestorePlan;
   readonly #plan: RestorePlan;
   readonly #cluster: Cluster;
   readonly #deps: RestoreDeps;
@@ -128,6 +130,7 @@ class Attempt {
   #isRewritten = false;
 
   constructor(plan: RestorePlan, deps: RestoreDeps, run: RunOptions) {
+    this.#given = plan;
     this.#plan = withEdits(plan);
     this.#deps = deps;
     this.#cluster = deps.cluster;
@@ -165,7 +168,7 @@ class Attempt {
     const rewritten = await this.#checkInPlace();
     const moved = [...rewritten, ...steps.flatMap((step) => movedSince(step, byKey.get(refKey(step.ref)), this.#plan) ?? [])];
     if (moved.length > 0) throw preflightFailed(moved, 'plan the restore again, and look at what changed');
-    await this.#deps.journal.begin(this.#plan);
+    await this.#deps.journal.begin(this.#given);
   }
 
   async #checkInPlace(): Promise<readonly string[]> {

@@ -214,6 +214,8 @@ export const restoreResume: Command = {
 export const restoreActivate: Command = {
   path: ['restore', 'activate'],
   summary: 'Activate a restore that was left staged with --no-activate',
+  description:
+    'Does what the plan of the restore holds for later, as it was applied: a plan that was edited is activated as edited. "restore describe -o yaml" shows it.',
   positionals: [ID],
   flags: [
     { name: 'start-jobs', type: 'boolean', describe: 'Start Jobs and CronJobs too; they stay suspended otherwise' },
