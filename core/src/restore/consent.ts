@@ -144,7 +144,10 @@ export function consentFindings(
  * Throws PREFLIGHT_FAILED for a plan that sends, now or at its activation, what nobody has allowed: it may have been edited, or come from somebody else.
  */
 export function assertConsent(plan: RestorePlan, kinds: readonly ResourceKind[]): void {
-  const sent = everyStep(plan).flatMap((s) => ('manifest' in s && isSent(s.action) ? [activeForm(s.manifest)] : []));
+  const sent = everyStep(plan).flatMap((s): KubeObject[] => {
+    if (s.do === 'create-pod') return [s.pod];
+    return 'manifest' in s && isSent(s.action) ? [activeForm(s.manifest)] : [];
+  });
   const refused = consentFindings(sent, plan.options.allow ?? [], kinds).find((f) => f.level === 'blocker');
   if (refused !== undefined)
     throw new DmaasError('PREFLIGHT_FAILED', refused.message, {

@@ -191,8 +191,19 @@ export interface StopStep extends Step {
   readonly do: 'stop';
   readonly phase: 'populate';
   readonly ref: ObjectRef;
-  /** What it goes back to. */
-  readonly replicas: number;
+  /** Merge patches: what stops it, and what makes it what it was. */
+  readonly patch: Readonly<Record<string, unknown>>;
+  readonly back: Readonly<Record<string, unknown>>;
+  /** For people: `replicas 3 -> 0`. */
+  readonly how: string;
+}
+
+/** Deletes a pod that uses a volume which is rewritten, and that nobody can stop. */
+export interface DeletePodStep extends Step {
+  readonly do: 'delete-pod';
+  readonly phase: 'populate';
+  readonly ref: ObjectRef;
+  readonly uid: string;
 }
 
 /** Waits until no pod has these claims mounted. */
@@ -220,7 +231,15 @@ export interface StartStep extends Step {
   readonly do: 'start';
   readonly phase: 'activate';
   readonly ref: ObjectRef;
-  readonly replicas: number;
+  readonly patch: Readonly<Record<string, unknown>>;
+}
+
+/** Makes a pod again that a `delete-pod` has deleted. */
+export interface CreatePodStep extends Step {
+  readonly do: 'create-pod';
+  readonly phase: 'activate';
+  readonly ref: ObjectRef;
+  readonly pod: KubeObject;
 }
 
 /** Merges `patch` into an inactive workload. */
@@ -249,7 +268,18 @@ export interface LinkStep extends Step {
 }
 
 export type RestoreStep =
-  ApplyStep | ClaimStep | PopulateStep | ActivateStep | WaitStep | LinkStep | StopStep | WaitUnusedStep | SnapshotStep | StartStep;
+  | ApplyStep
+  | ClaimStep
+  | PopulateStep
+  | ActivateStep
+  | WaitStep
+  | LinkStep
+  | StopStep
+  | DeletePodStep
+  | WaitUnusedStep
+  | SnapshotStep
+  | StartStep
+  | CreatePodStep;
 
 /**
  * What a restore will do, in order. Plain JSON: what `--dry-run` prints, what the editor shows and what is executed is this

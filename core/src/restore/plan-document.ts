@@ -5,7 +5,8 @@ import { DmaasError } from '../errors.ts';
 import { parseJson } from '../json.ts';
 import { refKey, refName, refOf } from '../model.ts';
 import type { KubeObject, ObjectRef } from '../model.ts';
-import { isOperationId } from '../operation.ts';
+import { ANNOTATIONS, isOperationId } from '../operation.ts';
+import { INACTIVE_NODE_LABEL } from './activation.ts';
 import { activated, everyStep, mapSteps } from './later.ts';
 import type { RestorePlan } from './model.ts';
 import { HIDDEN } from './plan.ts';
@@ -21,6 +22,21 @@ const manifest = z.looseObject({
 });
 const phase = z.enum(['populate', 'activate']);
 const sent = { phase, ref, source: ref, manifest, changes: z.array(z.string()) };
+/** What stops or starts a workload changes nothing else of it: consent was given to the manifests. */
+const merge = z.strictObject({
+  spec: z.union([
+    z.strictObject({ replicas: z.number().int().nonnegative() }),
+    z.strictObject({ suspend: z.boolean() }),
+    z.strictObject({
+      template: z.strictObject({
+        spec: z.strictObject({ nodeSelector: z.strictObject({ [INACTIVE_NODE_LABEL]: z.string().nullable() }) }),
+      }),
+    }),
+  ]),
+});
+const activation = merge.extend({
+  metadata: z.strictObject({ annotations: z.strictObject({ [ANNOTATIONS.activate]: z.null() }) }).exactOptional(),
+});
 const step = z.discriminatedUnion('do', [
   z.looseObject({ do: z.literal('apply'), action: z.enum(['create', 'update', 'skip', 'conflict']), ...sent }),
   z.looseObject({ do: z.literal('create-claim'), action: z.enum(['create', 'skip', 'conflict']), ...sent }),
@@ -38,11 +54,13 @@ const step = z.discriminatedUnion('do', [
     placement: z.looseObject({}),
     inPlace: z.object({ uid: z.string() }).exactOptional(),
   }),
-  z.looseObject({ do: z.literal('stop'), phase: z.literal('populate'), ref, replicas: z.number().int().nonnegative() }),
+  z.looseObject({ do: z.literal('stop'), phase: z.literal('populate'), ref, patch: merge, back: merge, how: z.string() }),
+  z.looseObject({ do: z.literal('delete-pod'), phase: z.literal('populate'), ref, uid: z.string() }),
   z.looseObject({ do: z.literal('wait-unused'), phase: z.literal('populate'), claims: z.array(ref).min(1) }),
   z.looseObject({ do: z.literal('snapshot'), phase: z.literal('populate'), ref, claim: ref, back: manifest }),
-  z.looseObject({ do: z.literal('start'), phase: z.literal('activate'), ref, replicas: z.number().int().nonnegative() }),
-  z.looseObject({ do: z.literal('activate'), phase, ref, patch: z.looseObject({}), how: z.string() }),
+  z.looseObject({ do: z.literal('start'), phase: z.literal('activate'), ref, patch: merge }),
+  z.looseObject({ do: z.literal('create-pod'), phase: z.literal('activate'), ref, pod: manifest }),
+  z.looseObject({ do: z.literal('activate'), phase, ref, patch: activation, how: z.string() }),
   z.looseObject({ do: z.literal('wait-ready'), phase, ref, timeoutMs: z.number().positive() }),
   z.looseObject({ do: z.literal('link-owners'), phase, ref, owners: z.array(z.looseObject({ ref })) }),
 ]);
@@ -109,8 +127,9 @@ function checkInside(each: RestorePlan['steps'][number], named: ObjectRef, { tar
       'USAGE',
       `the plan names ${refName(named, true)}, and a restore to namespace ${target.namespace} touches no such thing`,
     );
-  if ('manifest' in each && !sameJson(refOf(each.manifest), named))
-    throw new DmaasError('USAGE', `the plan says ${refName(named, true)} and holds the manifest of ${refName(refOf(each.manifest), true)}`);
+  const held = 'manifest' in each ? each.manifest : each.do === 'create-pod' ? each.pod : undefined;
+  if (held !== undefined && !sameJson(refOf(held), named))
+    throw new DmaasError('USAGE', `the plan says ${refName(named, true)} and holds the manifest of ${refName(refOf(held), true)}`);
 }
 
 /** The plan with the values of its Secrets, as the backup has them after mapping; `items` are the backup's, prepared with the plan's options. */

@@ -19,12 +19,12 @@ import { assertConsent } from './consent.ts';
 import { diagnose } from './diagnose.ts';
 import { readRestore, readRestores, recordUndone, restoreJournal } from './journal.ts';
 import type { RestoreRecord } from './journal.ts';
-import { putBack, startWorkload, stopWorkload, waitUnused } from './in-place.ts';
-import { activated } from './later.ts';
+import { createPod, deletePod, putBack, startWorkload, stopWorkload, volumeLeft, volumeOf, waitUnused } from './in-place.ts';
+import { activated, everyStep } from './later.ts';
 import { listed } from './hints.ts';
 import { planNeeds } from './needs.ts';
 import type { BackupView, RestoreOptions, RestorePlan, RestoreStep } from './model.ts';
-import { STOPPED } from './plan-in-place.ts';
+import { STOPPED } from './stopping.ts';
 import { isReady } from './readiness.ts';
 import { withSecrets } from './plan-document.ts';
 import { preflightInPlace, preflightRestore } from './preflight.ts';
@@ -211,12 +211,16 @@ export async function undoRestore(cluster: Cluster, { record }: LocatedRestore, 
 
 /**
  * Goes back behind a restore in place: every volume becomes what it was before, from its volume snapshot, while its workloads stand still. Run again
- * it goes on. Throws USAGE for a restore that has nothing to go back to.
+ * it goes on. The findings name what it leaves. Throws USAGE for a restore that has nothing to go back to.
  */
-export async function goBack(request: RestoreRequest, located: LocatedRestore, run: RunOptions): Promise<readonly ObjectRef[]> {
+export async function goBack(
+  request: RestoreRequest,
+  located: LocatedRestore,
+  run: RunOptions,
+): Promise<{ readonly claims: readonly ObjectRef[]; readonly findings: readonly Finding[] }> {
   const { id, plan } = located.record;
   const { cluster } = request;
-  const of = <D extends RestoreStep['do']>(kind: D) => plan.steps.filter((s): s is Extract<RestoreStep, { do: D }> => s.do === kind);
+  const of = <D extends RestoreStep['do']>(kind: D) => everyStep(plan).filter((s): s is Extract<RestoreStep, { do: D }> => s.do === kind);
   const snapshots = of('snapshot');
   if (snapshots.length === 0)
     throw new DmaasError(
@@ -234,21 +238,27 @@ export async function goBack(request: RestoreRequest, located: LocatedRestore, r
   };
   await cleanupOperation(cluster, plan.target.namespace, id); // movers of an attempt that died
   for (const stop of of('stop')) await step('populate', titleOf(stop), () => stopWorkload(cluster, id, stop));
+  for (const pod of of('delete-pod')) await step('populate', titleOf(pod), () => deletePod(cluster, pod.ref, undefined, run));
   for (const wait of of('wait-unused')) await step('populate', titleOf(wait), () => waitUnused(cluster, wait.claims, run));
-  for (const each of snapshots) await step('populate', `put claim ${each.claim.name} back`, () => putBack(cluster, id, each, run));
-  for (const stop of of('stop')) {
-    await step('activate', `start ${refName(stop.ref)}`, () => startWorkload(cluster, id, stop));
-    await step('activate', `wait until ${refName(stop.ref)} is ready`, () =>
-      waitReady(cluster, stop.ref, plan.options.readyTimeoutMs, run),
-    );
+  const findings: Finding[] = [];
+  for (const each of snapshots) {
+    const volume = await volumeOf(cluster, each.claim);
+    await step('populate', `put claim ${each.claim.name} back`, () => putBack(cluster, id, each, run));
+    findings.push(...(await volumeLeft(cluster, each.claim, volume)));
   }
+  for (const stop of of('stop')) {
+    await step('activate', `start ${refName(stop.ref)}`, () => startWorkload(cluster, id, stop.ref, stop.back));
+  }
+  for (const pod of of('create-pod')) await step('activate', titleOf(pod), () => createPod(cluster, pod.pod));
+  for (const wait of of('wait-ready'))
+    await step('activate', titleOf(wait), () => waitReady(cluster, wait.ref, plan.options.readyTimeoutMs, run));
   const source = await openLocationRepository(request.access, located.source, request.stores, callOf(run));
   try {
     await recordUndone(source.repository.runs, id, new Date());
   } finally {
     await source.close();
   }
-  return snapshots.map(({ claim }) => claim);
+  return { claims: snapshots.map(({ claim }) => claim), findings };
 }
 
 async function waitReady(cluster: Cluster, ref: ObjectRef, timeoutMs = 600_000, run: RunOptions): Promise<void> {
