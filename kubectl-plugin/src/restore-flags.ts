@@ -76,7 +76,8 @@ export const RESTORE_FLAGS: readonly Flag[] = [
     name: 'allow',
     type: 'list',
     value: 'KIND[/NAME]',
-    describe: 'Allow these objects what reaches beyond the namespace: rights in the cluster, webhooks, definitions, privileged pods',
+    describe:
+      'Allow these objects what reaches beyond the namespace: rights in the cluster, webhooks, definitions, privileged pods; with --in-place, stop these workloads although an operator or a GitOps controller manages them',
   },
   {
     name: 'volume',

@@ -5,8 +5,11 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parse, stringify } from 'yaml';
 import { restoreCommandLine } from '../../core/src/command-line.ts';
+import type { KubeObject } from '../../core/src/model.ts';
 import type { RestoreOptions, RestorePlan } from '../../core/src/restore/model.ts';
 import { addData, deployDemo, fingerprint, removeDemo, waitForDemo, type Fingerprint } from '../demo/data.ts';
+import { imageName } from '../support/images/names.ts';
+import { nodeInImage } from '../support/images/node-layer.ts';
 import { startLab, type Lab } from '../support/lab.ts';
 
 /** What the flags of a restore promise, each on a real cluster. */
@@ -95,13 +98,13 @@ describe('the options of a restore', function () {
     interrupted.signal('SIGINT');
     assert.equal((await interrupted.ended).code, 130);
     assert.equal(await temporary(), '');
-    const killed = lab.plugin.start(here(`${slow} --canary-timeout 1s`));
-    while (!(await temporary()).includes('persistentvolumeclaim')) await sleep(50);
+    const killed = lab.plugin.start(here(`${slow} --canary-timeout 20s`));
+    while (!(await temporary()).includes('pod/')) await sleep(50); // its Job runs from here on, and has a deadline
     killed.signal('SIGKILL');
     await killed.ended;
     assert.notEqual(await temporary(), '');
     for (let waited = 0; (await temporary()) !== ''; waited++) {
-      assert.ok(waited < 150, await temporary());
+      assert.ok(waited < 200, await temporary());
       await sleep(1000);
     }
   });
@@ -150,4 +153,206 @@ describe('the options of a restore', function () {
       await removeDemo(lab.source, `${copy}-2`);
     }
   });
+
+  it('--in-place stops a DaemonSet, a Job and a bare pod, and with --allow what Argo CD manages; undo goes back and names the volume it leaves', async () => {
+    const space = `${app}-kinds`;
+    const at = (args: string) =>
+      lab.plugin.run(`${args} -n ${space} --context ${lab.source.context} --location-file ${lab.locationFile}`.split(' '));
+    const users = ['daemonset/agent', 'job/import', 'pod/single', 'deployment/kept'];
+    const inPod = (user: string, script: string) => kubectl('-n', space, 'exec', user, '--', nodeInImage, '-e', script);
+    const write = (text: string) => Promise.all(users.map((user) => inPod(user, `require('fs').writeFileSync('/data/f', '${text}')`)));
+    const read = () => Promise.all(users.map((user) => inPod(user, `process.stdout.write(require('fs').readFileSync('/data/f', 'utf8'))`)));
+    const ready = async () => {
+      for (const workload of ['daemonset/agent', 'deployment/kept'])
+        await kubectl('-n', space, 'rollout', 'status', workload, '--timeout=120s');
+      await kubectl('-n', space, 'wait', 'pod/single', '--for=condition=Ready', '--timeout=120s');
+      await kubectl('-n', space, 'wait', 'job/import', '--for=jsonpath={.status.ready}=1', '--timeout=120s');
+    };
+    const all = (text: string) => users.map(() => text);
+    await kubectl('create', 'namespace', space);
+    try {
+      await lab.source.apply(JSON.stringify({ apiVersion: 'v1', kind: 'List', items: kinds(space) }));
+      await ready();
+      await write('one');
+      const backup = await at('backup create one -l app=kinds');
+      assert.equal(backup.code, 0, backup.stderr);
+      await write('two');
+
+      const refused = await at('restore create one --in-place --yes');
+      assert.equal(refused.code, 40, refused.stderr);
+      assert.match(refused.stderr, /deployment\/kept is kept as it is by Argo CD application kinds, which would start it again/);
+      assert.match(refused.stderr, /kubectl annotate applications\.argoproj\.io kinds -n argocd .*--allow deployment\/kept/);
+      const plan = await at('restore create one --in-place --allow deployment/kept --dry-run');
+      for (const says of [
+        'daemonset/agent runs on no node meanwhile',
+        'job/import is suspended meanwhile',
+        'pod/single is deleted, and made again',
+      ])
+        assert.ok((plan.stdout + plan.stderr).includes(says), plan.stdout + plan.stderr);
+      assert.deepEqual(await read(), all('two'), 'nothing is changed so far');
+
+      const done = await at('restore create one --in-place --allow deployment/kept --yes');
+      assert.equal(done.code, 0, done.stderr);
+      const [, id = ''] = /restore\/(\w+) completed/.exec(done.stdout) ?? [];
+      await ready();
+      assert.deepEqual(await read(), all('one'));
+      const marks = await kubectl('-n', space, 'get', 'daemonset,job,deployment,pod', '-o', 'yaml');
+      assert.ok(!marks.includes('dmaas.io/'), marks);
+
+      const volume = await kubectl('-n', space, 'get', 'pvc', 'single', '-o', 'jsonpath={.spec.volumeName}');
+      await kubectl('patch', 'pv', volume, '-p', '{"spec":{"persistentVolumeReclaimPolicy":"Retain"}}');
+      const undone = await at(`restore undo ${id} --yes`);
+      assert.equal(undone.code, 0, undone.stderr);
+      await ready();
+      assert.deepEqual(await read(), all('two'));
+      assert.match(undone.stderr, new RegExp(`persistentvolume/${volume}, which claim single had before it was put back, stays`));
+      await kubectl('patch', 'pv', volume, '-p', '{"spec":{"persistentVolumeReclaimPolicy":"Delete"}}');
+    } finally {
+      await kubectl('delete', 'namespace', space, '--wait=false');
+    }
+  });
+
+  it('--replicas and --ordinals: three to one, one to three, one alone, each with its own data, in another class and size', async () => {
+    const space = `${app}-set`;
+    const at = (args: string) =>
+      lab.plugin.run(`${args} -n ${space} --context ${lab.source.context} --location-file ${lab.locationFile}`.split(' '));
+    const exec = (namespace: string, pod: string, script: string) => kubectl('-n', namespace, 'exec', pod, '--', nodeInImage, '-e', script);
+    const data = (namespace: string, n: number) =>
+      exec(
+        namespace,
+        `kv-${String(n)}`,
+        `process.stdout.write(require('fs').existsSync('/data/f') ? require('fs').readFileSync('/data/f', 'utf8') : '')`,
+      );
+    const claims = async (namespace: string) =>
+      (
+        await kubectl('-n', namespace, 'get', 'pvc', '-o', 'jsonpath={range .items[*]}{.metadata.name}={.spec.storageClassName} {end}')
+      ).trim();
+    const restored = async (to: string, flags: string) => {
+      const { code, stderr } = await at(`restore create one --to-namespace ${to} ${flags} --yes`);
+      assert.equal(code, 0, stderr);
+      await kubectl('-n', to, 'rollout', 'status', 'statefulset/kv', '--timeout=120s');
+    };
+    const spaces = [space, `${space}-1`, `${space}-2`, `${space}-3`] as const;
+    const [, one, alone, many] = spaces;
+    await kubectl('create', 'namespace', space);
+    try {
+      await lab.source.apply(JSON.stringify({ apiVersion: 'v1', kind: 'List', items: statefulSet(space) }));
+      await kubectl('-n', space, 'rollout', 'status', 'statefulset/kv', '--timeout=120s');
+      for (const n of [0, 1, 2]) await exec(space, `kv-${String(n)}`, `require('fs').writeFileSync('/data/f', '${String(n)}')`);
+      const backup = await at('backup create one -l app=kv');
+      assert.equal(backup.code, 0, backup.stderr);
+
+      await restored(one, '--replicas statefulset/kv=1 --map-storage-class csi-hostpath=csi-hostpath-immediate --map-size data-kv-*=32Mi');
+      assert.equal(await claims(one), 'data-kv-0=csi-hostpath-immediate');
+      assert.equal(await data(one, 0), '0');
+      const templates = await kubectl('-n', one, 'get', 'statefulset', 'kv', '-o', 'jsonpath={.spec.volumeClaimTemplates[*].spec}');
+      assert.match(templates, /"storage":"32Mi".*"storageClassName":"csi-hostpath-immediate"/);
+
+      await restored(alone, '--ordinals kv=2');
+      assert.equal(await claims(alone), 'data-kv-2=csi-hostpath');
+      assert.equal(await kubectl('-n', alone, 'get', 'pods', '-o', 'name'), 'pod/kv-2\n');
+      assert.equal(await data(alone, 2), '2');
+
+      // Of the copy with one replica: back to three, of which two begin empty. Its claims go with its replicas, and did not so far.
+      const inOne = (args: string) =>
+        lab.plugin.run(`${args} -n ${one} --context ${lab.source.context} --location-file ${lab.locationFile}`.split(' '));
+      const single = await inOne('backup create single -l app=kv');
+      assert.equal(single.code, 0, single.stderr);
+      const back = await inOne(`restore create single --to-namespace ${many} --replicas statefulset/kv=3 --yes`);
+      assert.equal(back.code, 0, back.stderr);
+      await kubectl('-n', many, 'rollout', 'status', 'statefulset/kv', '--timeout=120s');
+      assert.deepEqual(await Promise.all([0, 1, 2].map((n) => data(many, n))), ['0', '', '']);
+      const policy = await kubectl('-n', many, 'get', 'statefulset', 'kv', '-o', 'jsonpath={.spec.persistentVolumeClaimRetentionPolicy}');
+      assert.deepEqual(JSON.parse(policy), { whenDeleted: 'Delete', whenScaled: 'Delete' });
+    } finally {
+      for (const each of spaces) await kubectl('delete', 'namespace', each, '--ignore-not-found', '--wait=false');
+    }
+  });
 });
+
+/** Three replicas, whose claims go with them. */
+function statefulSet(namespace: string): KubeObject[] {
+  const labels = { app: 'kv' };
+  const container = {
+    ...{
+      name: 'main',
+      image: imageName('web:1'),
+      imagePullPolicy: 'IfNotPresent',
+      command: [nodeInImage, '-e', 'setInterval(() => {}, 1e6)'],
+    },
+    volumeMounts: [{ name: 'data', mountPath: '/data' }],
+  };
+  return [
+    {
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name: 'kv', namespace, labels },
+      spec: { clusterIP: 'None', selector: labels, ports: [{ port: 80 }] },
+    },
+    {
+      ...{ apiVersion: 'apps/v1', kind: 'StatefulSet', metadata: { name: 'kv', namespace, labels } },
+      spec: {
+        ...{ replicas: 3, serviceName: 'kv', podManagementPolicy: 'Parallel', selector: { matchLabels: labels } },
+        persistentVolumeClaimRetentionPolicy: { whenDeleted: 'Delete', whenScaled: 'Delete' },
+        template: {
+          metadata: { labels },
+          spec: { terminationGracePeriodSeconds: 1, securityContext: { runAsUser: 0 }, containers: [container] },
+        },
+        volumeClaimTemplates: [
+          {
+            metadata: { name: 'data' },
+            spec: { accessModes: ['ReadWriteOnce'], storageClassName: 'csi-hostpath', resources: { requests: { storage: '16Mi' } } },
+          },
+        ],
+      },
+    },
+  ];
+}
+
+/** A workload of each kind that has no replicas to take away, and one that bears the mark of Argo CD; each with a claim. */
+function kinds(namespace: string): KubeObject[] {
+  const metadata = (name: string, more: object = {}) => ({ name, namespace, labels: { app: 'kinds', part: name }, ...more });
+  const spec = (name: string) => ({
+    terminationGracePeriodSeconds: 1,
+    securityContext: { runAsUser: 0 },
+    containers: [
+      {
+        name: 'main',
+        image: imageName('web:1'),
+        imagePullPolicy: 'IfNotPresent',
+        command: [nodeInImage, '-e', 'setInterval(() => {}, 1e6)'],
+        volumeMounts: [{ name: 'data', mountPath: '/data' }],
+      },
+    ],
+    volumes: [{ name: 'data', persistentVolumeClaim: { claimName: name } }],
+  });
+  const template = (name: string, more: object = {}) => ({
+    metadata: { labels: { app: 'kinds', part: name } },
+    spec: { ...spec(name), ...more },
+  });
+  const selector = (name: string) => ({ matchLabels: { part: name } });
+  const argo = { annotations: { 'argocd.argoproj.io/tracking-id': `kinds:apps/Deployment:${namespace}/kept` } };
+  return [
+    ...['agent', 'import', 'single', 'kept'].map((name) => ({
+      ...{ apiVersion: 'v1', kind: 'PersistentVolumeClaim', metadata: metadata(name) },
+      spec: { accessModes: ['ReadWriteOnce'], storageClassName: 'csi-hostpath', resources: { requests: { storage: '16Mi' } } },
+    })),
+    {
+      apiVersion: 'apps/v1',
+      kind: 'DaemonSet',
+      metadata: metadata('agent'),
+      spec: { selector: selector('agent'), template: template('agent') },
+    },
+    {
+      apiVersion: 'batch/v1',
+      kind: 'Job',
+      metadata: metadata('import'),
+      spec: { template: template('import', { restartPolicy: 'Never' }) },
+    },
+    { apiVersion: 'v1', kind: 'Pod', metadata: metadata('single'), spec: spec('single') },
+    {
+      ...{ apiVersion: 'apps/v1', kind: 'Deployment', metadata: metadata('kept', argo) },
+      spec: { selector: selector('kept'), strategy: { type: 'Recreate' }, template: template('kept') },
+    },
+  ];
+}
