@@ -4,7 +4,7 @@ import { details, table } from './output.ts';
 
 /** What the confirmation of a restore asks. */
 export function question(plan: RestorePlan): string {
-  const stops = plan.steps.flatMap((s) => (s.do === 'stop' ? [refName(s.ref)] : []));
+  const stops = plan.steps.flatMap((s) => (s.do === 'stop' || s.do === 'delete-pod' ? [refName(s.ref)] : []));
   if (plan.options.inPlace !== true) return `Restore ${planSummary(plan)}?`;
   return `Restore ${planSummary(plan)}, over the data that are there${stops.length === 0 ? '' : `, while ${stops.join(', ')} ${stops.length === 1 ? 'is' : 'are'} stopped`}?`;
 }
@@ -31,8 +31,8 @@ interface PlanRow {
 }
 
 function planRows(plan: RestorePlan): PlanRow[] {
-  return plan.steps.map((s) => {
-    const phase = s.phase === 'populate' ? 'restore' : 'activate';
+  return [...plan.steps, ...(plan.later ?? [])].map((s, i) => {
+    const phase = i >= plan.steps.length ? 'later' : s.phase === 'populate' ? 'restore' : 'activate';
     switch (s.do) {
       case 'apply':
       case 'create-claim':
@@ -49,8 +49,13 @@ function planRows(plan: RestorePlan): PlanRow[] {
       case 'wait-ready':
         return { phase, action: 'wait', what: refName(s.ref), detail: 'until ready' };
       case 'stop':
+        return { phase, action: 'stop', what: refName(s.ref), detail: s.how };
       case 'start':
-        return { phase, action: s.do, what: refName(s.ref), detail: plural(s.replicas, 'replica') };
+        return { phase, action: 'start', what: refName(s.ref), detail: 'as it was' };
+      case 'delete-pod':
+        return { phase, action: 'delete', what: refName(s.ref), detail: 'to be made again' };
+      case 'create-pod':
+        return { phase, action: 'create', what: refName(s.ref), detail: 'as it was' };
       case 'wait-unused':
         return { phase, action: 'wait', what: s.claims.map((claim) => refName(claim)).join(', '), detail: 'until no pod uses it' };
       case 'snapshot':

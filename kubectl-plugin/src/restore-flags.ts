@@ -76,7 +76,8 @@ export const RESTORE_FLAGS: readonly Flag[] = [
     name: 'allow',
     type: 'list',
     value: 'KIND[/NAME]',
-    describe: 'Allow these objects what reaches beyond the namespace: rights in the cluster, webhooks, definitions, privileged pods',
+    describe:
+      'Allow these objects what reaches beyond the namespace: rights in the cluster, webhooks, definitions, privileged pods; with --in-place, stop these workloads although an operator or a GitOps controller manages them',
   },
   {
     name: 'volume',
@@ -114,6 +115,12 @@ export const RESTORE_FLAGS: readonly Flag[] = [
   },
   { name: 'start-jobs', type: 'boolean', describe: 'Start Jobs and CronJobs too; they stay suspended otherwise' },
   { name: 'ready-timeout', type: 'string', value: 'DURATION', describe: 'How long each workload may take to become ready (default 10m)' },
+  {
+    name: 'canary',
+    type: 'boolean',
+    describe: 'Try it out in the preflight check: a mover on a small new volume of each kind that the restore makes, taken away again',
+  },
+  { name: 'canary-timeout', type: 'string', value: 'DURATION', describe: 'How long each canary may take to start (default 3m)' },
   { name: 'app', type: 'string', value: 'NAME', describe: 'With "latest": of this application' },
   { name: 'everywhere', type: 'boolean', describe: 'Look for the backup in all clusters and namespaces that the location holds' },
 ];
@@ -222,13 +229,30 @@ function isConfidence(text: string | undefined): text is Confidence {
   return CONFIDENCES.some((c) => c === text);
 }
 
+const CANARY_TIMEOUT_MS = 180_000;
+
+function canaryOf(args: Args): { readonly canaryTimeoutMs?: number } {
+  const timeoutMs = args.duration('canary-timeout');
+  if (!args.bool('canary')) {
+    if (timeoutMs !== undefined) throw new DmaasError('USAGE', '--canary-timeout is of use with --canary only');
+    return {};
+  }
+  const without = ['in-place', 'manifests-only'].find((flag) => args.bool(flag));
+  if (without !== undefined)
+    throw new DmaasError('USAGE', `--canary tries the new volumes of a restore, and --${without} makes none`, {
+      hint: 'leave one of them out',
+    });
+  return { canaryTimeoutMs: timeoutMs ?? CANARY_TIMEOUT_MS };
+}
+
 /** Finds the backup that the command line names, looks at the target and plans. */
 export async function prepareFrom(session: Session, args: Args): Promise<PreparedRestore> {
   const options = await restoreOptions(args); // what is wrong with the command line is said before anything is looked up
+  const canary = canaryOf(args);
   const located = await locateBackup(session, args);
   const cluster = await session.cluster(args.string('to-context'));
   const access = await session.location();
-  const request = { cluster, access, stores: session.stores, commandFlags: commandFlags(session), ...session.movers() };
+  const request = { cluster, access, stores: session.stores, commandFlags: commandFlags(session), ...session.movers(), ...canary };
   return session.withProgress((emit) => prepareRestore(request, located, options, { emit, signal: session.signal }));
 }
 

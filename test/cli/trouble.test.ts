@@ -34,6 +34,12 @@ const MISTAKES: readonly Mistake[] = [
   { args: 'restore create nope', exit: 15, error: /no backup nope in location lab/ },
   { args: 'restore describe nope', exit: 2, error: /knows no restore nope/, hint: /restore list/ },
   { args: 'restore create x --map-storage-class fast', exit: 2, error: /is not of the form OLD=NEW/ },
+  {
+    args: 'restore create x --in-place --canary',
+    exit: 2,
+    error: /--canary tries the new volumes of a restore, and --in-place makes none/,
+  },
+  { args: 'restore create x --canary-timeout 5s', exit: 2, error: /--canary-timeout is of use with --canary only/ },
   { args: 'app list --context nope', exit: 2, error: /context "nope" does not exist/, hint: /contexts there: / },
   { args: 'app list --server https://127.0.0.1:1 --request-timeout 5s', exit: 30, error: /no answer from https:\/\/127\.0\.0\.1:1/ },
   { args: 'app list --as nobody', exit: 31, error: /may not/ },

@@ -228,6 +228,7 @@ describe('what is wrong with a mover', () => {
     const why = (pods: readonly KubeObject[], events: readonly KubeObject[] = []) => diagnoseWaiting({ job: job(), pods, events });
     assert.deepEqual(why([waiting('ImagePullBackOff', 'Back-off pulling image "mover:1"')]), {
       fact: 'its image mover:1 cannot be pulled (ImagePullBackOff): Back-off pulling image "mover:1"',
+      about: 'image',
       hint: 'make the image available to the nodes, or name another one with --mover-image',
       patience: 'short',
     });
@@ -242,6 +243,13 @@ describe('what is wrong with a mover', () => {
     assert.equal(why([unschedulable])?.fact, 'no node takes its pod: 0/1 nodes are available: 1 Insufficient memory.');
     const provisioning = event('ProvisioningFailed', 'snapshot is not ready', 'PersistentVolumeClaim', SPEC.claim);
     assert.equal(why([unschedulable], [provisioning])?.fact, 'its volume cannot be made: snapshot is not ready');
+    // A claim that waits for its first pod: the scheduler says nothing in the pod while the volume is made.
+    const silent = pod({ phase: 'Pending' });
+    assert.equal(why([silent], [provisioning])?.fact, 'its volume cannot be made: snapshot is not ready');
+    const asked = `Waiting for a volume to be created either by the external provisioner 'csi.test' or manually by the system administrator.`;
+    const nobody = event('ExternalProvisioning', asked, 'PersistentVolumeClaim', SPEC.claim);
+    assert.equal(why([silent], [nobody])?.fact, 'its volume is not made: provisioner csi.test has not answered');
+    assert.equal(why([silent]), undefined);
     const mounts = [
       event('FailedMount', 'old', 'Pod', 'pod-1', '2026-01-01T00:00:00Z'),
       event('FailedMount', 'no such device', 'Pod', 'pod-1', '2026-01-01T00:01:00Z'),
@@ -269,7 +277,9 @@ describe('what is wrong with a mover', () => {
       'the mover of claim data failed: its pod ended (the store did not answer, or not in time); exit code 22; it said: s3://b does not answer',
     );
     assert.equal(error.hint, 'check the network');
-    assert.deepEqual(error.details, { claim: 'data', exitCode: 22, reported: 'STORE_UNAVAILABLE' });
+    const { fact, ...details } = error.details;
+    assert.equal(`the mover of claim data failed: ${String(fact)}`, error.message);
+    assert.deepEqual(details, { claim: 'data', exitCode: 22, reported: 'STORE_UNAVAILABLE' });
   });
 
   it('after it was killed, evicted, or never started', () => {

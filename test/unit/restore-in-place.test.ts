@@ -4,8 +4,9 @@ import { KNOWN_KINDS } from '../../core/src/cluster/known-kinds.ts';
 import { MemoryCluster } from '../../core/src/cluster/memory-cluster.ts';
 import type { KubeObject } from '../../core/src/model.ts';
 import { parsePlanDocument } from '../../core/src/restore/plan-document.ts';
-import { planInPlace, STOPPED } from '../../core/src/restore/plan-in-place.ts';
+import { planInPlace } from '../../core/src/restore/plan-in-place.ts';
 import type { RestoreOptions } from '../../core/src/restore/model.ts';
+import { STOPPED } from '../../core/src/restore/stopping.ts';
 import { cleanupOperation } from '../../core/src/transfer/cleanup.ts';
 import { application, appVolume, claimObject, FAST_CLASS, snapshotClass } from '../support/application.ts';
 import { workload } from '../support/manifests.ts';
@@ -100,7 +101,7 @@ describe('a plan of a restore in place', () => {
     ],
     [
       'what cannot be stopped',
-      { volumes: db({ consumers: [{ apiVersion: 'apps/v1', kind: 'DaemonSet', name: 'agent', namespace: 'shop' }] }) },
+      { volumes: db({ consumers: [{ apiVersion: 'acme.test/v1', kind: 'Db', name: 'main', namespace: 'shop' }] }) },
       ['blocker cannot-be-stopped'],
     ],
     [
@@ -133,8 +134,12 @@ describe('a plan of a restore in place', () => {
   });
 
   it('takes up the replicas of an attempt before', () => {
-    const stopped = set('db', { replicas: 0 }, { labels: { [STOPPED.label]: OPERATION }, annotations: { [STOPPED.replicas]: '3' } });
+    const stopped = set(
+      'db',
+      { replicas: 0 },
+      { labels: { [STOPPED.label]: OPERATION }, annotations: { [STOPPED.back]: '{"spec":{"replicas":3}}' } },
+    );
     const step = planned({ workloads: [stopped, set('web')] }).steps.find((s) => s.do === 'stop');
-    assert.deepEqual([step?.ref.name, step?.replicas], ['db', 3]);
+    assert.deepEqual([step?.ref.name, step?.back], ['db', { spec: { replicas: 3 } }]);
   });
 });

@@ -22,6 +22,8 @@ export function jobState({ job, pods }: Pick<MoverFacts, 'job' | 'pods'>): JobSt
 /** Why something is not as it should be. */
 export interface Diagnosis {
   readonly fact: string;
+  /** What is to be looked at. */
+  readonly about: 'admission' | 'image' | 'volume' | 'node' | 'container';
   readonly hint?: string;
   /** Whether it may pass by itself: never, within a minute or two, or when the cluster grows. */
   readonly patience: 'none' | 'short' | 'long';
@@ -52,6 +54,7 @@ export function diagnoseWaiting({ job, pods, events }: MoverFacts): Diagnosis | 
     if (refused === undefined) return undefined;
     return {
       fact: `its pod is refused: ${refused}`,
+      about: 'admission',
       hint: 'a quota or a policy of the namespace does not admit the mover',
       patience: 'long',
     };
@@ -63,24 +66,43 @@ export function diagnoseWaiting({ job, pods, events }: MoverFacts): Diagnosis | 
     const image = stringAt(listAt(pod, 'spec', 'containers')[0], 'image') ?? '';
     return {
       fact: `its image ${image} cannot be pulled (${reason})${suffix(stringAt(waiting, 'message'))}`,
+      about: 'image',
       hint: 'make the image available to the nodes, or name another one with --mover-image',
       patience: FINAL_WAITS.has(reason) ? 'none' : 'short',
     };
   }
   const scheduled = listAt(pod, 'status', 'conditions').find((c) => c['type'] === 'PodScheduled');
-  if (scheduled?.['status'] === 'False') {
-    const provisioning = events.find((e) => stringAt(e, 'reason') === 'ProvisioningFailed');
-    const cause = provisioning === undefined ? stringAt(scheduled, 'message') : stringAt(provisioning, 'message');
-    const what = provisioning === undefined ? 'no node takes its pod' : 'its volume cannot be made';
-    return { fact: `${what}${suffix(cause)}`, patience: 'long' };
+  if (scheduled?.['status'] !== 'True') {
+    const why = diagnoseClaim(events);
+    if (why !== undefined) return why;
   }
+  if (scheduled?.['status'] === 'False')
+    return { fact: `no node takes its pod${suffix(stringAt(scheduled, 'message'))}`, about: 'node', patience: 'long' };
   for (const mount of ['FailedAttachVolume', 'FailedMount', 'FailedMapVolume']) {
     const message = lastEvent(events, pod, mount);
-    if (message !== undefined) return { fact: `its volume cannot be mounted: ${message}`, patience: 'long' };
+    if (message !== undefined) return { fact: `its volume cannot be mounted: ${message}`, about: 'volume', patience: 'long' };
   }
   if (FINAL_WAITS.has(reason))
-    return { fact: `its container cannot start (${reason})${suffix(stringAt(waiting, 'message'))}`, patience: 'none' };
+    return { fact: `its container cannot start (${reason})${suffix(stringAt(waiting, 'message'))}`, about: 'container', patience: 'none' };
   return undefined;
+}
+
+/** A claim that waits for its first pod keeps that pod from being scheduled, without a word in the pod's conditions. */
+function diagnoseClaim(events: readonly KubeObject[]): Diagnosis | undefined {
+  const said = (reason: string): string | undefined =>
+    newestMessage(
+      events.filter((e) => stringAt(e, 'reason') === reason && stringAt(e, 'involvedObject', 'kind') === 'PersistentVolumeClaim'),
+    );
+  const failed = said('ProvisioningFailed');
+  if (failed !== undefined) return { fact: `its volume cannot be made${suffix(failed)}`, about: 'volume', patience: 'long' };
+  const provisioner = /external provisioner '([^']+)'/.exec(said('ExternalProvisioning') ?? '')?.[1];
+  if (provisioner === undefined) return undefined;
+  return {
+    fact: `its volume is not made: provisioner ${provisioner} has not answered`,
+    about: 'volume',
+    hint: `see that ${provisioner} runs, or take another storage class`,
+    patience: 'long',
+  };
 }
 
 /**
@@ -177,14 +199,18 @@ function newest(pods: readonly KubeObject[]): KubeObject | undefined {
 }
 
 function lastEvent(events: readonly KubeObject[], about: KubeObject, reason: string): string | undefined {
-  const time = (event: Json) => stringAt(event, 'lastTimestamp') ?? stringAt(event, 'eventTime') ?? '';
   const matches = events.filter(
     (e) =>
       stringAt(e, 'reason') === reason &&
       stringAt(e, 'involvedObject', 'name') === about.metadata.name &&
       stringAt(e, 'involvedObject', 'kind') === about.kind,
   );
-  return stringAt(matches.sort((a, b) => (time(a) < time(b) ? -1 : 1)).at(-1), 'message');
+  return newestMessage(matches);
+}
+
+function newestMessage(events: readonly KubeObject[]): string | undefined {
+  const time = (event: Json) => stringAt(event, 'lastTimestamp') ?? stringAt(event, 'eventTime') ?? '';
+  return stringAt(events.toSorted((a, b) => (time(a) < time(b) ? -1 : 1)).at(-1), 'message');
 }
 
 function suffix(text: string | undefined, before = ': ', after = ''): string {

@@ -4,7 +4,7 @@ import type { DmaasEvent, EventSink } from '../events.ts';
 import { parseKey } from '../repository/keys.ts';
 import { openRepository } from '../repository/repository.ts';
 import { openStore } from '../store/open.ts';
-import { PATIENT } from '../store/retry.ts';
+import { PATIENT, PROMPT } from '../store/retry.ts';
 import { runMoverTask } from './run-task.ts';
 import { parseMoverTask, type MoverResult } from './task.ts';
 
@@ -47,7 +47,7 @@ export async function runMover({ taskFile, terminationLog, write, signal }: Move
 
 async function runTask(taskFile: string, emit: EventSink, signal: AbortSignal): Promise<MoverResult> {
   const task = parseMoverTask(readTask(taskFile));
-  const store = await openStore(task.store, { retry: PATIENT, proxyEnv: process.env });
+  const store = await openStore(task.store, { retry: task.direction === 'probe' ? PROMPT : PATIENT, proxyEnv: process.env });
   try {
     const repository = await openRepository(store, parseKey(task.unlock), { signal });
     try {

@@ -9,8 +9,8 @@ import { at, stringAt } from '../discovery/read.ts';
 import type { RunRecords } from '../repository/repository.ts';
 import { diagnoseFailure, diagnoseWaiting, jobState } from './diagnosis.ts';
 import type { Diagnosis, MoverFacts, MoverFailure } from './diagnosis.ts';
-import { MOVER_CONTAINER, moverJobRef, moverTaskRef, renderMoverJob, renderMoverSecret } from './job.ts';
-import type { MoverOptions } from './job.ts';
+import { MOVER_CONTAINER, moverJobRef, moverTaskRef, ownedBy, renderMoverJob, renderMoverSecret } from './job.ts';
+import type { MoverOptions, MoverSpec } from './job.ts';
 import type { Mover, MoverRequest } from './mover.ts';
 import { moverResultName, moverResultSchema } from './task.ts';
 import type { MoverResult } from './task.ts';
@@ -32,14 +32,13 @@ export interface MoverTiming {
   readonly imagePull: number;
   /** How long the API server may be away while a mover works. */
   readonly outage: number;
+  /** How long waiting is not looked into: volumes and images take a few seconds. */
+  readonly unremarkable: number;
   /** How long an earlier mover of the same task may take to end. */
   readonly ending: number;
 }
 
-const TIMING: MoverTiming = { poll: 2000, pending: 600_000, imagePull: 120_000, outage: 900_000, ending: 120_000 };
-/** Waiting is not looked into before this: volumes and images take a few seconds. */
-const UNREMARKABLE_MS = 5000;
-
+const TIMING: MoverTiming = { poll: 2000, pending: 600_000, imagePull: 120_000, outage: 900_000, unremarkable: 5000, ending: 120_000 };
 /** Runs each task as a Job in the namespace of the volume. */
 export class JobMover implements Mover {
   readonly #cluster: Cluster;
@@ -100,6 +99,10 @@ export class JobMover implements Mover {
     throwIfCancelled(run.signal);
     job ??= await this.#createOrGet(renderMoverJob(spec, this.#options));
     throwIfCancelled(run.signal);
+    if (request.ownClaim !== undefined) {
+      const { metadata } = request.ownClaim;
+      await this.#createOrGet({ ...request.ownClaim, metadata: { ...metadata, ownerReferences: [ownedBy(job)] } });
+    }
     await this.#createSecret(renderMoverSecret(spec, task, job));
     throwIfCancelled(run.signal);
     if (at(job, 'spec', 'suspend') === true) await this.#cluster.patch(ref, { spec: { suspend: false } });
@@ -130,7 +133,7 @@ export class JobMover implements Mover {
     for (;;) {
       throwIfCancelled(run.signal);
       try {
-        const facts = await this.#facts(request, Date.now() - waitingSince > UNREMARKABLE_MS);
+        const facts = await this.#facts(request, Date.now() - waitingSince > this.#timing.unremarkable);
         answeredAt = Date.now();
         const state = facts === undefined ? 'gone' : jobState(facts);
         if (state === 'running') waitingSince = Date.now();
@@ -152,14 +155,17 @@ export class JobMover implements Mover {
     const pods = await this.#list('Pod', { namespace: spec.namespace, labelSelector: `batch.kubernetes.io/job-name=${name}` });
     const isOver = ['failed', 'succeeded'].includes(jobState({ job, pods }));
     const subjects = new Set([name, spec.claim, ...pods.map((pod) => pod.metadata.name)]);
-    const events = withEvents || isOver ? await this.#events(spec.namespace) : [];
+    const events = withEvents || isOver ? await this.#events(spec) : [];
     return { job, pods, events: events.filter((e) => subjects.has(stringAt(e, 'involvedObject', 'name') ?? '')) };
   }
 
   /** Events explain, but nothing depends on them: who may not read them is told less. */
-  async #events(namespace: string): Promise<readonly KubeObject[]> {
+  async #events({ namespace, claim }: MoverSpec): Promise<readonly KubeObject[]> {
     try {
-      return await this.#list('Event', { namespace, fieldSelector: 'type=Warning' });
+      const warnings = await this.#list('Event', { namespace, fieldSelector: 'type=Warning' });
+      // That nobody makes the volume is no warning to Kubernetes.
+      const ofClaim = `type=Normal,involvedObject.kind=PersistentVolumeClaim,involvedObject.name=${claim}`;
+      return [...warnings, ...(await this.#list('Event', { namespace, fieldSelector: ofClaim }))];
     } catch (e) {
       if (DmaasError.is(e, 'CLUSTER_FORBIDDEN')) return [];
       throw e;
@@ -175,11 +181,14 @@ export class JobMover implements Mover {
   #giveUpWaiting(request: MoverRequest, why: Diagnosis | undefined, waitedMs: number): void {
     const { claim } = request.task.volume;
     const limit = why?.patience === 'short' ? this.#timing.imagePull : this.#timing.pending;
-    const hint = why?.hint === undefined ? {} : { hint: why.hint };
-    if (why?.patience === 'none') throw new DmaasError('MOVER_FAILED', `the mover of claim ${claim} cannot start: ${why.fact}`, hint);
-    if (waitedMs <= limit) return;
     const fact = why?.fact ?? 'its pod is still waiting';
-    throw new DmaasError('TIMEOUT', `the mover of claim ${claim} did not start within ${Math.round(limit / 1000)} s: ${fact}`, hint);
+    const init = {
+      ...(why?.hint === undefined ? {} : { hint: why.hint }),
+      details: { claim, fact, ...(why === undefined ? {} : { about: why.about }) },
+    };
+    if (why?.patience === 'none') throw new DmaasError('MOVER_FAILED', `the mover of claim ${claim} cannot start: ${fact}`, init);
+    if (waitedMs <= limit) return;
+    throw new DmaasError('TIMEOUT', `the mover of claim ${claim} did not start within ${Math.round(limit / 1000)} s: ${fact}`, init);
   }
 
   /** The result that the mover left in the repository decides, whatever became of its Job. */
@@ -198,15 +207,17 @@ export class JobMover implements Mover {
 
 export function moverFailed(claim: string, { state, exitCode, reported, hint }: MoverFailure): DmaasError {
   const parts = [
-    `the mover of claim ${claim} failed: ${state}`,
+    state,
     ...(exitCode === undefined ? [] : [`exit code ${exitCode}`]),
     ...(reported === undefined ? [] : [`it said: ${reported.message}`]),
   ];
   const advice = reported?.hint ?? hint ?? 'run the same again: what is stored already is not sent again';
-  return new DmaasError('MOVER_FAILED', parts.join('; '), {
+  const fact = parts.join('; ');
+  return new DmaasError('MOVER_FAILED', `the mover of claim ${claim} failed: ${fact}`, {
     hint: advice,
     details: {
       claim,
+      fact,
       ...(exitCode === undefined ? {} : { exitCode }),
       ...(reported?.code === undefined ? {} : { reported: reported.code }),
     },

@@ -2,7 +2,7 @@ import type { Scheduling, VolumeSecurity } from '../discovery/application.ts';
 import { listAt, recordAt } from '../discovery/read.ts';
 import type { Json } from '../discovery/read.ts';
 import { ERRORS } from '../errors.ts';
-import type { KubeObject, ObjectRef } from '../model.ts';
+import type { KubeObject, ObjectRef, OwnerReference } from '../model.ts';
 import { LABELS, operationObjectName } from '../operation.ts';
 import type { OperationId } from '../operation.ts';
 import { VERSION } from '../version.ts';
@@ -46,6 +46,8 @@ export interface MoverSpec {
   readonly placement: Scheduling;
   /** Adds MKNOD, to restore device nodes. */
   readonly allowDevices?: boolean;
+  /** Fails at the first failure of its pod, and does not stay when it is over. */
+  readonly isTrial?: boolean;
 }
 
 export interface MoverOptions {
@@ -71,6 +73,8 @@ const CACHE_LIMIT = '2Gi';
 const BACKOFF_LIMIT = 3;
 /** Should nobody come to collect a finished Job. Its result is in the repository. */
 const TTL_SECONDS = 3600;
+/** Time enough to see how it ended. */
+const TRIAL_TTL_SECONDS = 30;
 /** On SIGTERM a mover finishes the packs it has begun. */
 const GRACE_SECONDS = 30;
 /** Of the image, and the user to be where the workload does not name one but root is not allowed. */
@@ -119,7 +123,7 @@ export function renderMoverJob(spec: MoverSpec, options: MoverOptions = {}): Kub
       suspend: true,
       completions: 1,
       parallelism: 1,
-      backoffLimit: BACKOFF_LIMIT,
+      backoffLimit: spec.isTrial === true ? 0 : BACKOFF_LIMIT,
       // Two movers must never write one volume: the next pod waits for the end of the one before.
       podReplacementPolicy: 'Failed',
       podFailurePolicy: {
@@ -128,7 +132,7 @@ export function renderMoverJob(spec: MoverSpec, options: MoverOptions = {}): Kub
           { action: 'FailJob', onExitCodes: { containerName: MOVER_CONTAINER, operator: 'In', values: FINAL_EXIT_CODES } },
         ],
       },
-      ttlSecondsAfterFinished: TTL_SECONDS,
+      ttlSecondsAfterFinished: spec.isTrial === true ? TRIAL_TTL_SECONDS : TTL_SECONDS,
       ...(options.activeDeadlineSeconds === undefined ? {} : { activeDeadlineSeconds: options.activeDeadlineSeconds }),
       template: {
         metadata: {
@@ -152,12 +156,17 @@ export function renderMoverSecret(spec: MoverSpec, task: MoverTask, job: KubeObj
       name: ref.name,
       namespace: spec.namespace,
       labels: labelsOf(spec, MOVER_TASK_ROLE),
-      ownerReferences: [{ apiVersion: job.apiVersion, kind: job.kind, name: job.metadata.name, uid: job.metadata.uid ?? '' }],
+      ownerReferences: [ownedBy(job)],
     },
     type: 'dmaas.io/mover-task',
     immutable: true,
     data: { 'task.json': Buffer.from(JSON.stringify(task)).toString('base64') },
   };
+}
+
+/** What goes when the Job goes. */
+export function ownedBy(job: KubeObject): OwnerReference {
+  return { apiVersion: job.apiVersion, kind: job.kind, name: job.metadata.name, uid: job.metadata.uid ?? '' };
 }
 
 /** The pod alone, for a dry run: admission (Pod Security, quotas, policies) judges pods, not Jobs. */

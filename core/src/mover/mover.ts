@@ -1,4 +1,5 @@
 import type { RunOptions } from '../events.ts';
+import type { KubeObject } from '../model.ts';
 import type { MoverSpec } from './job.ts';
 import type { MoverResult, MoverTask } from './task.ts';
 
@@ -6,6 +7,8 @@ export interface MoverRequest {
   readonly spec: MoverSpec;
   /** Holds the store's credentials and the repository's key. */
   readonly task: MoverTask;
+  /** The claim that it mounts, when that is made for this task alone and goes with it. Its name is that of the spec. */
+  readonly ownClaim?: KubeObject;
 }
 
 /**

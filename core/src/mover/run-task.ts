@@ -4,10 +4,11 @@ import type { Repository } from '../repository/repository.ts';
 import { captureVolume } from './capture.ts';
 import { peakMemoryBytes } from './peak-memory.ts';
 import { finishPopulated, populateVolume } from './populate.ts';
+import { PROBE_BYTES, probeVolume } from './probe.ts';
 import { moverResultName, moverResultSchema, type MoverResult, type MoverTask } from './task.ts';
 
 /**
- * Captures or populates a volume and records the result in the repository. A task whose result is recorded is done: it is not done
+ * Captures, populates or probes a volume and records the result in the repository. A task whose result is recorded is done: it is not done
  * again, whoever asks.
  */
 export async function runMoverTask(
@@ -48,6 +49,10 @@ export async function runMoverTask(
   }
   if (task.direction === 'capture') {
     return record(await captureVolume({ ...common, ...(task.parent === undefined ? {} : { parent: task.parent }) }, run));
+  }
+  if (task.direction === 'probe') {
+    await probeVolume({ ...common, root: task.root }, opts);
+    return record({ root: task.root, files: 0, entries: 0, bytes: PROBE_BYTES, addedBytes: 0, writtenBytes: PROBE_BYTES, findings: [] });
   }
   let result: MoverResult | undefined;
   const { root, allowDevices = false, isInPlace = false } = task;

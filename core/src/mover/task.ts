@@ -33,6 +33,8 @@ export const moverTaskSchema = z.discriminatedUnion('direction', [
     allowDevices: z.boolean().exactOptional(),
     isInPlace: z.boolean().exactOptional(),
   }),
+  /** Whether a volume like this could be populated from that root. */
+  z.strictObject({ ...taskFields, direction: z.literal('probe'), root: blobId }),
 ]);
 export type MoverTask = Readonly<z.infer<typeof moverTaskSchema>>;
 

@@ -1,9 +1,14 @@
 import { kindId, podTemplateOf } from '../discovery/pod-template.ts';
 import { listAt, mapAt, stringAt, stringsAt } from '../discovery/read.ts';
 import { objectMatcher } from '../discovery/object-pattern.ts';
+import { DmaasError } from '../errors.ts';
 import { refKey, refName, refOf } from '../model.ts';
 import type { Finding, KubeObject, ResourceKind } from '../model.ts';
+import { activeForm } from './activation.ts';
+import { isSent } from './conflicts.ts';
 import { listed } from './hints.ts';
+import { everyStep } from './later.ts';
+import type { RestorePlan } from './model.ts';
 import { podSecurityViolations } from './pod-security.ts';
 
 /** One way in which an object reaches beyond its namespace, or takes more than an ordinary pod has. */
@@ -133,4 +138,19 @@ export function consentFindings(
       },
     ];
   });
+}
+
+/**
+ * Throws PREFLIGHT_FAILED for a plan that sends, now or at its activation, what nobody has allowed: it may have been edited, or come from somebody else.
+ */
+export function assertConsent(plan: RestorePlan, kinds: readonly ResourceKind[]): void {
+  const sent = everyStep(plan).flatMap((s): KubeObject[] => {
+    if (s.do === 'create-pod') return [s.pod];
+    return 'manifest' in s && isSent(s.action) ? [activeForm(s.manifest)] : [];
+  });
+  const refused = consentFindings(sent, plan.options.allow ?? [], kinds).find((f) => f.level === 'blocker');
+  if (refused !== undefined)
+    throw new DmaasError('PREFLIGHT_FAILED', refused.message, {
+      hint: 'allow it when planning, with --allow, or write it into options.allow of the plan',
+    });
 }

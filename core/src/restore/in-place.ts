@@ -1,25 +1,30 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Cluster } from '../cluster/cluster.ts';
 import { knownKind } from '../cluster/known-kinds.ts';
+import { mapConcurrent } from '../cluster/map-concurrent.ts';
 import { discover } from '../discovery/discover.ts';
+import { controllerOf, kindId } from '../discovery/pod-template.ts';
 import { at, stringAt } from '../discovery/read.ts';
 import { DmaasError, throwIfCancelled } from '../errors.ts';
 import type { RunOptions } from '../events.ts';
 import { refKey, refName, refOf } from '../model.ts';
-import type { KubeObject, ObjectRef } from '../model.ts';
+import type { Finding, KubeObject, ObjectRef } from '../model.ts';
 import { ANNOTATIONS, LABELS } from '../operation.ts';
 import type { OperationId } from '../operation.ts';
 import { gatherCaptureFacts } from '../transfer/facts.ts';
-import { listed } from './hints.ts';
-import type { BackupView, RestoreOptions, SnapshotStep, StartStep, StopStep } from './model.ts';
-import { inPlaceClaims, STOPPED } from './plan-in-place.ts';
+import { listed, onTarget } from './hints.ts';
+import type { BackupView, RestoreOptions, SnapshotStep, StopStep } from './model.ts';
+import { inPlaceClaims } from './plan-in-place.ts';
 import type { InPlaceFacts } from './plan-in-place.ts';
 import { podNeeds } from './pods.ts';
+import { mergePatch, sameJson } from './rewrite.ts';
+import { STOPPABLE, STOPPED } from './stopping.ts';
 
 const UNUSED_TIMEOUT_MS = 300_000;
 const SNAPSHOT_TIMEOUT_MS = 600_000;
 const GONE_TIMEOUT_MS = 120_000;
 const POLL_MS = 1000;
+const READS_AT_ONCE = 8;
 
 /** Reads what a restore in place rests on: the claims, and what uses them. */
 export async function gatherInPlace(cluster: Cluster, backup: BackupView, options: RestoreOptions, run: RunOptions): Promise<InPlaceFacts> {
@@ -35,29 +40,104 @@ export async function gatherInPlace(cluster: Cluster, backup: BackupView, option
     gatherCaptureFacts(cluster, namespace),
     seeds.length === 0 ? undefined : discover(cluster, { namespace, anyOf: seeds }, quiet),
   ]);
-  const names = new Map((app?.volumes ?? []).flatMap((volume) => volume.consumers).map((ref) => [refKey(ref), ref]));
-  const consumers = (await Promise.all([...names.values()].map((ref) => cluster.get(ref)))).flatMap((found) => found ?? []);
-  return { context: cluster.context, clusterId, kinds, capture, consumers, ...(app === undefined ? {} : { app }) };
+  const wanted = new Set(pairs.map(({ ref }) => refKey(ref)));
+  const volumes = (app?.volumes ?? []).filter(({ claim }) => wanted.has(refKey(claim)));
+  const { below, owners } = await stoppableUsers(
+    cluster,
+    volumes.flatMap((volume) => volume.mountedBy),
+  );
+  const names = new Map(
+    [...volumes.flatMap((volume) => volume.consumers), ...Object.values(below).flat()].map((ref) => [refKey(ref), ref]),
+  );
+  const consumers = (await Promise.all([...names.values()].map((ref) => readIfServed(cluster, ref)))).flatMap((found) => found ?? []);
+  return { context: cluster.context, clusterId, kinds, capture, consumers, below, owners, ...(app === undefined ? {} : { app }) };
 }
 
-/** Takes a workload's replicas away; false when an earlier attempt has. */
-export async function stopWorkload(cluster: Cluster, id: OperationId, { ref, replicas }: StopStep | StartStep): Promise<boolean> {
-  const found = await mustGet(cluster, ref);
-  if (found.metadata.labels?.[STOPPED.label] === id && at(found, 'spec', 'replicas') === 0) return false;
-  const marks = { labels: { [STOPPED.label]: id }, annotations: { [STOPPED.replicas]: String(replicas) } };
-  await cluster.patch(ref, { metadata: marks, spec: { replicas: 0 } });
+/** From each pod upwards: what of its controllers can be stopped, and who owns that. */
+async function stoppableUsers(cluster: Cluster, pods: readonly ObjectRef[]): Promise<Required<Pick<InPlaceFacts, 'below' | 'owners'>>> {
+  const below: Record<string, ObjectRef[]> = {};
+  const owners: Record<string, ObjectRef> = {};
+  const known = new Map<string, Promise<KubeObject | undefined>>(); // pods of one workload share all above them
+  const read = (ref: ObjectRef): Promise<KubeObject | undefined> => {
+    const reading = known.get(refKey(ref)) ?? readIfServed(cluster, ref);
+    known.set(refKey(ref), reading);
+    return reading;
+  };
+  for (const chain of await mapConcurrent(pods, READS_AT_ONCE, (pod) => controllersAbove(read, pod))) {
+    const workloads = chain.filter((ref) => STOPPABLE.includes(kindId(ref)));
+    // A suspended CronJob leaves its Job running; of all others the highest says how many pods there are.
+    const isCron = workloads.some((ref) => kindId(ref) === 'CronJob.batch');
+    const stopped = workloads.length === 0 ? chain.slice(0, 1) : isCron ? workloads.toReversed() : workloads.slice(-1);
+    const owner = chain.findLast((ref) => kindId(ref) !== 'Pod' && !STOPPABLE.includes(kindId(ref)) && kindId(ref) !== 'Node');
+    for (const ref of chain) {
+      const all = below[refKey(ref)] ?? [];
+      below[refKey(ref)] = [...all, ...stopped.filter((s) => all.every((o) => refKey(o) !== refKey(s)))];
+    }
+    if (owner !== undefined) for (const ref of stopped) owners[refKey(ref)] = owner;
+  }
+  return { below, owners };
+}
+
+/** The pod, its controller, the controller of that, and so on; to the last that can be read, which is named all the same. */
+async function controllersAbove(read: (ref: ObjectRef) => Promise<KubeObject | undefined>, pod: ObjectRef): Promise<readonly ObjectRef[]> {
+  const chain: ObjectRef[] = [];
+  for (let ref: ObjectRef | undefined = pod; ref !== undefined && chain.length < 10;) {
+    chain.push(ref);
+    const found: KubeObject | undefined = await read(ref);
+    const controller = found === undefined ? undefined : controllerOf(found);
+    ref = controller === undefined ? undefined : { ...controller, ...(pod.namespace === undefined ? {} : { namespace: pod.namespace }) };
+  }
+  return chain;
+}
+
+/** What cannot be read, for want of rights or because nobody serves it, is as if it were not there. */
+async function readIfServed(cluster: Cluster, ref: ObjectRef): Promise<KubeObject | undefined> {
+  try {
+    return await cluster.get(ref);
+  } catch (e) {
+    if (DmaasError.is(e, 'CLUSTER_FORBIDDEN') || DmaasError.is(e, 'CLUSTER_REJECTED')) return undefined;
+    throw e;
+  }
+}
+
+/** Stops a workload; false when an earlier attempt has, or when it is gone and uses nothing. */
+export async function stopWorkload(cluster: Cluster, id: OperationId, { ref, patch, back }: StopStep): Promise<boolean> {
+  const found = await cluster.get(ref);
+  if (found === undefined) return false;
+  if (found.metadata.labels?.[STOPPED.label] === id && sameJson(mergePatch(found['spec'], patch['spec']), found['spec'])) return false;
+  // On the workload itself, so that whoever finds it can start it, whatever became of this process and its records.
+  const marks = { labels: { [STOPPED.label]: id }, annotations: { [STOPPED.back]: JSON.stringify(back) } };
+  await cluster.patch(ref, { ...patch, metadata: marks });
   return true;
 }
 
-/** Gives a workload that this operation has stopped its replicas back; false when it has not, or somebody did before. */
-export async function startWorkload(cluster: Cluster, id: OperationId, { ref, replicas }: StopStep | StartStep): Promise<boolean> {
-  const found = await mustGet(cluster, ref);
-  if (found.metadata.labels?.[STOPPED.label] !== id) return false;
-  await cluster.patch(ref, {
-    metadata: { labels: { [STOPPED.label]: null }, annotations: { [STOPPED.replicas]: null } },
-    spec: { replicas },
-  });
+/** Makes a workload that this operation has stopped what it was; false when it has not, or somebody did before, or it is gone. */
+export async function startWorkload(cluster: Cluster, id: OperationId, ref: ObjectRef, back: StopStep['back']): Promise<boolean> {
+  const found = await cluster.get(ref);
+  if (found?.metadata.labels?.[STOPPED.label] !== id) return false;
+  await cluster.patch(ref, { ...back, metadata: { labels: { [STOPPED.label]: null }, annotations: { [STOPPED.back]: null } } });
   return true;
+}
+
+/** Deletes a pod and waits until it is gone; false when it is, or another one has its name. Without a uid, whichever has the name. */
+export async function deletePod(cluster: Cluster, ref: ObjectRef, uid: string | undefined, run: RunOptions): Promise<boolean> {
+  const found = await cluster.get(ref);
+  if (found === undefined || (uid !== undefined && found.metadata.uid !== uid)) return false;
+  const own = found.metadata.uid;
+  await cluster.delete(ref, { propagation: 'background', ...(own === undefined ? {} : { uid: own }) });
+  await cluster.waitFor(ref, (o) => o === undefined || o.metadata.uid !== own, { timeoutMs: UNUSED_TIMEOUT_MS, ...signalOf(run) });
+  return true;
+}
+
+/** Makes a deleted pod again; false when there is one of its name. */
+export async function createPod(cluster: Cluster, manifest: KubeObject): Promise<boolean> {
+  try {
+    await cluster.create(manifest);
+    return true;
+  } catch (e) {
+    if (DmaasError.is(e, 'CLUSTER_CONFLICT')) return false;
+    throw e;
+  }
 }
 
 /** Waits until no pod has one of the claims. A pod that is ending may still write. */
@@ -167,6 +247,22 @@ export async function putBack(cluster: Cluster, id: OperationId, step: SnapshotS
   return true;
 }
 
+/** Name of the PersistentVolume that a claim is bound to. */
+export async function volumeOf(cluster: Cluster, claim: ObjectRef): Promise<string | undefined> {
+  return stringAt(await cluster.get(claim), 'spec', 'volumeName');
+}
+
+/** Whether the volume that a claim had before it was put back has stayed, which its reclaim policy decides. Who may not read volumes is not told. */
+export async function volumeLeft(cluster: Cluster, claim: ObjectRef, name: string | undefined): Promise<readonly Finding[]> {
+  if (name === undefined) return [];
+  const ref = { apiVersion: 'v1', kind: 'PersistentVolume', name };
+  const [volume, now] = await Promise.all([readIfServed(cluster, ref), cluster.get(claim)]);
+  const isKept = stringAt(volume, 'spec', 'persistentVolumeReclaimPolicy') === 'Retain';
+  if (!isKept || stringAt(volume, 'spec', 'claimRef', 'uid') === now?.metadata.uid) return [];
+  const message = `${refName(ref)}, which claim ${claim.name} had before it was put back, stays with what was restored to it: its reclaim policy is Retain`;
+  return [{ level: 'info', code: 'volume-left', message, ref, hint: onTarget(`kubectl delete persistentvolume ${name}`, cluster) }];
+}
+
 /** A quota counts both claims in a trial, and only one in earnest. */
 async function tryClaim(cluster: Cluster, claim: KubeObject): Promise<void> {
   try {
@@ -174,12 +270,6 @@ async function tryClaim(cluster: Cluster, claim: KubeObject): Promise<void> {
   } catch (e) {
     if (!DmaasError.is(e) || !e.message.includes('exceeded quota')) throw e;
   }
-}
-
-async function mustGet(cluster: Cluster, ref: ObjectRef): Promise<KubeObject> {
-  const found = await cluster.get(ref);
-  if (found === undefined) throw new DmaasError('RESTORE_STEP_FAILED', `${refName(ref, true)} does not exist any more`);
-  return found;
 }
 
 function signalOf(run: RunOptions): { readonly signal?: AbortSignal } {

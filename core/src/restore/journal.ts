@@ -7,6 +7,7 @@ import type { RestorePlan } from './model.ts';
 import type { RestoreJournal, RestoreOutcome } from './run.ts';
 
 const PLAN = 'restore-plan';
+const ACTIVATED = 'restore-activation';
 const UNDONE = 'restore-undone';
 const ATTEMPT = /^restore-end-(\d+)$/;
 
@@ -27,7 +28,7 @@ export type RestoreStatus = 'Running' | 'Completed' | 'Failed' | 'Stopped' | 'Un
 export interface RestoreRecord {
   readonly id: OperationId;
   readonly startedAt: string;
-  /** Holds the contents of Secrets; show `redactPlan(plan)`. */
+  /** The one that was applied last: of a staged restore, with its activation since that was begun. Holds the contents of Secrets; show `redactPlan(plan)`. */
   readonly plan: RestorePlan;
   readonly status: RestoreStatus;
   /** How often it was tried to the end, or to a failure. */
@@ -48,6 +49,9 @@ export function restoreJournal(runs: RunRecords, id: OperationId, now: () => Dat
     begin: async (plan) => {
       const known = (await runs.get(id, PLAN)) as Begun | undefined;
       if (known === undefined) await runs.put(id, PLAN, { startedAt: now().toISOString(), plan } satisfies Begun);
+      // Going on with a staged restore that was to be activated is to activate it.
+      else if (plan.options.activate && !known.plan.options.activate && (await runs.get(id, ACTIVATED)) === undefined)
+        await runs.put(id, ACTIVATED, { startedAt: now().toISOString(), plan } satisfies Begun);
     },
     end: async (outcome) => {
       const attempts = (await runs.list(id)).filter((name) => ATTEMPT.test(name)).length;
@@ -69,12 +73,14 @@ export async function readRestore(runs: RunRecords, id: OperationId, opts: CallO
     throw new DmaasError('REPOSITORY_VERSION', `restore ${id} was planned by a newer DMaaS`, { hint: 'use that version' });
   }
   const names = await runs.list(id, opts);
+  const activation = names.includes(ACTIVATED) ? ((await runs.get(id, ACTIVATED, opts)) as Begun | undefined) : undefined;
   const ends = names.flatMap((name) => ATTEMPT.exec(name)?.[1] ?? []).map(Number);
   const attempts = Math.max(0, ...ends);
   const last = attempts === 0 ? undefined : ((await runs.get(id, `restore-end-${attempts}`, opts)) as Ended | undefined);
   return {
     id,
     ...begun,
+    ...(activation === undefined ? {} : { plan: activation.plan }),
     attempts,
     status: names.includes(UNDONE) ? 'Undone' : last === undefined ? 'Running' : STATUS[last.outcome.state],
     ...(last === undefined ? {} : { endedAt: last.endedAt, outcome: last.outcome }),

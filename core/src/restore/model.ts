@@ -104,7 +104,7 @@ export interface RestoreOptions {
   readonly withoutUndo?: boolean;
   /** `KIND` or `KIND/NAME` of objects that may reach beyond the namespace. */
   readonly allow?: readonly string[];
-  /** Without it everything is left staged: claims filled, workloads inactive. */
+  /** Without it everything is left staged: claims filled, workloads inactive; the plan holds the rest for later. */
   readonly activate: boolean;
   /** Commands in the pods of workloads, when they are ready, besides those that annotations ask for. A failure stops the restore. */
   readonly hooks?: readonly { readonly target: string; readonly container?: string; readonly command: readonly string[] }[];
@@ -191,8 +191,19 @@ export interface StopStep extends Step {
   readonly do: 'stop';
   readonly phase: 'populate';
   readonly ref: ObjectRef;
-  /** What it goes back to. */
-  readonly replicas: number;
+  /** Merge patches: what stops it, and what makes it what it was. */
+  readonly patch: Readonly<Record<string, unknown>>;
+  readonly back: Readonly<Record<string, unknown>>;
+  /** For people: `replicas 3 -> 0`. */
+  readonly how: string;
+}
+
+/** Deletes a pod that uses a volume which is rewritten, and that nobody can stop. */
+export interface DeletePodStep extends Step {
+  readonly do: 'delete-pod';
+  readonly phase: 'populate';
+  readonly ref: ObjectRef;
+  readonly uid: string;
 }
 
 /** Waits until no pod has these claims mounted. */
@@ -220,7 +231,15 @@ export interface StartStep extends Step {
   readonly do: 'start';
   readonly phase: 'activate';
   readonly ref: ObjectRef;
-  readonly replicas: number;
+  readonly patch: Readonly<Record<string, unknown>>;
+}
+
+/** Makes a pod again that a `delete-pod` has deleted. */
+export interface CreatePodStep extends Step {
+  readonly do: 'create-pod';
+  readonly phase: 'activate';
+  readonly ref: ObjectRef;
+  readonly pod: KubeObject;
 }
 
 /** Merges `patch` into an inactive workload. */
@@ -249,7 +268,18 @@ export interface LinkStep extends Step {
 }
 
 export type RestoreStep =
-  ApplyStep | ClaimStep | PopulateStep | ActivateStep | WaitStep | LinkStep | StopStep | WaitUnusedStep | SnapshotStep | StartStep;
+  | ApplyStep
+  | ClaimStep
+  | PopulateStep
+  | ActivateStep
+  | WaitStep
+  | LinkStep
+  | StopStep
+  | DeletePodStep
+  | WaitUnusedStep
+  | SnapshotStep
+  | StartStep
+  | CreatePodStep;
 
 /**
  * What a restore will do, in order. Plain JSON: what `--dry-run` prints, what the editor shows and what is executed is this
@@ -267,6 +297,8 @@ export interface RestorePlan {
   readonly source: { readonly app: string; readonly namespace: string; readonly cluster: string };
   readonly target: { readonly context: string; readonly clusterId: string; readonly namespace: string };
   readonly steps: readonly RestoreStep[];
+  /** Without activation: what `restore activate` does after these steps, as it is written here. */
+  readonly later?: readonly RestoreStep[];
   /** Free text that names what is called otherwise on the target. The manifests of the steps are without them. */
   readonly edits?: readonly TextEdit[];
   /** Sorted by level, blockers first. A plan with blockers is not applied. */

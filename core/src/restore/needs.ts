@@ -63,6 +63,10 @@ function verbsOf(step: RestoreStep): readonly string[] {
     case 'stop':
     case 'start':
       return ['get', 'patch'];
+    case 'delete-pod':
+      return ['get', 'delete', 'list', 'watch'];
+    case 'create-pod':
+      return ['create'];
     case 'wait-unused':
       return ['get'];
     case 'snapshot':

@@ -5,7 +5,9 @@ import { DmaasError } from '../errors.ts';
 import { parseJson } from '../json.ts';
 import { refKey, refName, refOf } from '../model.ts';
 import type { KubeObject, ObjectRef } from '../model.ts';
-import { isOperationId } from '../operation.ts';
+import { ANNOTATIONS, isOperationId } from '../operation.ts';
+import { INACTIVE_NODE_LABEL } from './activation.ts';
+import { activated, everyStep, mapSteps } from './later.ts';
 import type { RestorePlan } from './model.ts';
 import { HIDDEN } from './plan.ts';
 import { CLUSTER_SCOPED_KINDS } from './prepare.ts';
@@ -20,6 +22,21 @@ const manifest = z.looseObject({
 });
 const phase = z.enum(['populate', 'activate']);
 const sent = { phase, ref, source: ref, manifest, changes: z.array(z.string()) };
+/** What stops or starts a workload changes nothing else of it: consent was given to the manifests. */
+const merge = z.strictObject({
+  spec: z.union([
+    z.strictObject({ replicas: z.number().int().nonnegative() }),
+    z.strictObject({ suspend: z.boolean() }),
+    z.strictObject({
+      template: z.strictObject({
+        spec: z.strictObject({ nodeSelector: z.strictObject({ [INACTIVE_NODE_LABEL]: z.string().nullable() }) }),
+      }),
+    }),
+  ]),
+});
+const activation = merge.extend({
+  metadata: z.strictObject({ annotations: z.strictObject({ [ANNOTATIONS.activate]: z.null() }) }).exactOptional(),
+});
 const step = z.discriminatedUnion('do', [
   z.looseObject({ do: z.literal('apply'), action: z.enum(['create', 'update', 'skip', 'conflict']), ...sent }),
   z.looseObject({ do: z.literal('create-claim'), action: z.enum(['create', 'skip', 'conflict']), ...sent }),
@@ -37,11 +54,13 @@ const step = z.discriminatedUnion('do', [
     placement: z.looseObject({}),
     inPlace: z.object({ uid: z.string() }).exactOptional(),
   }),
-  z.looseObject({ do: z.literal('stop'), phase: z.literal('populate'), ref, replicas: z.number().int().nonnegative() }),
+  z.looseObject({ do: z.literal('stop'), phase: z.literal('populate'), ref, patch: merge, back: merge, how: z.string() }),
+  z.looseObject({ do: z.literal('delete-pod'), phase: z.literal('populate'), ref, uid: z.string() }),
   z.looseObject({ do: z.literal('wait-unused'), phase: z.literal('populate'), claims: z.array(ref).min(1) }),
   z.looseObject({ do: z.literal('snapshot'), phase: z.literal('populate'), ref, claim: ref, back: manifest }),
-  z.looseObject({ do: z.literal('start'), phase: z.literal('activate'), ref, replicas: z.number().int().nonnegative() }),
-  z.looseObject({ do: z.literal('activate'), phase, ref, patch: z.looseObject({}), how: z.string() }),
+  z.looseObject({ do: z.literal('start'), phase: z.literal('activate'), ref, patch: merge }),
+  z.looseObject({ do: z.literal('create-pod'), phase: z.literal('activate'), ref, pod: manifest }),
+  z.looseObject({ do: z.literal('activate'), phase, ref, patch: activation, how: z.string() }),
   z.looseObject({ do: z.literal('wait-ready'), phase, ref, timeoutMs: z.number().positive() }),
   z.looseObject({ do: z.literal('link-owners'), phase, ref, owners: z.array(z.looseObject({ ref })) }),
 ]);
@@ -55,6 +74,7 @@ const document = z.looseObject({
   source: z.looseObject({ app: z.string(), namespace: z.string(), cluster: z.string() }),
   target: z.looseObject({ context: z.string(), clusterId: z.string(), namespace: z.string() }),
   steps: z.array(step),
+  later: z.array(step).exactOptional(),
   findings: z.array(finding),
 });
 
@@ -79,8 +99,9 @@ export function parsePlanDocument(text: string): RestorePlan {
     });
   }
   const plan = parsed.data as unknown as RestorePlan;
-  for (const each of plan.steps) checkScope(each, plan);
-  return plan;
+  for (const each of everyStep(plan)) checkScope(each, plan);
+  // Whoever has edited it to activate at once means all of it.
+  return plan.options.activate && plan.later !== undefined ? activated(plan) : plan;
 }
 
 /** What JSON has and nothing else, whatever a directive or a tag of the document asks for: no dates, sets or bytes. */
@@ -113,19 +134,19 @@ function checkInside(each: RestorePlan['steps'][number], named: ObjectRef, { tar
       'USAGE',
       `the plan names ${refName(named, true)}, and a restore to namespace ${target.namespace} touches no such thing`,
     );
-  if ('manifest' in each && !sameJson(refOf(each.manifest), named))
-    throw new DmaasError('USAGE', `the plan says ${refName(named, true)} and holds the manifest of ${refName(refOf(each.manifest), true)}`);
+  const held = 'manifest' in each ? each.manifest : each.do === 'create-pod' ? each.pod : undefined;
+  if (held !== undefined && !sameJson(refOf(held), named))
+    throw new DmaasError('USAGE', `the plan says ${refName(named, true)} and holds the manifest of ${refName(refOf(held), true)}`);
 }
 
 /** The plan with the values of its Secrets, as the backup has them after mapping; `items` are the backup's, prepared with the plan's options. */
 export function withSecrets(plan: RestorePlan, items: readonly Item[]): RestorePlan {
   const byKey = new Map(items.map((item) => [refKey(refOf(item.captured)), item.object]));
-  const steps = plan.steps.map((each) => {
+  return mapSteps(plan, (each) => {
     if (each.do !== 'apply' || each.manifest.kind !== 'Secret') return each;
     const found = byKey.get(refKey(each.source));
     return { ...each, manifest: ['data', 'stringData'].reduce((secret, field) => fill(secret, field, found), each.manifest) };
   });
-  return { ...plan, steps };
 }
 
 function fill(secret: KubeObject, field: string, from: KubeObject | undefined): KubeObject {

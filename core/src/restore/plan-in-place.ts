@@ -1,6 +1,5 @@
 import type { Application, AppVolume } from '../discovery/application.ts';
-import { kindId } from '../discovery/pod-template.ts';
-import { numberAt, stringAt } from '../discovery/read.ts';
+import { stringAt } from '../discovery/read.ts';
 import { sortFindings } from '../discovery/findings.ts';
 import { refKey, refName, refOf } from '../model.ts';
 import type { Finding, KubeObject, ObjectRef, ResourceKind } from '../model.ts';
@@ -11,12 +10,12 @@ import { SNAPSHOT_API } from '../transfer/cleanup.ts';
 import type { CaptureFacts } from '../transfer/model.ts';
 import { planStaging } from '../transfer/plan.ts';
 import { formatBytes } from './bytes.ts';
-import { onTarget } from './hints.ts';
-import type { BackupView, RestoreOptions, RestorePlan, RestoreStep, SnapshotStep, StartStep, StopStep, VolumeView } from './model.ts';
+import type { BackupView, RestoreOptions, RestorePlan, RestoreStep, SnapshotStep, VolumeView } from './model.ts';
 import { givenHooks, unmetHooks } from './restore-hooks.ts';
 import { put, remove } from './rewrite.ts';
 import { scrub } from './scrub.ts';
 import { selectionOf } from './selection.ts';
+import { stoppingOf } from './stopping.ts';
 
 /** What a restore in place rests on. Plain JSON. */
 export interface InPlaceFacts {
@@ -25,16 +24,16 @@ export interface InPlaceFacts {
   readonly kinds: readonly ResourceKind[];
   /** The claims that exist with what they need; absent when none exists. */
   readonly app?: Application;
-  /** What uses them, as it is. */
+  /** What uses them, and what is to be stopped for that, as it is. */
   readonly consumers: readonly KubeObject[];
+  /** By the key of what uses a volume: what is to be stopped instead of it, such as the StatefulSet of a custom resource. */
+  readonly below?: Readonly<Record<string, readonly ObjectRef[]>>;
+  /** By the key of what is to be stopped: the topmost owner that is no part of Kubernetes. */
+  readonly owners?: Readonly<Record<string, ObjectRef>>;
   readonly capture: CaptureFacts;
 }
 
-/** On a workload that a restore in place has stopped. Not the mark of a backup: what is half rewritten must not be started by a clean-up. */
-export const STOPPED = { label: 'dmaas.io/stopped-by', replicas: 'dmaas.io/stopped-replicas' } as const;
-
 const READY_TIMEOUT_MS = 10 * 60_000;
-const SCALABLE = ['Deployment.apps', 'StatefulSet.apps', 'ReplicaSet.apps', 'ReplicationController'];
 
 interface Pair {
   readonly view: VolumeView;
@@ -81,13 +80,15 @@ export function planInPlace(id: OperationId, backup: BackupView, facts: InPlaceF
   const members = new Map(
     [...(facts.app?.members ?? []).map(({ object }) => object), ...facts.consumers].map((object) => [refKey(refOf(object)), object]),
   );
-  const consumers = new Map(found.flatMap(({ volume }) => volume.consumers).map((ref) => [refKey(ref), ref]));
-  const stops: StopStep[] = [];
-  for (const [key, ref] of consumers) {
-    const stop = stopOf(ref, members.get(key), id, facts.context);
-    if ('level' in stop) findings.push(stop);
-    else if (stop.replicas > 0) stops.push(stop);
-  }
+  const users = found.flatMap(({ volume }) => volume.consumers).flatMap((ref) => facts.below?.[refKey(ref)] ?? [ref]);
+  const stoppings = [...new Map(users.map((ref) => [refKey(ref), ref]))].map(([key, ref]) => {
+    const owner = facts.owners?.[key];
+    const { context, kinds } = facts;
+    const common = { id, context, kinds, allow: options.allow ?? [], ...(owner === undefined ? {} : { owner }) };
+    return { ref, ...stoppingOf(ref, members.get(key), common) };
+  });
+  findings.push(...stoppings.flatMap((s) => s.findings));
+  const stops = stoppings.flatMap((s) => s.stops);
   const profile = profileFor(facts.capture.namespace);
   const snapshots: SnapshotStep[] = [];
   const populates = found.map(({ pair: { view, index, ref }, volume }): RestoreStep => {
@@ -115,19 +116,20 @@ export function planInPlace(id: OperationId, backup: BackupView, facts: InPlaceF
     };
   });
   const claims = found.map(({ pair }) => pair.ref);
-  const starts = stops.map(({ ref, replicas }): StartStep => ({ do: 'start', phase: 'activate', ref, replicas }));
+  const starts = stoppings.flatMap((s) => s.starts);
   const timeoutMs = options.readyTimeoutMs ?? READY_TIMEOUT_MS;
-  const stopped = stops.flatMap(({ ref }) => members.get(refKey(ref)) ?? []);
+  const stopped = stoppings.filter((s) => s.isAwaited).flatMap(({ ref }) => members.get(refKey(ref)) ?? []);
   findings.push(...unmetHooks(stopped, options.hooks));
   const waits = stopped.map((workload): RestoreStep => {
     const hooks = givenHooks(workload, options.hooks);
     return { do: 'wait-ready', phase: 'activate', ref: refOf(workload), timeoutMs, ...(hooks.length === 0 ? {} : { hooks }) };
   });
-  if (!options.activate && stops.length > 0)
+  const active = [...starts, ...waits];
+  if (!options.activate && starts.length > 0)
     findings.push({
       level: 'info',
       code: 'staged',
-      message: `${stops.map(({ ref }) => refName(ref)).join(', ')} stay stopped until the restore is activated`,
+      message: `${stoppings.flatMap(({ ref, starts: s }) => (s.length > 0 ? [refName(ref)] : [])).join(', ')} stay stopped until the restore is activated`,
       hint: `kubectl dmaas restore activate ${id} -n ${backup.app.namespace}`,
     });
   return {
@@ -143,8 +145,9 @@ export function planInPlace(id: OperationId, backup: BackupView, facts: InPlaceF
       ...(claims.length === 0 ? [] : [{ do: 'wait-unused', phase: 'populate', claims } as const]),
       ...snapshots,
       ...populates,
-      ...(options.activate ? [...starts, ...waits] : []),
+      ...(options.activate ? active : []),
     ],
+    ...(options.activate || active.length === 0 ? {} : { later: active }),
     findings: sortFindings(findings),
   };
 }
@@ -172,31 +175,6 @@ function volumeFindings({ view, ref }: Pair, volume: AppVolume | undefined, opti
   if (options.withoutUndo === true)
     return [{ level: 'warning', code: 'no-way-back', message: `what claim ${ref.name} holds now is lost`, ref }];
   return [];
-}
-
-function stopOf(ref: ObjectRef, object: KubeObject | undefined, id: OperationId, context: string): StopStep | Finding {
-  const block = (code: string, message: string, hint: string): Finding => ({ level: 'blocker', code, message, ref, hint });
-  const owner = object?.metadata.labels?.[STOPPED.label];
-  if (owner !== undefined && owner !== id)
-    return block(
-      'stopped-by-another',
-      `${refName(ref)} is stopped by the restore ${owner}`,
-      `kubectl dmaas restore resume ${owner}, or undo it`,
-    );
-  if (object === undefined || !SCALABLE.includes(kindId(ref))) {
-    return block(
-      'cannot-be-stopped',
-      `${refName(ref)} uses a volume that is to be rewritten, and has no replicas to take away`,
-      'stop or delete it, and restore again',
-    );
-  }
-  if (stringAt(object, 'spec', 'persistentVolumeClaimRetentionPolicy', 'whenScaled') === 'Delete') {
-    const patch = `{"spec":{"persistentVolumeClaimRetentionPolicy":{"whenScaled":"Retain"}}}`;
-    const command = onTarget(`kubectl patch ${refName(ref)} -n ${ref.namespace ?? ''} --type merge -p '${patch}'`, { context });
-    return block('claims-go-with-replicas', `${refName(ref)} deletes its claims when it is scaled down, so it cannot be stopped`, command);
-  }
-  const known = owner === undefined ? undefined : Number(object.metadata.annotations?.[STOPPED.replicas]);
-  return { do: 'stop', phase: 'populate', ref, replicas: known ?? numberAt(object, 'spec', 'replicas') ?? 1 };
 }
 
 function snapshotOf(

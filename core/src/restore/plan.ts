@@ -12,6 +12,7 @@ import type { Staged } from './activation.ts';
 import { decide, isDefaultAccount, isOwn, isSent, mark } from './conflicts.ts';
 import type { ConflictContext, Decision } from './conflicts.ts';
 import { onTarget } from './hints.ts';
+import { mapSteps } from './later.ts';
 import type { Mapping } from './mapping.ts';
 import type {
   ActivateStep,
@@ -81,7 +82,7 @@ export function planRestore(id: OperationId, backup: BackupView, target: TargetS
   });
   const renaming = { map, hosts: options.values?.hosts ?? {}, services: servicesOf(items), accept: options.acceptEdits };
   const edits = changed.flatMap((s) => proposeEdits(s.decision.object, renaming));
-  const { steps, notes } = stepsOf(settled, { id, namespace: finalNamespace, backup, target, options, map });
+  const { steps, later, notes } = stepsOf(settled, { id, namespace: finalNamespace, backup, target, options, map });
   return {
     schema: 1,
     id,
@@ -91,6 +92,7 @@ export function planRestore(id: OperationId, backup: BackupView, target: TargetS
     source: { app: backup.app.name, namespace: backup.app.namespace, cluster: backup.app.cluster },
     target: { context: target.context, clusterId: target.clusterId, namespace: map.to },
     steps,
+    ...(later.length === 0 ? {} : { later }),
     ...(edits.length === 0 ? {} : { edits }),
     findings: byLevel([
       ...findings,
@@ -138,7 +140,7 @@ interface StepContext {
 function stepsOf(
   settled: readonly Settled[],
   context: StepContext,
-): { readonly steps: readonly RestoreStep[]; readonly notes: readonly Finding[] } {
+): { readonly steps: readonly RestoreStep[]; readonly later: readonly RestoreStep[]; readonly notes: readonly Finding[] } {
   const { options } = context;
   const inStage = (name: Stage): readonly RestoreStep[] =>
     settled.filter((s) => s.position.stage === name).flatMap((s) => applySteps(s, context));
@@ -147,14 +149,15 @@ function stepsOf(
   const links = linkSteps(settled);
   const staged = [...inStage('foundation'), ...populate.steps, ...inStage('staging'), ...links.filter((l) => l.phase === 'populate')];
   const active = [...activation.steps, ...inStage('exposure'), ...links.filter((l) => l.phase === 'activate')];
-  if (options.activate || active.length === 0) return { steps: [...staged, ...active], notes: [...populate.notes, ...activation.notes] };
+  const notes = [...populate.notes, ...activation.notes];
+  if (options.activate || active.length === 0) return { steps: [...staged, ...active], later: [], notes };
   const note: Finding = {
     level: 'info',
     code: 'staged',
     message: `everything is restored inactive; ${String(active.filter((s) => s.do !== 'wait-ready').length)} steps are left until it is activated`,
     hint: `kubectl dmaas restore activate ${context.id} -n ${context.backup.app.namespace}`,
   };
-  return { steps: staged, notes: [...populate.notes, note] };
+  return { steps: staged, later: active, notes: [...notes, note] };
 }
 
 function phaseOf(stageName: Stage): RestorePhase {
@@ -315,9 +318,8 @@ export const HIDDEN = '(from the backup)';
 /** The plan without what its Secrets hold: for showing, and for a document that is applied later, which takes them from the backup. */
 export function redactPlan(plan: RestorePlan): RestorePlan {
   const hide = (values: unknown): unknown => Object.fromEntries(Object.keys(Object(values) as object).map((key) => [key, HIDDEN]));
-  const steps = plan.steps.map((step) => {
+  return mapSteps(plan, (step) => {
     if ((step.do !== 'apply' && step.do !== 'create-claim') || step.manifest.kind !== 'Secret') return step;
     return { ...step, manifest: update(update(step.manifest, ['data'], hide), ['stringData'], hide) };
   });
-  return { ...plan, steps };
 }

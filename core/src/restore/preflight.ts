@@ -12,6 +12,7 @@ import { activeForm } from './activation.ts';
 import { isOwn, isSent } from './conflicts.ts';
 import { describeDiff } from './diff.ts';
 import { about, onTarget } from './hints.ts';
+import { everyStep, mapSteps } from './later.ts';
 import type { ApplyStep, BackupView, ClaimStep, RestoreOptions, RestorePlan, RestoreStep, TargetState } from './model.ts';
 import { gatherInPlace } from './in-place.ts';
 import { planNeeds } from './needs.ts';
@@ -22,7 +23,7 @@ import { scrub } from './scrub.ts';
 import { withEdits } from './text-references.ts';
 
 /**
- * Looks at the target and plans: the plan holds everything that stands in the way, the server's own refusals included. Changes nothing.
+ * Looks at the target and plans: the plan holds everything that stands in the way, the server's own refusals included, and what `tryMore` finds. Changes nothing.
  * Requests: one or a few for each kind in the backup, one for each right, and a dry run for each object to be sent, of those to be created at most 50 of a kind.
  */
 export async function preflightRestore(
@@ -31,6 +32,7 @@ export async function preflightRestore(
   cluster: Cluster,
   options: RestoreOptions,
   run: RunOptions,
+  tryMore: (plan: RestorePlan, target: TargetState) => Promise<readonly Finding[]> = () => Promise.resolve([]),
 ): Promise<RestorePlan> {
   const check = async <T>(title: string, work: () => Promise<T>): Promise<T> => {
     throwIfCancelled(run.signal);
@@ -47,11 +49,12 @@ export async function preflightRestore(
     const target = { ...facts, denied };
     const plan = planRestore(id, backup, target, options);
     const tried = await check('try objects on the server', () => tryObjects(plan, target, cluster, run));
-    const blockers = tried.findings.filter((f) => f.level === 'blocker');
-    const findings = [...blockers, ...plan.findings, ...tried.findings.filter((f) => f.level !== 'blocker')];
+    const more = [...tried.findings, ...(await tryMore(plan, target))];
+    const isBlocker = (f: Finding): boolean => f.level === 'blocker';
+    const findings = [...more.filter(isBlocker), ...plan.findings, ...more.filter((f) => !isBlocker(f))];
     for (const finding of findings) run.emit({ type: 'finding', finding });
     run.emit({ type: 'phase', phase: 'preflight', state: findings.some((f) => f.level === 'blocker') ? 'failed' : 'done' });
-    return { ...plan, steps: tried.steps, findings };
+    return { ...mapSteps(plan, (step, i) => tried.steps[i] ?? step), findings };
   } catch (e) {
     run.emit({ type: 'phase', phase: 'preflight', state: 'failed' });
     throw e;
@@ -98,9 +101,9 @@ async function tryObjects(
   const isSending = (step: RestoreStep): step is Sent => (step.do === 'apply' || step.do === 'create-claim') && isSent(step.action);
   const untried = untriedReason(plan, target, trialsOf(plan));
   const existing = new Map(target.existing.map((o) => [refKey(refOf(o)), o]));
-  const edited = withEdits(plan).steps;
+  const edited = everyStep(withEdits(plan));
   const tried = await mapConcurrent(
-    plan.steps.map((step, i) => ({ step, edited: edited[i] })),
+    everyStep(plan).map((step, i) => ({ step, edited: edited[i] })),
     REQUESTS_AT_ONCE,
     async ({ step, edited: sent }): Promise<{ readonly step: RestoreStep; readonly finding?: Finding }> => {
       if (!isSending(step)) return { step };
@@ -136,7 +139,7 @@ const TRIALS_PER_KIND = 50;
 
 function trialsOf(plan: RestorePlan): ReadonlySet<Sent> {
   const counts = new Map<string, number>();
-  const sent = plan.steps.filter((step): step is Sent => step.do === 'apply' || step.do === 'create-claim');
+  const sent = everyStep(plan).filter((step): step is Sent => step.do === 'apply' || step.do === 'create-claim');
   return new Set(
     sent.filter(({ action, ref }) => {
       if (action !== 'create') return true;
@@ -152,7 +155,7 @@ function untriedReason(plan: RestorePlan, target: TargetState, trials: ReadonlyS
   // What is refused already would only be refused again, in other words.
   const blocked = new Set(plan.findings.flatMap((f) => (f.level === 'blocker' && f.ref !== undefined ? [refKey(f.ref)] : [])));
   const kinds = new Set(target.kinds.map(idOfKind));
-  const coming = new Set(plan.steps.flatMap((step) => ('manifest' in step && isSent(step.action) ? [refKey(step.ref)] : [])));
+  const coming = new Set(everyStep(plan).flatMap((step) => ('manifest' in step && isSent(step.action) ? [refKey(step.ref)] : [])));
   const own = new Set(target.existing.filter((o) => isOwn(o, plan.id)).map((o) => refKey(refOf(o))));
   const { namespace } = plan.target;
   return (step) => {

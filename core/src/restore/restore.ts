@@ -1,3 +1,4 @@
+import { canICommand, resourceName } from '../cluster/api-errors.ts';
 import type { Cluster } from '../cluster/cluster.ts';
 import { DmaasError } from '../errors.ts';
 import type { Phase, RunOptions } from '../events.ts';
@@ -5,7 +6,7 @@ import type { LocationAccess } from '../location/location.ts';
 import { listRepositories, openLocationRepository } from '../location/open.ts';
 import type { LocatedBackup, LocationRepository, OpenDeps } from '../location/open.ts';
 import { refName } from '../model.ts';
-import type { Finding, ObjectRef, ResourceKind } from '../model.ts';
+import type { Finding, ObjectRef } from '../model.ts';
 import type { MoverOptions } from '../mover/job.ts';
 import { JobMover } from '../mover/job-mover.ts';
 import { isOperationId, newOperationId } from '../operation.ts';
@@ -13,15 +14,17 @@ import { readManifests } from '../repository/manifests.ts';
 import type { CallOptions } from '../store/object-store.ts';
 import { cleanupOperation } from '../transfer/cleanup.ts';
 import { populateVolumes } from '../transfer/populate.ts';
-import { activeForm } from './activation.ts';
-import { isSent } from './conflicts.ts';
-import { consentFindings } from './consent.ts';
+import { tryCanaries } from './canary.ts';
+import { assertConsent } from './consent.ts';
 import { diagnose } from './diagnose.ts';
 import { readRestore, readRestores, recordUndone, restoreJournal } from './journal.ts';
 import type { RestoreRecord } from './journal.ts';
-import { putBack, startWorkload, stopWorkload, waitUnused } from './in-place.ts';
+import { createPod, deletePod, putBack, startWorkload, stopWorkload, volumeLeft, volumeOf, waitUnused } from './in-place.ts';
+import { activated, everyStep } from './later.ts';
+import { listed } from './hints.ts';
+import { planNeeds } from './needs.ts';
 import type { BackupView, RestoreOptions, RestorePlan, RestoreStep } from './model.ts';
-import { STOPPED } from './plan-in-place.ts';
+import { STOPPED } from './stopping.ts';
 import { isReady } from './readiness.ts';
 import { withSecrets } from './plan-document.ts';
 import { preflightInPlace, preflightRestore } from './preflight.ts';
@@ -38,6 +41,8 @@ export interface RestoreRequest {
   readonly stores: OpenDeps;
   readonly moverOptions: MoverOptions;
   readonly maxMovers: number;
+  /** Before a restore is planned to its end, a mover tries a small volume of each kind that it will make; each may take so long. */
+  readonly canaryTimeoutMs?: number;
   /** For hints: see `RestoreDeps`. */
   readonly commandFlags?: CommandFlags;
 }
@@ -61,13 +66,37 @@ export async function prepareRestore(
   const source = await openLocationRepository(request.access, located.source, request.stores, callOf(run));
   try {
     const view = await viewOf(source, located, run);
-    const preflight = options.inPlace === true ? preflightInPlace : preflightRestore;
-    const plan = await preflight(newOperationId(), view, request.cluster, options, run);
+    const plan =
+      options.inPlace === true
+        ? await preflightInPlace(newOperationId(), view, request.cluster, options, run)
+        : await preflightRestore(newOperationId(), view, request.cluster, options, run, canaries(request, source, run));
     return { plan, request, source, close: () => source.close() };
   } catch (e) {
     await source.close();
     throw e;
   }
+}
+
+/** Longer than a mover may wait, so that the mover says why; a mover that nobody watches any more ends by it. */
+const CANARY_GRACE_SECONDS = 60;
+const CANARY_PULL_MS = 60_000;
+
+function canaries(request: RestoreRequest, source: LocationRepository, run: RunOptions): Parameters<typeof preflightRestore>[5] {
+  const { cluster, maxMovers, canaryTimeoutMs } = request;
+  if (canaryTimeoutMs === undefined) return undefined;
+  return async (plan, target) => {
+    const id = newOperationId();
+    const { runs } = source.repository;
+    const options = { ...request.moverOptions, activeDeadlineSeconds: Math.ceil(canaryTimeoutMs / 1000) + CANARY_GRACE_SECONDS };
+    const timing = { pending: canaryTimeoutMs, imagePull: Math.min(canaryTimeoutMs, CANARY_PULL_MS) };
+    const mover = new JobMover({ cluster, runs, options, timing });
+    try {
+      return await tryCanaries(id, plan, target, { cluster, mover, store: source.store, unlock: source.unlock, maxMovers }, run);
+    } finally {
+      // Who may not delete in the bucket leaves a small record there.
+      await runs.delete(id).catch(() => undefined);
+    }
+  };
 }
 
 /**
@@ -96,16 +125,6 @@ export async function preparePlanned(
     await source.close();
     throw e;
   }
-}
-
-/** A plan may have been edited, or come from somebody else. */
-function assertConsent(plan: RestorePlan, kinds: readonly ResourceKind[]): void {
-  const sent = plan.steps.flatMap((s) => ('manifest' in s && isSent(s.action) ? [activeForm(s.manifest)] : []));
-  const refused = consentFindings(sent, plan.options.allow ?? [], kinds).find((f) => f.level === 'blocker');
-  if (refused !== undefined)
-    throw new DmaasError('PREFLIGHT_FAILED', refused.message, {
-      hint: 'allow it when planning, with --allow, or write it into options.allow of the plan',
-    });
 }
 
 async function viewOf({ repository }: LocationRepository, { backup }: LocatedBackup, run: RunOptions): Promise<BackupView> {
@@ -147,8 +166,8 @@ export async function resumeRestore(request: RestoreRequest, located: LocatedRes
 }
 
 /**
- * Activates a restore that was left staged: plans the same again with activation, which finds everything done up to there, and executes that. Throws
- * USAGE for one that is active, and PREFLIGHT_FAILED as `executeRestore` does.
+ * Activates a restore that was left staged: does what its plan holds for later, as it was applied, edited or not. Throws USAGE for one that is active,
+ * and PREFLIGHT_FAILED as `executeRestore` does and for rights that are missing.
  */
 export async function activateRestore(
   request: RestoreRequest,
@@ -158,22 +177,22 @@ export async function activateRestore(
 ): Promise<{ readonly plan: RestorePlan; readonly report: RestoreReport }> {
   if (record.plan.options.activate)
     throw new DmaasError('USAGE', `restore ${record.id} was not left staged`, { hint: `kubectl dmaas restore resume ${record.id}` });
+  const plan = activated(record.plan, change.startJobs);
+  await assertRights(plan, request.cluster);
   const open = await openLocationRepository(request.access, source, request.stores, callOf(run));
   try {
-    const backup = await open.repository.backup(record.plan.backupId, undefined, callOf(run));
-    const options = { ...record.plan.options, ...change, activate: true };
-    const preflight = options.inPlace === true ? preflightInPlace : preflightRestore;
-    const plan = await preflight(record.id, await viewOf(open, { backup, source }, run), request.cluster, options, run);
-    const quiet: RunOptions = {
-      ...run,
-      emit: (event) => {
-        if (event.type !== 'phase' || event.phase !== 'preflight') run.emit(event); // it has been made just now
-      },
-    };
-    return { plan, report: await executeRestore({ plan, request, source: open, close: () => open.close() }, quiet) };
+    return { plan, report: await executeRestore({ plan, request, source: open, close: () => open.close() }, run) };
   } finally {
     await open.close();
   }
+}
+
+/** What is left for later was no part of the check of rights when the rest was done. */
+async function assertRights(plan: RestorePlan, cluster: Cluster): Promise<void> {
+  const denied = await cluster.denied(planNeeds(plan, await cluster.kinds()));
+  if (denied[0] === undefined) return;
+  const missing = denied.map((access) => `${access.verb} ${resourceName(access)}`);
+  throw new DmaasError('PREFLIGHT_FAILED', `you may not ${listed(missing)}, which the activation takes`, { hint: canICommand(denied[0]) });
 }
 
 /**
@@ -192,12 +211,16 @@ export async function undoRestore(cluster: Cluster, { record }: LocatedRestore, 
 
 /**
  * Goes back behind a restore in place: every volume becomes what it was before, from its volume snapshot, while its workloads stand still. Run again
- * it goes on. Throws USAGE for a restore that has nothing to go back to.
+ * it goes on. The findings name what it leaves. Throws USAGE for a restore that has nothing to go back to.
  */
-export async function goBack(request: RestoreRequest, located: LocatedRestore, run: RunOptions): Promise<readonly ObjectRef[]> {
+export async function goBack(
+  request: RestoreRequest,
+  located: LocatedRestore,
+  run: RunOptions,
+): Promise<{ readonly claims: readonly ObjectRef[]; readonly findings: readonly Finding[] }> {
   const { id, plan } = located.record;
   const { cluster } = request;
-  const of = <D extends RestoreStep['do']>(kind: D) => plan.steps.filter((s): s is Extract<RestoreStep, { do: D }> => s.do === kind);
+  const of = <D extends RestoreStep['do']>(kind: D) => everyStep(plan).filter((s): s is Extract<RestoreStep, { do: D }> => s.do === kind);
   const snapshots = of('snapshot');
   if (snapshots.length === 0)
     throw new DmaasError(
@@ -215,21 +238,27 @@ export async function goBack(request: RestoreRequest, located: LocatedRestore, r
   };
   await cleanupOperation(cluster, plan.target.namespace, id); // movers of an attempt that died
   for (const stop of of('stop')) await step('populate', titleOf(stop), () => stopWorkload(cluster, id, stop));
+  for (const pod of of('delete-pod')) await step('populate', titleOf(pod), () => deletePod(cluster, pod.ref, undefined, run));
   for (const wait of of('wait-unused')) await step('populate', titleOf(wait), () => waitUnused(cluster, wait.claims, run));
-  for (const each of snapshots) await step('populate', `put claim ${each.claim.name} back`, () => putBack(cluster, id, each, run));
-  for (const stop of of('stop')) {
-    await step('activate', `start ${refName(stop.ref)}`, () => startWorkload(cluster, id, stop));
-    await step('activate', `wait until ${refName(stop.ref)} is ready`, () =>
-      waitReady(cluster, stop.ref, plan.options.readyTimeoutMs, run),
-    );
+  const findings: Finding[] = [];
+  for (const each of snapshots) {
+    const volume = await volumeOf(cluster, each.claim);
+    await step('populate', `put claim ${each.claim.name} back`, () => putBack(cluster, id, each, run));
+    findings.push(...(await volumeLeft(cluster, each.claim, volume)));
   }
+  for (const stop of of('stop')) {
+    await step('activate', `start ${refName(stop.ref)}`, () => startWorkload(cluster, id, stop.ref, stop.back));
+  }
+  for (const pod of of('create-pod')) await step('activate', titleOf(pod), () => createPod(cluster, pod.pod));
+  for (const wait of of('wait-ready'))
+    await step('activate', titleOf(wait), () => waitReady(cluster, wait.ref, plan.options.readyTimeoutMs, run));
   const source = await openLocationRepository(request.access, located.source, request.stores, callOf(run));
   try {
     await recordUndone(source.repository.runs, id, new Date());
   } finally {
     await source.close();
   }
-  return snapshots.map(({ claim }) => claim);
+  return { claims: snapshots.map(({ claim }) => claim), findings };
 }
 
 async function waitReady(cluster: Cluster, ref: ObjectRef, timeoutMs = 600_000, run: RunOptions): Promise<void> {

@@ -23,7 +23,7 @@ import type {
   WaitStep,
   WaitUnusedStep,
 } from './model.ts';
-import { startWorkload, stopWorkload, takeUndoSnapshot, waitUnused } from './in-place.ts';
+import { createPod, deletePod, startWorkload, stopWorkload, takeUndoSnapshot, waitUnused } from './in-place.ts';
 import { isReady } from './readiness.ts';
 import { readExisting } from './read-target.ts';
 import { withEdits } from './text-references.ts';
@@ -116,6 +116,8 @@ export async function applyRestore(plan: RestorePlan, deps: RestoreDeps, run: Ru
 type Done = 'created' | 'updated' | 'skipped' | 'activated' | 'other';
 
 class Attempt {
+  /** As it was given: what is recorded is applied again, and an edit that was made must not be made twice. */
+  readonly #given: RestorePlan;
   readonly #plan: RestorePlan;
   readonly #cluster: Cluster;
   readonly #deps: RestoreDeps;
@@ -128,6 +130,7 @@ class Attempt {
   #isRewritten = false;
 
   constructor(plan: RestorePlan, deps: RestoreDeps, run: RunOptions) {
+    this.#given = plan;
     this.#plan = withEdits(plan);
     this.#deps = deps;
     this.#cluster = deps.cluster;
@@ -165,7 +168,7 @@ class Attempt {
     const rewritten = await this.#checkInPlace();
     const moved = [...rewritten, ...steps.flatMap((step) => movedSince(step, byKey.get(refKey(step.ref)), this.#plan) ?? [])];
     if (moved.length > 0) throw preflightFailed(moved, 'plan the restore again, and look at what changed');
-    await this.#deps.journal.begin(this.#plan);
+    await this.#deps.journal.begin(this.#given);
   }
 
   async #checkInPlace(): Promise<readonly string[]> {
@@ -236,8 +239,12 @@ class Attempt {
         return this.#unlessRewritten(() => this.#waitUnused(step));
       case 'snapshot':
         return this.#unlessRewritten(() => takeUndoSnapshot(this.#cluster, this.#plan.id, this.#plan.backup, step, this.#run));
+      case 'delete-pod':
+        return this.#unlessRewritten(() => deletePod(this.#cluster, step.ref, step.uid, this.#run));
       case 'start':
-        return startWorkload(this.#cluster, this.#plan.id, step).then((started) => (started ? 'activated' : 'skipped'));
+        return startWorkload(this.#cluster, this.#plan.id, step.ref, step.patch).then((started) => (started ? 'activated' : 'skipped'));
+      case 'create-pod':
+        return createPod(this.#cluster, step.pod).then((created) => (created ? 'activated' : 'skipped'));
     }
   }
 
@@ -427,11 +434,15 @@ export function titleOf(step: RestoreStep): string {
       return `link ${refName(step.ref)} to ${listed(step.owners.map((o) => refName(o.ref)))}`;
     case 'stop':
       return `stop ${refName(step.ref)}`;
+    case 'delete-pod':
+      return `delete ${refName(step.ref)}`;
     case 'wait-unused':
       return `wait until nothing uses ${listed(step.claims.map((claim) => `claim ${claim.name}`))}`;
     case 'snapshot':
       return `take a volume snapshot of claim ${step.claim.name} to go back to`;
     case 'start':
       return `start ${refName(step.ref)}`;
+    case 'create-pod':
+      return `make ${refName(step.ref)} again`;
   }
 }

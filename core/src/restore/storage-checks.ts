@@ -53,11 +53,16 @@ function isDefaultClass(storageClass: KubeObject): boolean {
   return mapAt(storageClass, 'metadata', 'annotations')['storageclass.kubernetes.io/is-default-class'] === 'true';
 }
 
-function missingClasses(objects: readonly KubeObject[], target: TargetState): readonly Finding[] {
-  const candidates = target.storageClasses
+/** Names of the storage classes that make volumes by themselves, the default one first. */
+export function usableClasses({ storageClasses }: Pick<TargetState, 'storageClasses'>): readonly string[] {
+  return storageClasses
     .filter((c) => stringAt(c, 'provisioner') !== 'kubernetes.io/no-provisioner')
     .toSorted((a, b) => Number(isDefaultClass(b)) - Number(isDefaultClass(a)) || (a.metadata.name < b.metadata.name ? -1 : 1))
     .map((c) => c.metadata.name);
+}
+
+function missingClasses(objects: readonly KubeObject[], target: TargetState): readonly Finding[] {
+  const candidates = usableClasses(target);
   const wanted = new Map<string, string[]>();
   for (const { claim, name } of claimsIn(objects)) {
     const storageClass = storageClassOf(claim);

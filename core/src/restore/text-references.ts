@@ -3,6 +3,7 @@ import { at } from '../discovery/read.ts';
 import { DmaasError } from '../errors.ts';
 import { refKey, refName, refOf } from '../model.ts';
 import type { KubeObject, ObjectRef } from '../model.ts';
+import { mapSteps } from './later.ts';
 import type { Mapping } from './mapping.ts';
 import type { RestorePlan, RestoreStep } from './model.ts';
 import { decodedText, textSpots } from './text-spots.ts';
@@ -135,13 +136,12 @@ export function withEdits(plan: RestorePlan): RestorePlan {
     (edit) => refKey(edit.ref),
   );
   if (edits.size === 0) return plan;
-  const steps = plan.steps.map((step): RestoreStep => {
+  return mapSteps(plan, (step): RestoreStep => {
     const own = 'manifest' in step ? (edits.get(refKey(step.ref)) ?? []) : [];
     // From the end, so that the offsets of those before stay true.
     const ordered = own.toSorted((a, b) => b.offset - a.offset);
     return 'manifest' in step && own.length > 0 ? { ...step, manifest: ordered.reduce(edited, step.manifest) } : step;
   });
-  return { ...plan, steps };
 }
 
 function edited(object: KubeObject, edit: TextEdit): KubeObject {

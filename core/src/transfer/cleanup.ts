@@ -11,11 +11,12 @@ import { startStopped } from './quiesce.ts';
 
 export const STAGED_CLAIM_ROLE = 'staged-claim';
 export const SNAPSHOT_ROLE = 'volume-snapshot';
+export const CANARY_ROLE = 'canary-claim';
 /**
  * Roles of what exists only while an operation runs. What a restore made to stay bears the operation's label as well, so
  * cleaning up goes by the role too.
  */
-export const TEMPORARY_ROLES = [MOVER_ROLE, MOVER_TASK_ROLE, STAGED_CLAIM_ROLE, SNAPSHOT_ROLE] as const;
+export const TEMPORARY_ROLES = [MOVER_ROLE, MOVER_TASK_ROLE, STAGED_CLAIM_ROLE, CANARY_ROLE, SNAPSHOT_ROLE] as const;
 
 export const SNAPSHOT_API = 'snapshot.storage.k8s.io/v1';
 const SNAPSHOT_KIND = knownKind('VolumeSnapshot', 'snapshot.storage.k8s.io');

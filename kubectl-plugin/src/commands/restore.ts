@@ -214,6 +214,8 @@ export const restoreResume: Command = {
 export const restoreActivate: Command = {
   path: ['restore', 'activate'],
   summary: 'Activate a restore that was left staged with --no-activate',
+  description:
+    'Does what the plan of the restore holds for later, as it was applied: a plan that was edited is activated as edited. "restore describe -o yaml" shows it.',
   positionals: [ID],
   flags: [
     { name: 'start-jobs', type: 'boolean', describe: 'Start Jobs and CronJobs too; they stay suspended otherwise' },
@@ -239,7 +241,7 @@ export const restoreUndo: Command = {
   path: ['restore', 'undo'],
   summary: 'Go back behind a restore in place: volumes become what they were before it',
   description:
-    'Stops what uses the volumes, puts claims made from the volume snapshots that the restore took in the place of those that are there, and starts everything again. What was written since the restore is lost. The volume snapshots stay until "restore delete".',
+    'Stops what uses the volumes, puts claims made from the volume snapshots that the restore took in the place of those that are there, and starts everything again. What was written since the restore is lost; a volume whose reclaim policy is Retain stays beside the claim, and is named. The volume snapshots stay until "restore delete".',
   positionals: [ID],
   flags: [TARGET_FLAG, ...LOCATION_FLAGS, { name: 'yes', short: 'y', type: 'boolean', describe: 'Do not ask' }],
   run: async (session, args) => {
@@ -251,11 +253,11 @@ export const restoreUndo: Command = {
       `Go back to what the volumes in namespace ${namespace} of ${context} were before restore ${id}? What was written since is lost`,
     );
     const request = { cluster, access: await session.location(), stores: session.stores, ...session.movers() };
-    const claims = await session.withProgress((emit) => goBack(request, found, { emit, signal: session.signal }));
+    const { claims, findings } = await session.withProgress((emit) => goBack(request, found, { emit, signal: session.signal }));
     return {
       text: () =>
         `restore/${id} undone: ${claims.map((claim) => refName(claim)).join(', ')} ${claims.length === 1 ? 'is' : 'are'} as before`,
-      notes: [`kubectl dmaas restore delete ${id} deletes the volume snapshots`],
+      notes: [...findings.flatMap(findingLines), `kubectl dmaas restore delete ${id} deletes the volume snapshots`],
     };
   },
 };
