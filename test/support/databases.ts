@@ -1,5 +1,5 @@
 import { CONTAINER_USER } from './container.ts';
-import { debianLayer, unpacked } from './images/debian.ts';
+import { type DebianImage, debianLayer, unpacked } from './images/debian.ts';
 
 /** A real database server and how a test talks to it. All scripts run in its container, whose volume is at /mnt. */
 export interface Database {
@@ -32,10 +32,16 @@ export interface Database {
 const users = { database: CONTAINER_USER };
 const PASSWORD = 'it is a "secret"';
 
-/** Debian 12 with MariaDB and Redis. */
+/** Debian 12 with both. */
+export const MARIADB_AND_REDIS: DebianImage = {
+  name: 'databases',
+  packages: ['mariadb-server-core', 'mariadb-client-core', 'redis-server'],
+  users,
+};
+
+/** Its files. */
 export async function bookworm(): Promise<string> {
-  const packages = ['mariadb-server-core', 'mariadb-client-core', 'redis-server'];
-  return unpacked('databases', await debianLayer({ name: 'databases', packages, users }));
+  return unpacked('databases', await debianLayer(MARIADB_AND_REDIS));
 }
 
 /** MySQL itself is in Debian's unstable suite only. */
