@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { attempt, type CommandResult, SetupError } from './setup/command.ts';
-import { isRoot } from './setup/debian.ts';
+import { ensurePrograms, isRoot } from './setup/debian.ts';
 
 export interface ContainerOptions {
   /** An unpacked image. Containers may share it: what they write goes to a volume, to /run or to /tmp. */
@@ -50,6 +50,7 @@ export class Container {
 
   /** Started, and for as long as `ready`, a shell script, does not end well, not returned. */
   static async start(options: ContainerOptions, ready: string): Promise<Container> {
+    await ensurePrograms({ ip: 'iproute2' });
     const container = new Container(options);
     for (let n = 0; n < 300; n++) {
       if (container.#process.exitCode !== null) break;

@@ -128,7 +128,7 @@ export const CORPUS: readonly CorpusApp[] = [
         'StatefulSet',
         'mariadb',
         1,
-        { securityContext: { runAsUser: 999, runAsGroup: 999, fsGroup: 999 } },
+        { securityContext: { runAsUser: 999, runAsGroup: 999, fsGroup: 999, fsGroupChangePolicy: 'OnRootMismatch' } },
         {
           image: imageName('mariadb:10.11'),
           command: undefined,
@@ -153,7 +153,7 @@ export const CORPUS: readonly CorpusApp[] = [
         'wordpress',
         1,
         {
-          securityContext: { runAsUser: 33, runAsGroup: 33, fsGroup: 33 },
+          securityContext: { runAsUser: 33, runAsGroup: 33, fsGroup: 33, fsGroupChangePolicy: 'OnRootMismatch' },
           volumes: [{ name: 'uploads', persistentVolumeClaim: { claimName: 'uploads' } }],
         },
         {
@@ -174,7 +174,7 @@ export const CORPUS: readonly CorpusApp[] = [
       { in: 'statefulset/mariadb', script: TABLES },
       {
         in: 'deployment/wordpress',
-        script: `cd /var/lib/wordpress/wp-content/uploads && find . -printf '%p %y %m %U %T@ %s\n' | sort && find . -type f -exec sha256sum {} + | sort && [ -n "$(find . -size +40k)" ]`,
+        script: `cd /var/lib/wordpress/wp-content/uploads && find . -mindepth 1 -printf '%p %y %m %U %T@ %s\n' | sort && find . -type f -exec sha256sum {} + | sort && [ -n "$(find . -size +40k)" ]`,
       },
       {
         in: 'deployment/wordpress',
