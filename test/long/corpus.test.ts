@@ -44,13 +44,20 @@ function unmarked(object: KubeObject): KubeObject {
   return { ...object, metadata: { ...metadata, labels: kept(labels), annotations: kept(annotations) } };
 }
 
-/** Which to try: all, or those whose name has the word. */
-const ONLY = process.env['DMAAS_CORPUS'] ?? '';
+/** Which to try: all, or those whose name has the word; a regular expression. */
+const ONLY = new RegExp(process.env['DMAAS_CORPUS'] ?? '');
+
+const COLUMNS = ['application', 'objects', 'volumes', 'same namespace', 'another namespace', 'another cluster', 'captured again'];
+const WIDTHS = [47, 7, 7, 14, 17, 15, 14];
+
+/** At once, so that a run that is cut short shows what it has. */
+function printRow(cells: readonly string[]): void {
+  console.log(`| ${cells.map((cell, i) => cell.padEnd(WIDTHS[i] ?? 0)).join(' | ')} |`);
+}
 
 describe('applications as users have them', function () {
   this.timeout('15m');
   const stamp = Date.now().toString(36);
-  const table: (readonly string[])[] = [];
   let lab: Lab;
 
   before(async () => {
@@ -59,18 +66,14 @@ describe('applications as users have them', function () {
     for (const cluster of [lab.source, lab.target]) await cluster.importImages(...images);
     await lab.source.kubectl('create', 'namespace', `corpus-${stamp}`);
     await lab.makeLocation(`corpus-${stamp}`);
+    printRow(COLUMNS);
+    printRow(WIDTHS.map((width) => '-'.repeat(width)));
   });
 
   after(async () => {
-    const widths = (table[0] ?? []).map((_, i) => Math.max(...table.map((row) => (row[i] ?? '').length)));
-    const line = (row: readonly string[]) => `| ${row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join(' | ')} |`;
-    const [heading = [], ...rows] = table;
-    for (const text of [line(heading), line(widths.map((n) => '-'.repeat(n))), ...rows.map(line)]) console.log(text);
     await lab.source.kubectl('delete', 'namespace', `corpus-${stamp}`);
     await lab.stop();
   });
-
-  table.push(['application', 'objects', 'volumes', 'same namespace', 'another namespace', 'another cluster', 'captured again']);
 
   async function run(cluster: TestCluster, namespace: string, workload: string, script: string, path: string): Promise<string> {
     return cluster.kubectl('-n', namespace, 'exec', workload, '--', '/usr/local/bin/node', '-e', script, path);
@@ -164,7 +167,7 @@ describe('applications as users have them', function () {
   }
 
   for (const [i, app] of CORPUS.entries()) {
-    if (!app.name.includes(ONLY)) continue;
+    if (!ONLY.test(app.name)) continue;
     it(app.name, async () => {
       const [namespace, name] = [`corpus-${stamp}-${String(i)}`, `app-${String(i)}`];
       const copy = `${namespace}-copy`;
@@ -193,7 +196,7 @@ describe('applications as users have them', function () {
           await restored(name, app, lab.target, namespace, expected),
           `${await again(app, namespace, name, namespace)}; copy: ${await again(app, namespace, name, copy)}`,
         ];
-        table.push([app.name, String(backup.members), String(backup.volumes.length), ...results]);
+        printRow([app.name, String(backup.members), String(backup.volumes.length), ...results]);
       } finally {
         const clusterScoped = app.objects(namespace).filter((o) => /^(ClusterRole|.*WebhookConfiguration)/.test(o.kind));
         for (const cluster of [lab.source, lab.target]) {
