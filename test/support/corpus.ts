@@ -1,17 +1,23 @@
 import type { KubeObject } from '../../core/src/model.ts';
+import { manyObjects } from '../bench/many-objects.ts';
 import { demoApp } from '../demo/application.ts';
 import { imageName } from './images/names.ts';
 
-/** Data that must be the same after a restore: a directory, or a device, as a pod of a workload sees it. */
-export interface CorpusData {
+/** Data that must be the same after a restore: a directory or a device, as a pod of a workload sees it, or what a shell script says there, rows for one. */
+export type CorpusData = { readonly in: string; readonly path: string } | CorpusScript;
+
+/** A shell script in a pod of a workload. */
+export interface CorpusScript {
   readonly in: string;
-  readonly path: string;
+  readonly script: string;
 }
 
 /** An application as users have them. */
 export interface CorpusApp {
   readonly name: string;
   readonly objects: (namespace: string) => readonly KubeObject[];
+  /** Writes data that are not simply files, in order. */
+  readonly fill?: readonly CorpusScript[];
   readonly data: readonly CorpusData[];
   /** Workloads that must get ready. */
   readonly ready: readonly string[];
@@ -75,12 +81,118 @@ function service(name: string, part: string, more: Fields = {}): KubeObject {
 
 const RBAC = 'rbac.authorization.k8s.io';
 
+const PASSWORD = { valueFrom: { secretKeyRef: { name: 'blog', key: 'password' } } };
+/** Each table's checksum of all its rows. */
+const TABLES = `sql() { MYSQL_PWD="$MARIADB_ROOT_PASSWORD" mariadb -u root -N -B -e "$1"; }
+tables="$(sql "SELECT GROUP_CONCAT(table_schema, '.', table_name ORDER BY table_name) FROM information_schema.tables WHERE table_schema = 'wordpress'")"
+[ "$tables" != NULL ] && sql "CHECKSUM TABLE $tables EXTENDED"`;
+/** Over HTTP, as a person would in a browser: installs it, then uploads a picture and publishes a post. */
+const INSTALL = `set -e
+site=http://localhost:8080
+curl -sSf -o /tmp/installed "$site/wp-admin/install.php?step=2" --data 'weblog_title=Corpus&user_name=admin&admin_password=corpus-secret&admin_password2=corpus-secret&pw_weak=1&admin_email=admin%40corpus.example&blog_public=0'
+grep -q 'WordPress has been installed' /tmp/installed || { cat /tmp/installed; exit 1; }
+call() {
+  curl -sSf -o /tmp/answer "$site/xmlrpc.php" -H 'Content-Type: text/xml' --data-binary "<methodCall><methodName>$1</methodName><params><param><value><int>1</int></value></param><param><value><string>admin</string></value></param><param><value><string>corpus-secret</string></value></param><param><value><struct>$2</struct></value></param></params></methodCall>"
+  ! grep -q fault /tmp/answer || { cat /tmp/answer; exit 1; }
+}
+member() { printf '<member><name>%s</name><value><%s>%s</%s></value></member>' "$1" "$2" "$3" "$2"; }
+call wp.uploadFile "$(member name string picture.txt)$(member type string text/plain)$(member bits base64 "$(head -c 50000 /dev/urandom | base64)")"
+call wp.newPost "$(member post_type string post)$(member post_status string publish)$(member post_title string 'A post of the corpus')$(member post_content string 'What is written here must be here again.')"
+for visit in first second; do curl -sSf -o /dev/null "$site/"; done`;
+
 export const CORPUS: readonly CorpusApp[] = [
   {
     name: 'database, front end, rights in the cluster',
     objects: (namespace) => demoApp(namespace),
-    data: [{ in: 'deployment/web', path: '/uploads' }],
+    fill: [
+      {
+        in: 'statefulset/db',
+        script: `psql -d shop -qc "create table orders as select n, md5(n::text) item, now() placed from generate_series(1, 5000) n"`,
+      },
+    ],
+    data: [
+      { in: 'deployment/web', path: '/uploads' },
+      {
+        in: 'statefulset/db',
+        script: `psql -d shop -XAtc "select count(*), md5(string_agg(n || item || placed, ',' order by n)) from orders"`,
+      },
+    ],
     ready: ['statefulset/db', 'deployment/web'],
+  },
+  {
+    name: 'WordPress with MariaDB',
+    objects: () => [
+      make('v1', 'Secret', 'blog', { stringData: { 'root-password': 'not a good one', password: 'neither' } }),
+      make('v1', 'Service', 'mariadb', { spec: { selector: { part: 'mariadb' }, ports: [{ port: 3306 }] } }),
+      workload(
+        'StatefulSet',
+        'mariadb',
+        1,
+        { securityContext: { runAsUser: 999, runAsGroup: 999, fsGroup: 999, fsGroupChangePolicy: 'OnRootMismatch' } },
+        {
+          image: imageName('mariadb:10.11'),
+          command: undefined,
+          env: [
+            { name: 'MARIADB_ROOT_PASSWORD', valueFrom: { secretKeyRef: { name: 'blog', key: 'root-password' } } },
+            { name: 'MARIADB_DATABASE', value: 'wordpress' },
+            { name: 'MARIADB_USER', value: 'wordpress' },
+            { name: 'MARIADB_PASSWORD', ...PASSWORD },
+          ],
+          readinessProbe: { exec: { command: ['sh', '-c', 'MYSQL_PWD="$MARIADB_PASSWORD" mariadb -u wordpress -e "SELECT 1" wordpress'] } },
+          volumeMounts: [{ name: 'data', mountPath: '/var/lib/mysql' }],
+        },
+        {
+          serviceName: 'mariadb',
+          volumeClaimTemplates: [{ metadata: { name: 'data' }, spec: claimSpec({ resources: { requests: { storage: '512Mi' } } }) }],
+        },
+      ),
+      claim('uploads'),
+      service('wordpress', 'wordpress'),
+      workload(
+        'Deployment',
+        'wordpress',
+        1,
+        {
+          securityContext: { runAsUser: 33, runAsGroup: 33, fsGroup: 33, fsGroupChangePolicy: 'OnRootMismatch' },
+          volumes: [{ name: 'uploads', persistentVolumeClaim: { claimName: 'uploads' } }],
+        },
+        {
+          image: imageName('wordpress:6.1'),
+          command: undefined,
+          env: [
+            { name: 'WORDPRESS_DB_HOST', value: 'mariadb' },
+            { name: 'WORDPRESS_DB_PASSWORD', ...PASSWORD },
+          ],
+          readinessProbe: { tcpSocket: { port: 8080 } },
+          volumeMounts: [{ name: 'uploads', mountPath: '/var/lib/wordpress/wp-content/uploads' }],
+        },
+        { strategy: { type: 'Recreate' } },
+      ),
+    ],
+    fill: [{ in: 'deployment/wordpress', script: INSTALL }],
+    data: [
+      { in: 'statefulset/mariadb', script: TABLES },
+      {
+        in: 'deployment/wordpress',
+        script: `cd /var/lib/wordpress/wp-content/uploads && find . -mindepth 1 -printf '%p %y %m %U %T@ %s\n' | sort && find . -type f -exec sha256sum {} + | sort && [ -n "$(find . -size +40k)" ]`,
+      },
+      {
+        in: 'deployment/wordpress',
+        script: `curl -sSf "http://localhost:8080/" | grep -o 'What is written here must be here again' | head -1 | grep .`,
+      },
+    ],
+    ready: ['statefulset/mariadb', 'deployment/wordpress'],
+  },
+  {
+    name: 'namespace of 2 000 objects',
+    objects: (namespace) => [
+      ...manyObjects(namespace, 2000),
+      claim('store'),
+      workload('Deployment', 'store', 1, ...mounting('store'), { strategy: { type: 'Recreate' } }),
+    ],
+    data: [{ in: 'deployment/store', path: '/data' }],
+    ready: ['deployment/store'],
+    there: ['configmap/o-1996', 'secret/o-1997', 'service/o-1998', 'serviceaccount/o-1999'],
   },
   {
     name: 'three replicas, two templates',

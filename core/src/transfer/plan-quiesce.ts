@@ -4,7 +4,7 @@ import { listAt, mapAt, numberAt, stringAt } from '../discovery/read.ts';
 import { refKey, refName, refOf } from '../model.ts';
 import type { Finding, KubeObject, ObjectRef } from '../model.ts';
 import type { OperationId } from '../operation.ts';
-import { recipeFor } from './recipes.ts';
+import { freezeScript, recipeFor, releaseScript } from './recipes.ts';
 
 /** `hooks`: commands in the application's containers. `scale`: workloads with volumes are stopped. `none`: volumes are of one moment, as after a power cut. */
 export type QuiesceMode = 'hooks' | 'scale' | 'none';
@@ -244,8 +244,8 @@ function recipeHooks(id: OperationId, app: Application, pod: KubeObject, options
         container: stringAt(container, 'name') ?? '',
         by: `recipe ${recipe.name}`,
         does: recipe.does,
-        pre: shell(recipe.freeze(id, limit), (limit + 10) * 1000),
-        ...(recipe.release === undefined ? {} : { post: shell(recipe.release(id), 60_000) }),
+        pre: shell(freezeScript(recipe, id, limit), (limit + 10) * 1000),
+        post: shell(releaseScript(id), 60_000),
       },
     ];
   });

@@ -8,6 +8,7 @@
  *   --rounds 3           all tools in turn, so often; medians are compared
  *   --scale 1            of the data sets; 0.1 is a tenth
  *   --seed 1
+ *   --objects 2000       besides: finding and planning an application of so many objects, on a test cluster; seconds and API requests
  */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { cpus, totalmem } from 'node:os';
@@ -15,9 +16,11 @@ import { join, relative, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { runBench } from '../../bench/bench.ts';
 import { SET_NAMES } from '../../bench/data-sets.ts';
+import { type ManyObjects, manyObjectsTable, measureManyObjects } from '../../bench/many-objects.ts';
 import { markdown, OURS, rowsOf } from '../../bench/report.ts';
 import { STORE_NAMES } from '../../bench/stores.ts';
 import { findTool, TOOL_NAMES, type Tool } from '../../bench/tools.ts';
+import { startCluster } from '../cluster/cluster.ts';
 import { SetupError } from '../setup/command.ts';
 import { isRoot } from '../setup/debian.ts';
 import { say } from '../setup/progress.ts';
@@ -34,6 +37,7 @@ const OPTIONS = {
   scale: { type: 'string', default: '1' },
   seed: { type: 'string', default: '1' },
   out: { type: 'string', default: 'test/artifacts/bench' },
+  objects: { type: 'string' },
   'with-rustic': { type: 'boolean', default: false },
 } as const;
 
@@ -57,6 +61,15 @@ function positive(option: string, text: string): number {
   const value = Number(text);
   if (!(value > 0)) throw new SetupError(`--${option} ${text} is no positive number`, `for example --${option} 1`);
   return value;
+}
+
+async function ofManyObjects(count: number): Promise<ManyObjects> {
+  const cluster = await startCluster('source', { images: [] });
+  try {
+    return await measureManyObjects(cluster, count);
+  } finally {
+    await cluster.stop();
+  }
 }
 
 await runTask(async (args) => {
@@ -89,11 +102,22 @@ await runTask(async (args) => {
   const heading = [
     `${began.toISOString().slice(0, 16)}Z on ${machine}. Scale ${scale}, seed ${seed}; medians of ${rounds} rounds, page cache empty, 1 GiB of memory.`,
   ];
+  const objects = options.objects === undefined ? undefined : await ofManyObjects(positive('objects', options.objects));
   const out = resolve(root, options.out);
   await mkdir(out, { recursive: true });
-  const text = markdown(rows, versions, heading);
+  const text = markdown(rows, versions, heading) + (objects === undefined ? '' : `\n${manyObjectsTable(objects)}`);
   await writeFile(join(out, 'results.md'), text);
-  const facts = { startedAt: began.toISOString(), machine, scale, seed, rounds, versions, rows, measurements };
+  const facts = {
+    startedAt: began.toISOString(),
+    machine,
+    scale,
+    seed,
+    rounds,
+    versions,
+    rows,
+    measurements,
+    ...(objects === undefined ? {} : { objects: { ...objects, planned: undefined } }),
+  };
   await writeFile(join(out, 'results.json'), `${JSON.stringify(facts, null, 2)}\n`);
   process.stdout.write(text);
   say(`written to ${relative(root, out)}`);

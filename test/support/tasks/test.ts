@@ -6,6 +6,7 @@ import { fork } from 'node:child_process';
 import { cp, glob, mkdir, rm } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
 import { clusterLogs, startCluster, type TestCluster } from '../cluster/cluster.ts';
+import { bookworm } from '../databases.ts';
 import { testImages } from '../images/all.ts';
 import { attempt } from '../setup/command.ts';
 import { ensureFakeGcs, ensureMinio } from '../setup/go.ts';
@@ -22,7 +23,7 @@ import type { Summary } from './mocha.ts';
 const root = resolve(import.meta.dirname, '../../..');
 const artifacts = join(root, 'test/artifacts');
 
-type Need = 'stores' | 'clusters' | 'build' | 'images' | 'vscode';
+type Need = 'databases' | 'stores' | 'clusters' | 'build' | 'images' | 'vscode';
 
 interface TestSet {
   /** The folder in test/. */
@@ -38,6 +39,7 @@ interface TestSet {
 const SETS: readonly TestSet[] = [
   { name: 'unit', needs: [], timeoutSeconds: 10, limitMinutes: 5 },
   { name: 'property', needs: [], timeoutSeconds: 120, limitMinutes: 15 },
+  { name: 'databases', needs: ['databases'], timeoutSeconds: 60, limitMinutes: 15 },
   { name: 'contract', needs: ['stores', 'clusters'], timeoutSeconds: 120, limitMinutes: 20 },
   { name: 'fault', needs: ['stores', 'build'], timeoutSeconds: 120, limitMinutes: 30 },
   { name: 'standalone', needs: ['stores', 'build'], timeoutSeconds: 60, limitMinutes: 10 },
@@ -65,6 +67,7 @@ async function importImages(): Promise<void> {
 }
 
 const PREPARE: Readonly<Record<Need, () => Promise<unknown>>> = {
+  databases: bookworm,
   stores: async () => [await ensureSeaweedfs(), await ensureMinio(), await ensureFakeGcs()],
   build: () => step('building the mover and the kubectl plugin', () => Promise.all([buildMover(), buildPlugin()])),
   clusters: startClusters,

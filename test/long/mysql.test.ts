@@ -1,0 +1,4 @@
+import { MYSQL } from '../support/databases.ts';
+import { describeRecipe } from '../support/recipe-suite.ts';
+
+describeRecipe(MYSQL);
