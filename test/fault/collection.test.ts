@@ -1,5 +1,8 @@
 /** Rows A3, D2, D3 and D6 of the fault matrix: garbage collection against the real code, on a store whose clock is the test's. */
 import assert from 'node:assert/strict';
+import { loadConfig } from '../../core/src/repository/config.ts';
+import { decodeSegment } from '../../core/src/repository/index-segment.ts';
+import { packKey } from '../../core/src/repository/pack-reader.ts';
 import { createRepository, openRepository, type PruneReport, type Repository } from '../../core/src/repository/repository.ts';
 import { MemoryStore } from '../../core/src/store/memory.ts';
 import { FaultyStore, StoreCrash } from '../support/faulty-store.ts';
@@ -87,6 +90,50 @@ describe('garbage collection', function () {
       await prune(store);
     }
     assert.deepEqual(await keysUnder(store, 'packs/'), []);
+  });
+
+  it('D3: keeps the entries of packs that were stored and condemned after this collection had listed what there is', async () => {
+    const { store, pass } = clockedStore();
+    await createRepository(store, UNLOCK, { parameters: SMALL });
+    const kept = contentsOf(3, 6);
+    await makeBackup(await open(store), 1, [...kept, ...contentsOf(2, 30)]);
+    // With what is copied there are so many segments that they are merged, for which the newest list is read.
+    for (let n = 2; n < 8; n++) await makeBackup(await open(store), n, n === 2 ? kept : contentsOf(n, 2));
+    const first = await open(store);
+    await first.deleteBackup((await first.backup(operationOf(1))).id);
+    pass(2 * DAY);
+
+    let late: string[] = [];
+    const whileCopying = async (): Promise<void> => {
+      const before = new Set(await keysUnder(store, 'packs/'));
+      await makeBackup(await open(store), 20, contentsOf(8, 20));
+      late = (await keysUnder(store, 'packs/')).filter((key) => !before.has(key));
+      const deleter = await open(store);
+      await deleter.deleteBackup((await deleter.backup(operationOf(20))).id);
+      pass(2 * DAY);
+      const { condemn } = await prune(store);
+      assert.ok(condemn.some(({ pack }) => late.some((key) => key.endsWith(pack))));
+    };
+    let puts = 0;
+    const slow = new FaultyStore(store);
+    const put = slow.put.bind(slow);
+    slow.put = async (key, ...rest) => {
+      if (key.startsWith('packs/') && puts++ === 0) await whileCopying();
+      return put(key, ...rest);
+    };
+    const { condemn } = await (await openRepository(slow, UNLOCK)).prune({}, QUIET);
+    assert.ok(condemn.length > 0 && puts > 0);
+
+    pass(HOUR);
+    await prune(store); // deletes the segments that were replaced
+    const { keys } = (await loadConfig(store, UNLOCK, {}))!;
+    const named = new Set<string>();
+    for (const [key, object] of await objectsOf(store))
+      if (key.startsWith('index/')) for (const { id } of decodeSegment(keys, key, object).table.packs) named.add(packKey(id));
+    assert.deepEqual(
+      late.filter((key) => !named.has(key)),
+      [],
+    );
   });
 
   for (const when of ['before', 'after'] as const) {

@@ -121,7 +121,10 @@ class Collection {
     const backups = await this.#readRecords();
     await loader.refresh(this.#call);
     this.#refuseDoubts();
+    // What others condemn from here on may have been stored after the listing: that it is not in it means nothing.
+    const condemned = new Set(tombstones.condemned.keys());
     const packs = await this.#listPacks();
+    const absent = new Set([...condemned].filter((id) => !packs.has(id)));
     const mark = await this.#mark(backups);
     const isSound = (id: string) => packs.has(id) && !tombstones.condemned.has(id);
     const uses = await mark.assign(loader.index, isSound, this.#call);
@@ -139,7 +142,7 @@ class Collection {
       ripe,
       packBytes: this.#parts.packBytes,
     });
-    if (this.#opts.dryRun !== true) await this.#apply(plan, mark, packs);
+    if (this.#opts.dryRun !== true) await this.#apply(plan, mark, packs, absent);
     const names = new Map(backups.map((backup) => [backup.id, backup.name]));
     return {
       ...plan,
@@ -251,7 +254,8 @@ class Collection {
     return sessions.filter((session) => !session.isSettled && session.id !== this.#session.id && this.#isLiving(session));
   }
 
-  async #apply(plan: PrunePlan, mark: Mark, packs: ReadonlyMap<string, ListedPack>): Promise<void> {
+  /** `absent`: condemned packs that are not in the bucket any more. */
+  async #apply(plan: PrunePlan, mark: Mark, packs: ReadonlyMap<string, ListedPack>, absent: ReadonlySet<string>): Promise<void> {
     const { tombstones, loader, store } = this.#parts;
     const leaving = new Set(plan.condemn.map(({ pack }) => pack));
     const listed = new Set([...packs.keys()].filter((id) => tombstones.condemned.has(id)));
@@ -264,9 +268,8 @@ class Collection {
     };
     await this.#parts.copy(ids, refuse, this.#call);
     await forEachParallel(plan.delete, MAX_DELETES, ({ pack }) => store.delete(packKey(pack), this.#call));
-    const deleted = new Set(plan.delete.map(({ pack }) => pack));
-    await orLater(this.#tidy(new Set([...tombstones.condemned.keys()].filter((id) => !packs.has(id) || deleted.has(id)))));
-    await this.#condemn(plan, packs);
+    await orLater(this.#tidy(new Set([...absent, ...plan.delete.map(({ pack }) => pack)])));
+    await this.#condemn(plan, absent);
   }
 
   /** Writes anew, without their rows, the segments that name packs which are gone. */
@@ -279,9 +282,9 @@ class Collection {
     await deleteReplaced(this.#parts, { ...this.#call, now: this.#now });
   }
 
-  async #condemn(plan: PrunePlan, packs: ReadonlyMap<string, ListedPack>): Promise<void> {
+  async #condemn(plan: PrunePlan, absent: ReadonlySet<string>): Promise<void> {
     const { tombstones, store } = this.#parts;
-    const released = await this.#released(packs, new Set(plan.delete.map(({ pack }) => pack)));
+    const released = await this.#released(absent);
     const next = tombstones.number + 1;
     const list = new Map([...tombstones.newest].filter(([id]) => !released.has(id)));
     for (const { pack } of plan.condemn) list.set(pack, next);
@@ -298,9 +301,9 @@ class Collection {
   }
 
   /** Packs that are gone from the bucket and the index, when nobody is left who could still write a row for them. */
-  async #released(packs: ReadonlyMap<string, ListedPack>, deleted: ReadonlySet<string>): Promise<ReadonlySet<string>> {
+  async #released(absent: ReadonlySet<string>): Promise<ReadonlySet<string>> {
     const { tombstones, loader, store } = this.#parts;
-    const gone = [...tombstones.newest.keys()].filter((id) => !packs.has(id) && !deleted.has(id));
+    const gone = [...tombstones.newest.keys()].filter((id) => absent.has(id));
     if (gone.length === 0 || loader.replaced.length > 0) return new Set();
     const before = await this.#unnamed(gone);
     const sessions = await listSessions(store, this.#call);
