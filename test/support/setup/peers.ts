@@ -68,10 +68,9 @@ export async function ensureKopia(): Promise<string> {
     await step(`compiling kopia ${KOPIA}, which takes some minutes`, async () => {
       const source = await fetchGoModule(go, `github.com/kopia/kopia@${KOPIA}`);
       const env = await goEnvironment();
-      await run(go, ['build', '-p', '2', '-trimpath', '-buildvcs=false', '-ldflags', '-s -w', '-tags', 'nohtmlui', '-o', target, '.'], {
-        cwd: source,
-        env,
-      });
+      const flags = `-s -w -X github.com/kopia/kopia/repo.BuildVersion=${KOPIA}`;
+      const what = ['-p', '2', '-trimpath', '-buildvcs=false', '-ldflags', flags, '-tags', 'nohtmlui', '-o', target, '.'];
+      await run(go, ['build', ...what], { cwd: source, env });
     });
   });
   return join(dir, 'kopia');
