@@ -25,6 +25,11 @@ export const ANNOTATIONS = {
 } as const;
 export const FIELD_MANAGER = 'dmaas';
 
+/** Of what an operation makes for itself and takes away again: see `TEMPORARY_ROLES`. */
+export function operationLabels(id: OperationId, role: string): Record<string, string> {
+  return { [LABELS.managedBy]: 'dmaas', [LABELS.operation]: id, [LABELS.role]: role };
+}
+
 const ALPHABET = 'abcdefghjkmnpqrstuvwxyz23456789'; // without i, l, o, 0 and 1, which are misread
 export const OPERATION_ID_LENGTH = 8;
 

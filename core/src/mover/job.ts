@@ -3,7 +3,7 @@ import { listAt, recordAt } from '../discovery/read.ts';
 import type { Json } from '../discovery/read.ts';
 import { ERRORS } from '../errors.ts';
 import type { KubeObject, ObjectRef, OwnerReference } from '../model.ts';
-import { LABELS, operationObjectName } from '../operation.ts';
+import { operationLabels, operationObjectName } from '../operation.ts';
 import type { OperationId } from '../operation.ts';
 import { VERSION } from '../version.ts';
 import type { MoverTask } from './task.ts';
@@ -114,7 +114,7 @@ export function moverDataPath(mode: 'filesystem' | 'block'): string {
  */
 export function renderMoverJob(spec: MoverSpec, options: MoverOptions = {}): KubeObject {
   const ref = moverJobRef(spec);
-  const labels = labelsOf(spec, MOVER_ROLE);
+  const labels = operationLabels(spec.operation, MOVER_ROLE);
   return {
     apiVersion: ref.apiVersion,
     kind: ref.kind,
@@ -155,7 +155,7 @@ export function renderMoverSecret(spec: MoverSpec, task: MoverTask, job: KubeObj
     metadata: {
       name: ref.name,
       namespace: spec.namespace,
-      labels: labelsOf(spec, MOVER_TASK_ROLE),
+      labels: operationLabels(spec.operation, MOVER_TASK_ROLE),
       ownerReferences: [ownedBy(job)],
     },
     type: 'dmaas.io/mover-task',
@@ -262,10 +262,6 @@ function placementOf({ nodeSelector, affinity, tolerations }: Scheduling): Json 
     ...(affinity === undefined ? {} : { affinity }),
     ...(tolerations === undefined || tolerations.length === 0 ? {} : { tolerations }),
   };
-}
-
-function labelsOf(spec: Pick<MoverSpec, 'operation'>, role: string): Record<string, string> {
-  return { [LABELS.managedBy]: 'dmaas', [LABELS.operation]: spec.operation, [LABELS.role]: role };
 }
 
 /** Where the data of a live volume can be read: the node it is mounted on, whatever taints that has for the workload. */

@@ -3,7 +3,7 @@ import { DmaasError } from '../errors.ts';
 import type { CallOptions } from '../store/object-store.ts';
 import { rootsOf, type NewBackup } from './backup-record.ts';
 import { blobIdAt, type BlobId } from './blob.ts';
-import { damaged } from './damage.ts';
+import { unnamed } from './damage.ts';
 import { fenced } from './fence.ts';
 import type { RunRecords } from './runs.ts';
 import type { Tombstones } from './tombstones.ts';
@@ -49,7 +49,7 @@ export async function keepReachable(record: NewBackup, parts: CommitParts, opts:
       const found = await index.locate(ids, opts);
       return ids.flatMap((id, i) => {
         const entry = found.find(id);
-        if (entry === undefined) throw damaged('index/', `no segment of it names the blob ${id}, which a backup needs`);
+        if (entry === undefined) throw unnamed(id);
         if ([...found.copies(id)].every((copy) => tombstones.condemned.has(found.pack(copy).id))) leaving.add(id);
         if (found.pack(entry).kind !== 'node' || nodes.has(id)) return [];
         nodes.add(id);

@@ -1,7 +1,7 @@
 import type { CallOptions } from '../store/object-store.ts';
 import { BLOB_ID_BYTES, blobIdAt, type BlobId } from './blob.ts';
 import type { BlobReader } from './blob-reader.ts';
-import { damaged } from './damage.ts';
+import { unnamed } from './damage.ts';
 import { LiveSet } from './live-set.ts';
 import type { PackUse } from './prune-plan.ts';
 import type { RepositoryIndex } from './repository-index.ts';
@@ -54,7 +54,7 @@ export class Mark {
         const found = await index.locate(ids, opts);
         return ids.flatMap((id, i) => {
           const entry = found.find(id);
-          if (entry === undefined) throw damaged('index/', `no segment of it names the blob ${id}, which a backup needs`);
+          if (entry === undefined) throw unnamed(id);
           const { innerLength } = found.inner(entry, id);
           add(by[i] as number, innerLength);
           const before = moved.take(id);
@@ -65,9 +65,7 @@ export class Mark {
       read: (nodes: readonly BlobId[], deliver: (i: number, node: Uint8Array) => Promise<void>) => reader.readMany(nodes, deliver, opts),
     };
     await walk(
-      (function* () {
-        for (const { roots } of backups) yield roots;
-      })(),
+      backups.map(({ roots }) => roots),
       visitor,
       opts,
     );

@@ -8,7 +8,7 @@ import type { Finding, KubeObject } from '../model.ts';
 import { moverDataPath } from '../mover/job.ts';
 import type { MoverSpec } from '../mover/job.ts';
 import type { Mover } from '../mover/mover.ts';
-import { LABELS, operationObjectName } from '../operation.ts';
+import { operationLabels, operationObjectName } from '../operation.ts';
 import type { OperationId } from '../operation.ts';
 import { parseBlobId } from '../repository/blob.ts';
 import type { StoreConfig } from '../store/config.ts';
@@ -75,7 +75,7 @@ function canaryClaim(claim: KubeObject, name: string, id: OperationId): KubeObje
   const small = size > (parseQuantity(SIZE) ?? 0) ? put(claim, ['spec', 'resources', 'requests', 'storage'], SIZE) : claim;
   const classed = put(small, ['spec', 'storageClassName'], storageClassOf(claim)); // annotations, which may name it too, are left out
   const { namespace } = claim.metadata;
-  const labels = { [LABELS.managedBy]: 'dmaas', [LABELS.operation]: id, [LABELS.role]: CANARY_ROLE };
+  const labels = operationLabels(id, CANARY_ROLE);
   return { ...classed, metadata: { name, ...(namespace === undefined ? {} : { namespace }), labels } };
 }
 

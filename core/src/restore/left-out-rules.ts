@@ -1,8 +1,9 @@
 import { controllerOf, kindId } from '../discovery/pod-template.ts';
-import { at, listAt, mapAt, stringAt } from '../discovery/read.ts';
+import { at, mapAt, stringAt } from '../discovery/read.ts';
 import { LABELS } from '../operation.ts';
 import { groupOf, refKey } from '../model.ts';
 import type { FindingLevel, KubeObject } from '../model.ts';
+import { hasEnded } from './readiness.ts';
 import { concerns, isGeneratedTokenSecret } from './scrub-rules.ts';
 
 /** Objects that a backup may hold and a restore never makes. */
@@ -139,9 +140,7 @@ export const LEFT_OUT_RULES: readonly LeftOutRule[] = [
     kinds: ['Job.batch'],
     why: 'it has finished and must not run again',
     level: 'info',
-    applies: (o) =>
-      at(o, 'status', 'completionTime') !== undefined ||
-      listAt(o, 'status', 'conditions').some((c) => ['Complete', 'Failed'].includes(stringAt(c, 'type') ?? '') && c['status'] === 'True'),
+    applies: (o) => at(o, 'status', 'completionTime') !== undefined || hasEnded(o),
   },
   {
     name: 'token-secrets',

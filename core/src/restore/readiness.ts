@@ -11,6 +11,11 @@ function isTrue(object: KubeObject, type: string): boolean {
   return condition(object, type)?.['status'] === 'True';
 }
 
+/** Whether a Job has ended, well or not. */
+export function hasEnded(job: KubeObject): boolean {
+  return isTrue(job, 'Complete') || isTrue(job, 'Failed');
+}
+
 /** Whether the controller has seen the newest spec; older counts in the status mean nothing. */
 function isObserved(object: KubeObject): boolean {
   return (numberAt(object, 'status', 'observedGeneration') ?? 0) >= (numberAt(object, 'metadata', 'generation') ?? 0);

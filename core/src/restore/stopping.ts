@@ -1,6 +1,6 @@
 import { objectMatcher } from '../discovery/object-pattern.ts';
 import { controllerOf, kindId } from '../discovery/pod-template.ts';
-import { listAt, mapAt, numberAt, at, stringAt } from '../discovery/read.ts';
+import { mapAt, numberAt, at, stringAt } from '../discovery/read.ts';
 import type { Json } from '../discovery/read.ts';
 import { parseJson } from '../json.ts';
 import { refName, refOf } from '../model.ts';
@@ -10,6 +10,7 @@ import { INACTIVE_NODE_LABEL } from './activation.ts';
 import { onTarget } from './hints.ts';
 import { managerOf } from './managers.ts';
 import type { RestoreStep } from './model.ts';
+import { hasEnded } from './readiness.ts';
 import { isRecord } from './rewrite.ts';
 import { scrub } from './scrub.ts';
 
@@ -66,7 +67,7 @@ function wayOf(object: KubeObject): Way | undefined {
       return { patch: selector('true'), back: selector(null), how: 'on no node', note: { code: 'stopped-by-selector', says } };
     }
     case 'Job.batch':
-      if (at(object, 'spec', 'suspend') === true || isOver(object)) return undefined;
+      if (at(object, 'spec', 'suspend') === true || hasEnded(object)) return undefined;
       return { ...suspend, note: { code: 'job-begins-again', says: 'is suspended meanwhile: its pods are deleted, and it begins again' } };
     case 'CronJob.batch':
       if (at(object, 'spec', 'suspend') === true) return undefined;
@@ -77,10 +78,6 @@ function wayOf(object: KubeObject): Way | undefined {
       return { patch: { spec: { replicas: 0 } }, back: { spec: { replicas } }, how: `replicas ${String(replicas)} -> 0` };
     }
   }
-}
-
-function isOver(job: KubeObject): boolean {
-  return listAt(job, 'status', 'conditions').some((c) => (c['type'] === 'Complete' || c['type'] === 'Failed') && c['status'] === 'True');
 }
 
 /** How to stop what uses a volume, or why that cannot be done. Pure. */

@@ -5,7 +5,7 @@ import { DmaasError, throwIfCancelled } from '../errors.ts';
 import type { RunOptions } from '../events.ts';
 import { refName, refOf } from '../model.ts';
 import type { KubeObject, ObjectRef } from '../model.ts';
-import { LABELS, operationObjectName } from '../operation.ts';
+import { LABELS, operationLabels, operationObjectName } from '../operation.ts';
 import type { OperationId } from '../operation.ts';
 import { SNAPSHOT_API, SNAPSHOT_ROLE, STAGED_CLAIM_ROLE } from './cleanup.ts';
 import { forEachOrStop } from './for-each-or-stop.ts';
@@ -63,7 +63,7 @@ export async function takeSnapshots(
     await createOnce(cluster, {
       apiVersion: ref.apiVersion,
       kind: ref.kind,
-      metadata: { name: ref.name, namespace, labels: labelsOf(id, SNAPSHOT_ROLE) },
+      metadata: { name: ref.name, namespace, labels: operationLabels(id, SNAPSHOT_ROLE) },
       spec: {
         ...(staging.snapshotClass === undefined ? {} : { volumeSnapshotClassName: staging.snapshotClass }),
         source: { persistentVolumeClaimName: plan.volume.claim.name },
@@ -163,7 +163,7 @@ export async function stageClaim(
   await createOnce(cluster, {
     apiVersion: ref.apiVersion,
     kind: ref.kind,
-    metadata: { name: ref.name, namespace, labels: labelsOf(id, STAGED_CLAIM_ROLE) },
+    metadata: { name: ref.name, namespace, labels: operationLabels(id, STAGED_CLAIM_ROLE) },
     spec: {
       accessModes: [staging.accessMode],
       volumeMode: plan.volume.mode === 'block' ? 'Block' : 'Filesystem',
@@ -188,10 +188,6 @@ export async function stageClaim(
     );
   }
   return ref;
-}
-
-function labelsOf(id: OperationId, role: string): Record<string, string> {
-  return { [LABELS.managedBy]: 'dmaas', [LABELS.operation]: id, [LABELS.role]: role };
 }
 
 /** Creates the object, or finds it made by an earlier call: its name holds the operation's id. */
