@@ -89,6 +89,23 @@ const hosted = {
   objects: [ingress({ rules: [{ host: 'shop.test' }] })],
   more: { isSameCluster: true, map: { from: 'prod', to: 'shop', storageClasses: {} } },
 };
+/** A webhook that is asked about pods, and whose Service is not there. */
+const silent = (webhook: Fields): Target => ({
+  webhooks: {
+    configurations: [
+      clusterScoped('admissionregistration.k8s.io/v1', 'ValidatingWebhookConfiguration', 'guard', {
+        webhooks: [
+          {
+            clientConfig: { service: { namespace: 'shop', name: 'guard' } },
+            rules: [{ apiGroups: [''], apiVersions: ['v1'], operations: ['CREATE'], resources: ['pods'] }],
+            ...webhook,
+          },
+        ],
+      }),
+    ],
+    missing: [{ apiVersion: 'v1', kind: 'Service', name: 'guard', namespace: 'shop' }],
+  },
+});
 const set = kube('apps/v1', 'StatefulSet', 'db', {
   spec: { replicas: 1, volumeClaimTemplates: [{ metadata: { name: 'data' }, spec: { storageClassName: 'fast' } }] },
 });
@@ -246,6 +263,12 @@ const CASES: Readonly<Record<string, Case>> = {
     world: { objects: [deployment({ nodeName: 'node-7' })] },
     mended: { objects: [deployment({})] },
   },
+  'webhook-unanswered': {
+    check: 'webhooks',
+    level: 'blocker',
+    world: { target: silent({}) },
+    mended: { target: { webhooks: { ...silent({})!.webhooks!, missing: [] } } },
+  },
   'finalizer-left-out': {
     check: 'finalizers',
     level: 'info',
@@ -258,7 +281,7 @@ const CASES: Readonly<Record<string, Case>> = {
 };
 
 /** Where the checks of plans have their codes. */
-const SOURCES = ['plan-checks', 'storage-checks', 'quota', 'node-checks', 'consent'];
+const SOURCES = ['plan-checks', 'storage-checks', 'quota', 'node-checks', 'consent', 'webhook-checks'];
 
 describe('the checks of a plan', () => {
   for (const name of Object.keys(CHECKS)) {
@@ -287,6 +310,27 @@ describe('the checks of a plan', () => {
       );
     });
   }
+
+  it('call a webhook without its service an obstacle only where it is asked', () => {
+    const levels = (webhook: Fields) => checkPlan(checkedOf({ target: silent(webhook) })).map((f) => f.level);
+    const pods = { apiVersions: ['v1'], operations: ['*'], resources: ['*'] };
+    assert.deepEqual(levels({ rules: [{ ...pods, apiGroups: ['*'] }] }), ['blocker']);
+    assert.deepEqual(levels({ rules: [{ ...pods, apiGroups: ['acme.test'] }] }), []);
+    assert.deepEqual(levels({ rules: [{ ...pods, apiGroups: ['*'], operations: ['DELETE'] }] }), []);
+    assert.deepEqual(levels({ failurePolicy: 'Ignore' }), []);
+    assert.deepEqual(levels({ namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'other' } } }), []);
+    assert.deepEqual(
+      levels({ namespaceSelector: { matchExpressions: [{ key: 'kubernetes.io/metadata.name', operator: 'NotIn', values: ['shop'] }] } }),
+      [],
+    );
+    assert.deepEqual(levels({ objectSelector: { matchLabels: { app: 'shop' } } }), ['warning']);
+    const [finding] = checkPlan(checkedOf({ target: silent({}) }));
+    assert.equal(
+      finding?.message,
+      'validatingwebhookconfiguration/guard must be asked before pods can be made in namespace shop, and service/guard in namespace shop, which answers for it, does not exist',
+    );
+    assert.equal(finding.hint, 'kubectl delete validatingwebhookconfiguration guard --context dr');
+  });
 
   it('have no code that is not shown here', async () => {
     const codes = new Set<string>();

@@ -61,6 +61,8 @@ export interface TargetState {
   readonly nodes?: readonly KubeObject[];
   /** CSIStorageCapacity objects, where drivers publish them. */
   readonly capacities?: readonly KubeObject[];
+  /** Webhook configurations, and the services named there that do not exist; absent when this identity may not list them. */
+  readonly webhooks?: { readonly configurations: readonly KubeObject[]; readonly missing: readonly ObjectRef[] };
   /** The target namespace, if it exists; without labels when this identity may not read it. */
   readonly namespace?: KubeObject;
   /** Rights that the plan needs and this identity lacks. */

@@ -13,6 +13,7 @@ import { enforcedLevel, podSecurityViolations } from './pod-security.ts';
 import { quotaFindings } from './quota.ts';
 import { foreignFinalizers, pinnedNode } from './scrub-rules.ts';
 import { storageFindings } from './storage-checks.ts';
+import { webhookFindings } from './webhook-checks.ts';
 
 /** What the checks look at. Objects are scrubbed and mapped, workloads in their active form. */
 export interface Checked {
@@ -51,6 +52,7 @@ export const CHECKS: Readonly<Record<string, Check>> = {
   pullSecretsExist,
   versionsServed,
   networkPolicies,
+  webhooks,
   sharedHosts,
   clusterFacts,
   finalizers,
@@ -298,6 +300,10 @@ function networkPolicies(c: Checked): readonly Finding[] {
       ref: refOf(o),
       hint: onTarget(`kubectl describe networkpolicy ${o.metadata.name} -n ${c.map.to}`, c.target),
     }));
+}
+
+function webhooks({ objects, namespace, target }: Checked): readonly Finding[] {
+  return webhookFindings(objects, namespace, target);
 }
 
 function sharedHosts(c: Checked): readonly Finding[] {

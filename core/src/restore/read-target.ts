@@ -8,6 +8,7 @@ import { refKey, refOf } from '../model.ts';
 import type { KubeObject, ObjectRef, ResourceKind } from '../model.ts';
 import type { BackupView, RestoreOptions, TargetState } from './model.ts';
 import { plannedRefs } from './prepare.ts';
+import { WEBHOOK_KINDS, webhookServices } from './webhook-checks.ts';
 
 export const REQUESTS_AT_ONCE = 8;
 /** From so many objects of a kind in a namespace on, one list is cheaper than that many gets. */
@@ -82,13 +83,14 @@ export async function readTarget(cluster: Cluster, backup: BackupView, options: 
   const refs = plannedRefs(backup, { kinds, version }, options);
   const named = (ids: readonly string[]): readonly ResourceKind[] => kinds.filter((k) => ids.includes(idOfKind(k)));
   const namespaceRef = { apiVersion: 'v1', kind: 'Namespace', name: namespaceName };
-  const [existing, found, storage, limits, nodes, capacities] = await Promise.all([
+  const [existing, found, storage, limits, nodes, capacities, webhooks] = await Promise.all([
     readExisting(cluster, refs, kinds, run),
     getIfAllowed(cluster, namespaceRef),
     readKinds(cluster, named(['StorageClass.storage.k8s.io']), {}, run),
     readKinds(cluster, named(['ResourceQuota', 'NetworkPolicy.networking.k8s.io', 'Service']), { namespace: namespaceName }, run),
     readKinds(cluster, named(['Node']), {}, run),
     readKinds(cluster, named(['CSIStorageCapacity.storage.k8s.io']), {}, run),
+    readWebhooks(cluster, named(WEBHOOK_KINDS), kinds, run),
   ]);
   const all = new Map([...limits.objects.map((o) => [refKey(refOf(o)), o] as const), ...existing.byKey]);
   // Whoever may not see the namespace was given one to work in.
@@ -102,8 +104,23 @@ export async function readTarget(cluster: Cluster, backup: BackupView, options: 
     existing: [...all.values()],
     ...(nodes.unread.length > 0 ? {} : { nodes: nodes.objects }),
     ...(capacities.unread.length > 0 ? {} : { capacities: capacities.objects }),
+    ...(webhooks === undefined ? {} : { webhooks }),
     unreadable: [...existing.unreadable, ...storage.unread.map(({ kind }) => idOfKind(kind))],
     denied: [],
     ...(namespace === undefined ? {} : { namespace }),
   };
+}
+
+/** Webhook configurations, with which of their services are missing: most people may not list them, and are told by the server itself. */
+async function readWebhooks(
+  cluster: Cluster,
+  own: readonly ResourceKind[],
+  kinds: readonly ResourceKind[],
+  run: RunOptions,
+): Promise<TargetState['webhooks']> {
+  const { objects, unread } = await readKinds(cluster, own, {}, run);
+  if (unread.length > 0) return undefined;
+  const services = webhookServices(objects);
+  const { byKey, unreadable } = await readExisting(cluster, services, kinds, run);
+  return { configurations: objects, missing: unreadable.length > 0 ? [] : services.filter((ref) => !byKey.has(refKey(ref))) };
 }
