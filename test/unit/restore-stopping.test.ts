@@ -5,7 +5,16 @@ import { DmaasError } from '../../core/src/errors.ts';
 import { refKey, refOf } from '../../core/src/model.ts';
 import type { KubeObject, ObjectRef } from '../../core/src/model.ts';
 import { assertConsent } from '../../core/src/restore/consent.ts';
-import { createPod, deletePod, gatherInPlace, startWorkload, stopWorkload, volumeLeft } from '../../core/src/restore/in-place.ts';
+import {
+  assertStill,
+  createPod,
+  deletePod,
+  gatherInPlace,
+  startWorkload,
+  stopWorkload,
+  volumeLeft,
+  waitUnused,
+} from '../../core/src/restore/in-place.ts';
 import type { RestorePlan, StopStep } from '../../core/src/restore/model.ts';
 import { parsePlanDocument } from '../../core/src/restore/plan-document.ts';
 import { planInPlace } from '../../core/src/restore/plan-in-place.ts';
@@ -286,6 +295,46 @@ describe('a plan in place that was edited', () => {
       patch: { spec: { template: { spec: { hostPID: true } } } },
     } as const;
     assert.throws(check(base([activate])), (e) => DmaasError.is(e, 'USAGE'), 'an activation starts, and nothing else');
+  });
+});
+
+describe('what has been stopped', () => {
+  const claims = [refOf(claimOf('data'))];
+  const user = kube('v1', 'Pod', 'web-1', {
+    spec: { containers: [], volumes: [{ name: 'd', persistentVolumeClaim: { claimName: 'data' } }] },
+  });
+  const mover = { ...user, metadata: { ...user.metadata, name: 'mover', labels: { 'dmaas.io/role': 'mover' } } };
+  const stopped = async (objects: readonly KubeObject[] = []) => {
+    const web = deployment();
+    const cluster = new MemoryCluster({ objects: [live(web), ...objects.map(live)] });
+    const stops = stopping(web).stops.filter((s) => s.do === 'stop');
+    for (const stop of stops) await stopWorkload(cluster, OPERATION, stop);
+    return { cluster, still: { claims, stops } };
+  };
+
+  it('and stays so is rewritten, whatever movers use the volume', async () => {
+    const { cluster, still } = await stopped([mover]);
+    await waitUnused(cluster, still, quiet);
+    await assertStill(cluster, still);
+  });
+
+  it('and is started by somebody else is not waited for', async () => {
+    const { cluster, still } = await stopped([user]);
+    await cluster.patch(refOf(deployment()), { spec: { replicas: 2 } });
+    const says = /: somebody has started deployment\/web again before its volumes were rewritten/;
+    await assert.rejects(waitUnused(cluster, still, quiet), says);
+    await assert.rejects(assertStill(cluster, still), says);
+  });
+
+  it('and deleted uses nothing', async () => {
+    const { cluster, still } = await stopped();
+    await cluster.delete(refOf(deployment()));
+    await assertStill(cluster, still);
+  });
+
+  it('leaves volumes that nobody used meanwhile, or they are not what the backup has', async () => {
+    const { cluster, still } = await stopped([user]);
+    await assert.rejects(assertStill(cluster, still), /: pod\/web-1 used the volumes while they were rewritten/);
   });
 });
 

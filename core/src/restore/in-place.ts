@@ -140,20 +140,19 @@ export async function createPod(cluster: Cluster, manifest: KubeObject): Promise
   }
 }
 
+/** What must stand still while volumes are rewritten: nothing uses the claims, and what was stopped for that stays so. */
+export interface Stillness {
+  readonly claims: readonly ObjectRef[];
+  readonly stops: readonly StopStep[];
+}
+
 /** Waits until no pod has one of the claims. A pod that is ending may still write. */
-export async function waitUnused(cluster: Cluster, claims: readonly ObjectRef[], run: RunOptions): Promise<void> {
-  const namespace = claims[0]?.namespace ?? '';
-  const names = new Set(claims.map(({ name }) => name));
+export async function waitUnused(cluster: Cluster, { claims, stops }: Stillness, run: RunOptions): Promise<void> {
   const deadline = Date.now() + UNUSED_TIMEOUT_MS;
   for (;;) {
     throwIfCancelled(run.signal);
-    const using: string[] = [];
-    for await (const pod of cluster.list(knownKind('Pod'), { namespace })) {
-      const isOver = ['Succeeded', 'Failed'].includes(stringAt(pod, 'status', 'phase') ?? '');
-      const isOurs = pod.metadata.labels?.[LABELS.role] !== undefined; // a mover of an attempt before; there is never a second one
-      if (!isOver && !isOurs && podNeeds(pod).some((need) => need.kind === 'PersistentVolumeClaim' && names.has(need.name)))
-        using.push(refName(refOf(pod)));
-    }
+    await assertStopped(cluster, stops);
+    const using = await usersOf(cluster, claims);
     if (using.length === 0) return;
     if (Date.now() > deadline)
       throw new DmaasError(
@@ -165,6 +164,44 @@ export async function waitUnused(cluster: Cluster, claims: readonly ObjectRef[],
       );
     await sleep(POLL_MS);
   }
+}
+
+/** Throws when something has used the volumes after all: then nobody knows what is on them. */
+export async function assertStill(cluster: Cluster, { claims, stops }: Stillness): Promise<void> {
+  await assertStopped(cluster, stops);
+  const using = await usersOf(cluster, claims);
+  if (using.length > 0)
+    throw new DmaasError(
+      'RESTORE_STEP_FAILED',
+      `${listed(using)} used the volumes while they were rewritten, so they are not what the backup has`,
+      {
+        hint: 'stop what makes these pods',
+      },
+    );
+}
+
+/** Operators and the like start again what they find stopped. */
+async function assertStopped(cluster: Cluster, stops: readonly StopStep[]): Promise<void> {
+  for (const { ref, patch } of stops) {
+    const found = await cluster.get(ref);
+    if (found === undefined || sameJson(mergePatch(found['spec'], patch['spec']), found['spec'])) continue;
+    throw new DmaasError('RESTORE_STEP_FAILED', `somebody has started ${refName(ref)} again before its volumes were rewritten`, {
+      hint: 'pause what keeps it running (an operator, Argo CD, Flux)',
+    });
+  }
+}
+
+/** Pods that have one of the claims and are neither over nor ours. */
+async function usersOf(cluster: Cluster, claims: readonly ObjectRef[]): Promise<readonly string[]> {
+  const names = new Set(claims.map(({ name }) => name));
+  const using: string[] = [];
+  for await (const pod of cluster.list(knownKind('Pod'), { namespace: claims[0]?.namespace ?? '' })) {
+    const isOver = ['Succeeded', 'Failed'].includes(stringAt(pod, 'status', 'phase') ?? '');
+    const isOurs = pod.metadata.labels?.[LABELS.role] !== undefined; // a mover of an attempt before; there is never a second one
+    if (!isOver && !isOurs && podNeeds(pod).some((need) => need.kind === 'PersistentVolumeClaim' && names.has(need.name)))
+      using.push(refName(refOf(pod)));
+  }
+  return using;
 }
 
 /** Takes the volume snapshot to go back to; false when an earlier attempt has. It bears no role: cleaning up leaves it, deleting the restore does not. */

@@ -239,7 +239,8 @@ export async function goBack(
   await cleanupOperation(cluster, plan.target.namespace, id); // movers of an attempt that died
   for (const stop of of('stop')) await step('populate', titleOf(stop), () => stopWorkload(cluster, id, stop));
   for (const pod of of('delete-pod')) await step('populate', titleOf(pod), () => deletePod(cluster, pod.ref, undefined, run));
-  for (const wait of of('wait-unused')) await step('populate', titleOf(wait), () => waitUnused(cluster, wait.claims, run));
+  for (const wait of of('wait-unused'))
+    await step('populate', titleOf(wait), () => waitUnused(cluster, { claims: wait.claims, stops: of('stop') }, run));
   const findings: Finding[] = [];
   for (const each of snapshots) {
     const volume = await volumeOf(cluster, each.claim);

@@ -20,10 +20,11 @@ import type {
   RestorePhase,
   RestorePlan,
   RestoreStep,
+  StopStep,
   WaitStep,
   WaitUnusedStep,
 } from './model.ts';
-import { createPod, deletePod, startWorkload, stopWorkload, takeUndoSnapshot, waitUnused } from './in-place.ts';
+import { assertStill, createPod, deletePod, startWorkload, stopWorkload, takeUndoSnapshot, waitUnused } from './in-place.ts';
 import { isReady } from './readiness.ts';
 import { readExisting } from './read-target.ts';
 import { withEdits } from './text-references.ts';
@@ -253,8 +254,12 @@ class Attempt {
   }
 
   async #waitUnused({ claims }: WaitUnusedStep): Promise<boolean> {
-    await waitUnused(this.#cluster, claims, this.#run);
+    await waitUnused(this.#cluster, { claims, stops: this.#stops }, this.#run);
     return true;
+  }
+
+  get #stops(): readonly StopStep[] {
+    return this.#plan.steps.filter((s) => s.do === 'stop');
   }
 
   async #send(step: ApplyStep | ClaimStep): Promise<Done> {
@@ -291,6 +296,8 @@ class Attempt {
     if (waiting.length === 0) return;
     for (const step of waiting) this.#run.emit({ type: 'step', phase: 'populate', title: populateTitle(step), state: 'start' });
     const results = await this.#deps.populate(waiting, this.#run);
+    const rewritten = waiting.filter((step) => step.inPlace !== undefined).map(({ claim }) => claim);
+    if (rewritten.length > 0) await assertStill(this.#cluster, { claims: rewritten, stops: this.#stops });
     for (const step of waiting) {
       const result = results.find((r) => r.claim === step.claim.name);
       if (result === undefined) throw new DmaasError('INTERNAL', `no result for the volume of claim ${step.claim.name}`);
