@@ -95,7 +95,7 @@ export { checkedBackupPlan, executeBackup, prepareBackup, type PreparedBackup } 
 
 export { fixesOf, type RestoreFix } from './restore/fixes.ts';
 export type { RestoreRecord, RestoreStatus } from './restore/journal.ts';
-export type { RestoreOptions, RestorePlan, RestoreStep } from './restore/model.ts';
+export type { Confidence, RestoreOptions, RestorePlan, RestoreStep, TextEdit } from './restore/model.ts';
 export { parsePatches } from './restore/patches.ts';
 export { parsePlanDocument } from './restore/plan-document.ts';
 export { redactPlan } from './restore/plan.ts';
@@ -113,7 +113,7 @@ export {
   type PreparedRestore,
   type RestoreRequest,
 } from './restore/restore.ts';
-export { CONFIDENCES, type Confidence, type TextEdit } from './restore/text-references.ts';
+export { CONFIDENCES } from './restore/text-references.ts';
 export type { LabelMap, ValueMaps } from './restore/value-maps.ts';
 export type { Replicas } from './restore/replicas.ts';
 export type { RestoreReport } from './restore/run.ts';

@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import { DmaasError } from '../../core/src/errors.ts';
 import type { KubeObject } from '../../core/src/model.ts';
-import type { RestorePlan } from '../../core/src/restore/model.ts';
+import type { Confidence, RestorePlan } from '../../core/src/restore/model.ts';
 import { proposeEdits, withEdits } from '../../core/src/restore/text-references.ts';
-import type { Confidence } from '../../core/src/restore/text-references.ts';
 import { valuesIn } from '../../core/src/restore/text-spots.ts';
 import { emptyTarget, kube, plan, shop } from '../support/restore.ts';
 

@@ -5,8 +5,6 @@ import type { MoverIdentity, MoverProfile } from '../mover/job.ts';
 import type { OperationId } from '../operation.ts';
 import type { ObjectPatch } from './patches.ts';
 import type { Replicas } from './replicas.ts';
-import type { RestoreHook } from './restore-hooks.ts';
-import type { Confidence, TextEdit } from './text-references.ts';
 import type { ValueMaps } from './value-maps.ts';
 
 /** What a plan needs of a backup. Plain JSON. */
@@ -67,6 +65,24 @@ export interface TargetState {
   readonly namespace?: KubeObject;
   /** Rights that the plan needs and this identity lacks. */
   readonly denied: readonly Access[];
+}
+
+/** `sure`: it has no other meaning. `likely`: it names something of the application in a place where such names stand. `guess`: the word is the same. */
+export type Confidence = 'sure' | 'likely' | 'guess';
+
+/** A place in free text that names what is called otherwise after the restore, and what it would say then. Plain JSON. */
+export interface TextEdit {
+  readonly ref: ObjectRef;
+  readonly where: string;
+  readonly from: string;
+  readonly to: string;
+  readonly confidence: Confidence;
+  /** Whether it is made. Nothing is edited in silence: the operator says so, by confidence or one by one. */
+  readonly apply: boolean;
+  readonly field: readonly string[];
+  readonly isEncoded: boolean;
+  /** Of `from` in the (decoded) text of the field. */
+  readonly offset: number;
 }
 
 /**
@@ -252,6 +268,15 @@ export interface ActivateStep extends Step {
   readonly patch: Readonly<Record<string, unknown>>;
   /** For people: `replicas 0 -> 3`. */
   readonly how: string;
+}
+
+/** A command in each pod of a workload, when it is ready. Plain JSON. */
+export interface RestoreHook {
+  readonly container: string;
+  readonly command: readonly string[];
+  readonly timeoutMs: number;
+  /** A failure stops the restore; otherwise it is a warning. */
+  readonly failsRestore: boolean;
 }
 
 export interface WaitStep extends Step {

@@ -2,10 +2,9 @@ import { kindId, podTemplateOf } from '../discovery/pod-template.ts';
 import { mapAt } from '../discovery/read.ts';
 import { refKey, refName, refOf } from '../model.ts';
 import type { Finding, KubeObject } from '../model.ts';
-import type { TargetState } from './model.ts';
+import type { TargetState, TextEdit } from './model.ts';
 import { selects } from './pods.ts';
 import type { Renames } from './renames.ts';
-import type { TextEdit } from './text-references.ts';
 
 /** Edits that are proposed and not made. What may be a mere word is for the plan to show, not for a warning. */
 export function editFindings(edits: readonly TextEdit[]): readonly Finding[] {

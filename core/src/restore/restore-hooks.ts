@@ -2,17 +2,8 @@ import { kindId, podTemplateOf } from '../discovery/pod-template.ts';
 import { at, listAt, mapAt, stringAt } from '../discovery/read.ts';
 import { refName, refOf } from '../model.ts';
 import type { Finding, KubeObject } from '../model.ts';
-import type { RestoreOptions } from './model.ts';
 import { parseHookCommand, parseHookTimeout } from '../transfer/plan-quiesce.ts';
-
-/** A command in each pod of a workload, when it is ready. Plain JSON. */
-export interface RestoreHook {
-  readonly container: string;
-  readonly command: readonly string[];
-  readonly timeoutMs: number;
-  /** A failure stops the restore; otherwise it is a warning. */
-  readonly failsRestore: boolean;
-}
+import type { RestoreHook, RestoreOptions } from './model.ts';
 
 const POST = 'post.hook.restore.velero.io/';
 const INIT = 'init.hook.restore.velero.io/';

@@ -5,29 +5,12 @@ import { refKey, refName, refOf } from '../model.ts';
 import type { KubeObject, ObjectRef } from '../model.ts';
 import { mapSteps } from './later.ts';
 import type { Mapping } from './mapping.ts';
-import type { RestorePlan, RestoreStep } from './model.ts';
+import type { Confidence, RestorePlan, RestoreStep, TextEdit } from './model.ts';
 import { decodedText, textSpots } from './text-spots.ts';
 import type { TextSpot } from './text-spots.ts';
 import { mapHost } from './value-maps.ts';
 
-/** `sure`: it has no other meaning. `likely`: it names something of the application in a place where such names stand. `guess`: the word is the same. */
-export type Confidence = 'sure' | 'likely' | 'guess';
 export const CONFIDENCES: readonly Confidence[] = ['sure', 'likely', 'guess'];
-
-/** A place in free text that names what is called otherwise after the restore, and what it would say then. Plain JSON. */
-export interface TextEdit {
-  readonly ref: ObjectRef;
-  readonly where: string;
-  readonly from: string;
-  readonly to: string;
-  readonly confidence: Confidence;
-  /** Whether it is made. Nothing is edited in silence: the operator says so, by confidence or one by one. */
-  readonly apply: boolean;
-  readonly field: readonly string[];
-  readonly isEncoded: boolean;
-  /** Of `from` in the (decoded) text of the field. */
-  readonly offset: number;
-}
 
 /** What is called otherwise after the restore. */
 export interface Renaming {
