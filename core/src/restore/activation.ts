@@ -1,18 +1,14 @@
 import { containersOf, kindId, podTemplateOf } from '../discovery/pod-template.ts';
-import { at, listAt, mapAt, numberAt, recordAt, stringAt, stringsAt } from '../discovery/read.ts';
+import { at, listAt, mapAt, recordAt, stringAt, stringsAt } from '../discovery/read.ts';
 import type { Json } from '../discovery/read.ts';
 import { refKey, refOf } from '../model.ts';
 import type { KubeObject, ObjectRef } from '../model.ts';
 import { ANNOTATIONS } from '../operation.ts';
 import { decoded } from './mapping.ts';
 import { podNeeds, selects } from './pods.ts';
+import { INACTIVE_NODE_LABEL, restOf } from './rest.ts';
+import type { Rest } from './rest.ts';
 import { mergePatch, put } from './rewrite.ts';
-
-/** No node has this label, so a DaemonSet that asks for it runs no pod. */
-export const INACTIVE_NODE_LABEL = 'dmaas.io/inactive';
-
-const REPLICATED = new Set(['Deployment.apps', 'StatefulSet.apps', 'ReplicaSet.apps', 'ReplicationController']);
-const SUSPENDABLE = new Set(['Job.batch', 'CronJob.batch']);
 
 export interface Activation {
   /** JSON merge patch that makes the workload what it was when it was captured. */
@@ -32,29 +28,21 @@ export interface Staged {
  * that a person or a later run can, whatever became of this one. Bare Pods have no such form; they are created when it is their turn.
  */
 export function stage(object: KubeObject): Staged {
-  const activation = activationOf(object);
-  if (activation === undefined) return { object };
-  const annotated = put(inactive(object), ['metadata', 'annotations', ANNOTATIONS.activate], JSON.stringify(activation.patch));
-  return { object: annotated, activation };
+  const rest = restOf(object);
+  if (rest === undefined) return { object };
+  const annotated = put(mergePatch(object, rest.patch), ['metadata', 'annotations', ANNOTATIONS.activate], JSON.stringify(rest.back));
+  return { object: annotated, activation: { patch: rest.back, how: howActivated(rest) } };
 }
 
-function activationOf(object: KubeObject): Activation | undefined {
-  const kind = kindId(object);
-  if (REPLICATED.has(kind)) {
-    const replicas = numberAt(object, 'spec', 'replicas') ?? 1;
-    return replicas === 0 ? undefined : { patch: { spec: { replicas } }, how: `replicas 0 -> ${String(replicas)}` };
+function howActivated({ by, back }: Rest): string {
+  switch (by) {
+    case 'replicas':
+      return `replicas 0 -> ${String(at(back, 'spec', 'replicas'))}`;
+    case 'suspend':
+      return 'suspend true -> false';
+    case 'node selector':
+      return `node selector ${INACTIVE_NODE_LABEL} removed`;
   }
-  if (SUSPENDABLE.has(kind)) {
-    return at(object, 'spec', 'suspend') === true ? undefined : { patch: { spec: { suspend: false } }, how: 'suspend true -> false' };
-  }
-  if (kind !== 'DaemonSet.apps') return undefined;
-  const nodeSelector = { [INACTIVE_NODE_LABEL]: null };
-  return { patch: { spec: { template: { spec: { nodeSelector } } } }, how: `node selector ${INACTIVE_NODE_LABEL} removed` };
-}
-
-function inactive(object: KubeObject): KubeObject {
-  if (kindId(object) === 'DaemonSet.apps') return put(object, ['spec', 'template', 'spec', 'nodeSelector', INACTIVE_NODE_LABEL], 'true');
-  return SUSPENDABLE.has(kindId(object)) ? put(object, ['spec', 'suspend'], true) : put(object, ['spec', 'replicas'], 0);
 }
 
 /** The merge patch of an activation step: activates, and removes the annotation that says it is still to be done. */

@@ -17,8 +17,9 @@ import type { BackupView, RestoreOptions, SnapshotStep, StopStep } from './model
 import { inPlaceClaims } from './plan-in-place.ts';
 import type { InPlaceFacts } from './plan-in-place.ts';
 import { podNeeds } from './pods.ts';
+import { RESTABLE } from './rest.ts';
 import { mergePatch, sameJson } from './rewrite.ts';
-import { STOPPABLE, STOPPED } from './stopping.ts';
+import { STOPPED } from './stopping.ts';
 
 const UNUSED_TIMEOUT_MS = 300_000;
 const SNAPSHOT_TIMEOUT_MS = 600_000;
@@ -64,11 +65,11 @@ async function stoppableUsers(cluster: Cluster, pods: readonly ObjectRef[]): Pro
     return reading;
   };
   for (const chain of await mapConcurrent(pods, READS_AT_ONCE, (pod) => controllersAbove(read, pod))) {
-    const workloads = chain.filter((ref) => STOPPABLE.includes(kindId(ref)));
+    const workloads = chain.filter((ref) => RESTABLE.includes(kindId(ref)));
     // A suspended CronJob leaves its Job running; of all others the highest says how many pods there are.
     const isCron = workloads.some((ref) => kindId(ref) === 'CronJob.batch');
     const stopped = workloads.length === 0 ? chain.slice(0, 1) : isCron ? workloads.toReversed() : workloads.slice(-1);
-    const owner = chain.findLast((ref) => kindId(ref) !== 'Pod' && !STOPPABLE.includes(kindId(ref)) && kindId(ref) !== 'Node');
+    const owner = chain.findLast((ref) => kindId(ref) !== 'Pod' && !RESTABLE.includes(kindId(ref)) && kindId(ref) !== 'Node');
     for (const ref of chain) {
       const all = below[refKey(ref)] ?? [];
       below[refKey(ref)] = [...all, ...stopped.filter((s) => all.every((o) => refKey(o) !== refKey(s)))];

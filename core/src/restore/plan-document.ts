@@ -6,12 +6,12 @@ import { parseJson } from '../json.ts';
 import { refKey, refName, refOf } from '../model.ts';
 import type { KubeObject, ObjectRef } from '../model.ts';
 import { ANNOTATIONS, isOperationId } from '../operation.ts';
-import { INACTIVE_NODE_LABEL } from './activation.ts';
 import { activated, everyStep, mapSteps } from './later.ts';
 import type { RestorePlan } from './model.ts';
 import { HIDDEN } from './plan.ts';
 import { CLUSTER_SCOPED_KINDS } from './prepare.ts';
 import type { Item } from './prepare.ts';
+import { INACTIVE_NODE_LABEL } from './rest.ts';
 import { isRecord, sameJson, update } from './rewrite.ts';
 
 const ref = z.object({ apiVersion: z.string(), kind: z.string(), name: z.string(), namespace: z.string().exactOptional() });

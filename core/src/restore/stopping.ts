@@ -1,32 +1,22 @@
 import { objectMatcher } from '../discovery/object-pattern.ts';
 import { controllerOf, kindId } from '../discovery/pod-template.ts';
-import { mapAt, numberAt, at, stringAt } from '../discovery/read.ts';
+import { at, mapAt, stringAt } from '../discovery/read.ts';
 import type { Json } from '../discovery/read.ts';
 import { parseJson } from '../json.ts';
 import { refName, refOf } from '../model.ts';
 import type { Finding, KubeObject, ObjectRef, ResourceKind } from '../model.ts';
 import type { OperationId } from '../operation.ts';
-import { INACTIVE_NODE_LABEL } from './activation.ts';
 import { onTarget } from './hints.ts';
 import { managerOf } from './managers.ts';
 import type { RestoreStep } from './model.ts';
 import { hasEnded } from './readiness.ts';
+import { RESTABLE, restOf } from './rest.ts';
+import type { Rest } from './rest.ts';
 import { isRecord } from './rewrite.ts';
 import { scrub } from './scrub.ts';
 
 /** On a workload that a restore in place has stopped. Not the mark of a backup: what is half rewritten must not be started by a clean-up. */
 export const STOPPED = { label: 'dmaas.io/stopped-by', back: 'dmaas.io/stopped-back' } as const;
-
-/** Kinds that can be stopped and started again, besides pods. */
-export const STOPPABLE: readonly string[] = [
-  'Deployment.apps',
-  'StatefulSet.apps',
-  'ReplicaSet.apps',
-  'ReplicationController',
-  'DaemonSet.apps',
-  'Job.batch',
-  'CronJob.batch',
-];
 
 /** What it takes that a workload lets go of its volumes, and then has them again. */
 export interface Stopping {
@@ -49,36 +39,16 @@ export interface StoppingContext {
 
 const NOTHING: Stopping = { stops: [], starts: [], isAwaited: false, findings: [] };
 
-interface Way {
-  readonly patch: Json;
-  readonly back: Json;
-  readonly how: string;
-  /** What a person would not expect of it. */
-  readonly note?: { readonly code: string; readonly says: string };
+function howStopped({ by, back }: Rest): string {
+  return by === 'replicas' ? `replicas ${String(at(back, 'spec', 'replicas'))} -> 0` : by === 'suspend' ? 'suspend' : 'on no node';
 }
 
-/** How each kind is stopped; undefined when it runs nothing. */
-function wayOf(object: KubeObject): Way | undefined {
-  const suspend = { patch: { spec: { suspend: true } }, back: { spec: { suspend: false } }, how: 'suspend' };
-  switch (kindId(object)) {
-    case 'DaemonSet.apps': {
-      const selector = (value: string | null) => ({ spec: { template: { spec: { nodeSelector: { [INACTIVE_NODE_LABEL]: value } } } } });
-      const says = 'runs on no node meanwhile: it gets a node selector that no node has';
-      return { patch: selector('true'), back: selector(null), how: 'on no node', note: { code: 'stopped-by-selector', says } };
-    }
-    case 'Job.batch':
-      if (at(object, 'spec', 'suspend') === true || hasEnded(object)) return undefined;
-      return { ...suspend, note: { code: 'job-begins-again', says: 'is suspended meanwhile: its pods are deleted, and it begins again' } };
-    case 'CronJob.batch':
-      if (at(object, 'spec', 'suspend') === true) return undefined;
-      return { ...suspend, note: { code: 'runs-missed', says: 'is suspended meanwhile: runs that fall into that time may be missed' } };
-    default: {
-      const replicas = numberAt(object, 'spec', 'replicas') ?? 1;
-      if (replicas === 0) return undefined;
-      return { patch: { spec: { replicas: 0 } }, back: { spec: { replicas } }, how: `replicas ${String(replicas)} -> 0` };
-    }
-  }
-}
+/** What a person would not expect of it. */
+const NOTES: Readonly<Record<string, { readonly code: string; readonly says: string }>> = {
+  'DaemonSet.apps': { code: 'stopped-by-selector', says: 'runs on no node meanwhile: it gets a node selector that no node has' },
+  'Job.batch': { code: 'job-begins-again', says: 'is suspended meanwhile: its pods are deleted, and it begins again' },
+  'CronJob.batch': { code: 'runs-missed', says: 'is suspended meanwhile: runs that fall into that time may be missed' },
+};
 
 /** How to stop what uses a volume, or why that cannot be done. Pure. */
 export function stoppingOf(ref: ObjectRef, object: KubeObject | undefined, context: StoppingContext): Stopping {
@@ -90,7 +60,7 @@ export function stoppingOf(ref: ObjectRef, object: KubeObject | undefined, conte
   const holder = object?.metadata.labels?.[STOPPED.label];
   if (holder !== undefined && holder !== context.id)
     return block('stopped-by-another', `${name} is stopped by the restore ${holder}`, `kubectl dmaas restore resume ${holder}, or undo it`);
-  if (object === undefined || (kindId(ref) !== 'Pod' && !STOPPABLE.includes(kindId(ref))))
+  if (object === undefined || (kindId(ref) !== 'Pod' && !RESTABLE.includes(kindId(ref))))
     return block(
       'cannot-be-stopped',
       `${name} uses a volume that is to be rewritten, and DMaaS does not know how to stop a ${ref.kind}`,
@@ -102,19 +72,20 @@ export function stoppingOf(ref: ObjectRef, object: KubeObject | undefined, conte
     const command = onTarget(`kubectl patch ${name} -n ${ref.namespace ?? ''} --type merge -p '${patch}'`, context);
     return block('claims-go-with-replicas', `${name} deletes its claims when it is scaled down, so it cannot be stopped`, command);
   }
-  const way = wayOf(object);
+  const rest = kindId(object) === 'Job.batch' && hasEnded(object) ? undefined : restOf(object);
   const known = holder === undefined ? undefined : mapAt(object, 'metadata', 'annotations')[STOPPED.back];
-  const back = known === undefined ? way?.back : parsedPatch(known);
+  const back = known === undefined ? rest?.back : parsedPatch(known);
   if (back === undefined) return NOTHING;
-  const { patch, how } = way ?? { patch: {}, how: 'as it is' };
-  const note: Finding[] = way?.note === undefined ? [] : [{ level: 'info', code: way.note.code, message: `${name} ${way.note.says}`, ref }];
+  const patch = rest?.patch ?? {};
+  const how = rest === undefined ? 'as it is' : howStopped(rest);
+  const note = rest === undefined ? undefined : NOTES[kindId(object)];
   return withManager(
     {
       stops: [{ do: 'stop', phase: 'populate', ref, patch, back, how }],
       starts: [{ do: 'start', phase: 'activate', ref, patch: back }],
       // A Job may be over, and be removed, before anybody looks.
       isAwaited: !['Job.batch', 'CronJob.batch'].includes(kindId(ref)),
-      findings: note,
+      findings: note === undefined ? [] : [{ level: 'info', code: note.code, message: `${name} ${note.says}`, ref }],
     },
     object,
     context,

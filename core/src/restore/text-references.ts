@@ -2,7 +2,7 @@ import { kindId } from '../discovery/pod-template.ts';
 import { at } from '../discovery/read.ts';
 import { DmaasError } from '../errors.ts';
 import { refKey, refName, refOf } from '../model.ts';
-import type { KubeObject, ObjectRef } from '../model.ts';
+import type { KubeObject } from '../model.ts';
 import { mapSteps } from './later.ts';
 import type { Mapping } from './mapping.ts';
 import type { Confidence, RestorePlan, RestoreStep, TextEdit } from './model.ts';
