@@ -40,12 +40,12 @@ export class Args {
     return (Array.isArray(v) ? v : v === undefined ? [] : [v]).map(String).filter((x) => x !== '');
   }
 
-  /** Pairs `key=value`, e.g. of `--map-storage-class old=new`. With `withEmpty` the key may be ''. */
-  map(name: string, withEmpty = false): Readonly<Record<string, string>> {
+  /** Pairs `key=value`, e.g. of `--map-storage-class old=new`, which errors show as `form`. With `withEmpty` the key may be ''. */
+  map(name: string, { form = 'OLD=NEW', withEmpty = false } = {}): Readonly<Record<string, string>> {
     const out: Record<string, string> = {};
     for (const pair of this.list(name)) {
       const at = pair.indexOf('=');
-      if (at < (withEmpty ? 0 : 1) || at === pair.length - 1) throw new DmaasError('USAGE', `--${name} ${pair} is not of the form OLD=NEW`);
+      if (at < (withEmpty ? 0 : 1) || at === pair.length - 1) throw new DmaasError('USAGE', `--${name} ${pair} is not of the form ${form}`);
       out[pair.slice(0, at)] = pair.slice(at + 1);
     }
     return out;

@@ -143,7 +143,7 @@ const SIZE = /^\d+(\.\d+)?([kMGTPE]|[KMGTPE]i)?$/;
 const ACCESS_MODES = ['ReadWriteOnce', 'ReadWriteOncePod', 'ReadWriteMany', 'ReadOnlyMany'];
 
 function valueMaps(args: Args): ValueMaps {
-  const claimSizes = args.map('map-size');
+  const claimSizes = args.map('map-size', { form: 'CLAIM=SIZE' });
   for (const [claim, size] of Object.entries(claimSizes)) {
     if (!SIZE.test(size)) throw new DmaasError('USAGE', `--map-size ${claim}=${size} names no size`, { hint: 'write it as 20Gi or 500M' });
   }
@@ -160,7 +160,7 @@ function valueMaps(args: Args): ValueMaps {
     hosts: args.map('map-host'),
     nodeSelectors: labelMaps(args, 'map-node-selector', true),
     labels,
-    addLabels: args.map('add-label'),
+    addLabels: args.map('add-label', { form: 'KEY=VALUE' }),
   };
 }
 
@@ -170,6 +170,7 @@ function volumesOf(args: Args): Record<string, string> {
       const [claim = '', name = claim, ...more] = text.split('=');
       if (claim === '' || name === '' || more.length > 0)
         throw new DmaasError('USAGE', `--volume ${text} is not of the form CLAIM or CLAIM=NAME`);
+      checkName('volume', name, 'the name of a claim', NAME);
       return [claim, name];
     }),
   );
@@ -177,12 +178,12 @@ function volumesOf(args: Args): Record<string, string> {
 
 function replicasOf(args: Args): Replicas {
   const wanted: Record<string, { replicas: number; start?: number }> = {};
-  for (const [name, count] of Object.entries(args.map('replicas'))) {
+  for (const [name, count] of Object.entries(args.map('replicas', { form: 'KIND/NAME=N' }))) {
     if (!/^[a-z]+\/[^/]+$/.test(name) || !/^\d+$/.test(count))
       throw new DmaasError('USAGE', `--replicas ${name}=${count} is not of the form KIND/NAME=N`);
     wanted[name] = { replicas: Number(count) };
   }
-  for (const [name, range] of Object.entries(args.map('ordinals'))) {
+  for (const [name, range] of Object.entries(args.map('ordinals', { form: 'STATEFULSET=FIRST[-LAST]' }))) {
     const [, first = '', last = first] = /^(\d+)(?:-(\d+))?$/.exec(range) ?? [];
     const replicas = Number(last) - Number(first) + 1;
     if (first === '' || replicas < 1)
@@ -192,8 +193,52 @@ function replicasOf(args: Args): Replicas {
   return wanted;
 }
 
+const LABEL = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
+const NAME = /^[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$/;
+const PREFIX = /^[a-z0-9][-.a-z0-9]{0,61}$/;
+
+/** The API server would refuse it with the same words for every object. */
+function checkName(flag: string, name: string, of: string, pattern: RegExp): void {
+  if (pattern.test(name)) return;
+  throw new DmaasError('USAGE', `--${flag} ${name} cannot be ${of}`, {
+    hint: 'names are of lower-case letters, digits and -, and begin and end with a letter or digit',
+  });
+}
+
+/** Flags that choose what is restored, each in its own way. */
+const EXCLUSIVE: readonly (readonly [flag: string, ...others: readonly string[]])[] = [
+  ['data-only', 'manifests-only'],
+  ['volume', 'manifests-only', 'include'],
+  ['in-place', 'manifests-only'],
+];
+/** What a restore in place does not do: it changes the data of claims that exist. */
+const NOT_IN_PLACE = [
+  ...['map-storage-class', 'map-size', 'map-access-mode', 'map-image', 'map-host', 'map-node-selector', 'map-label', 'add-label'],
+  ...['name-prefix', 'patch-file', 'edit-text', 'replicas', 'ordinals', 'start-jobs'],
+];
+
+/** What would have no effect is refused: whoever asks for it expects one. */
+function checkTogether(args: Args): void {
+  const isGiven = (flag: string): boolean => args.bool(flag) || args.list(flag).length > 0;
+  for (const [flag, ...others] of EXCLUSIVE) {
+    const other = isGiven(flag) ? others.find(isGiven) : undefined;
+    if (other !== undefined)
+      throw new DmaasError('USAGE', `--${flag} and --${other} exclude each other`, { hint: 'leave one of them out' });
+  }
+  const without = args.bool('in-place') ? NOT_IN_PLACE.find(isGiven) : undefined;
+  if (without !== undefined)
+    throw new DmaasError('USAGE', `--in-place changes what claims hold and nothing else, so --${without} would have no effect`, {
+      hint: 'leave one of them out',
+    });
+  if (args.bool('without-undo') && !args.bool('in-place'))
+    throw new DmaasError('USAGE', '--without-undo is of use with --in-place only', {
+      hint: 'a restore that creates objects is taken back by "restore delete"',
+    });
+}
+
 /** The options that a command line describes. Throws USAGE. */
 async function restoreOptions(args: Args): Promise<RestoreOptions> {
+  checkTogether(args);
   const files = await Promise.all(args.list('patch-file').map(async (file) => parsePatches(await readTextFile(file), file)));
   const hooks = args.each('hook-after').map((text) => parseHook('hook-after', text));
   const acceptEdits = args.string('edit-text');
@@ -201,9 +246,11 @@ async function restoreOptions(args: Args): Promise<RestoreOptions> {
   const namespace = args.string('to-namespace');
   const readyTimeoutMs = args.duration('ready-timeout');
   const conflict = args.string('on-conflict');
+  if (namespace !== undefined) checkName('to-namespace', namespace, 'the name of a namespace', LABEL);
+  if (namePrefix !== undefined) checkName('name-prefix', namePrefix, 'the beginning of a name', PREFIX);
   return {
     ...(namespace === undefined ? {} : { namespace }),
-    storageClassMap: args.map('map-storage-class', true), // '' are claims without a class
+    storageClassMap: args.map('map-storage-class', { withEmpty: true }), // '' are claims without a class
     replicas: replicasOf(args),
     ...(args.list('volume').length === 0 ? {} : { volumes: volumesOf(args) }),
     values: valueMaps(args),

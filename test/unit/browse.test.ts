@@ -142,7 +142,10 @@ describe('a backup that is looked into', () => {
   it('says what it does not have', async () => {
     await opened(async (open) => {
       assert.equal(await open.stat('data', 'nothing'), undefined);
-      await assert.rejects(open.stat('other', '.'), (e) => DmaasError.is(e, 'USAGE') && e.message === 'backup first has no volume other');
+      await assert.rejects(
+        open.stat('other', '.'),
+        (e) => DmaasError.is(e, 'USAGE') && e.message === 'backup first has no volume other' && /^it has /.test(e.hint ?? ''),
+      );
     });
   });
 

@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
 import { backupCommandLine, restoreCommandLine } from '../../core/src/command-line.ts';
+import { DmaasError } from '../../core/src/errors.ts';
 import { shellWord } from '../../core/src/shell.ts';
 import type { Args } from '../../kubectl-plugin/src/args.ts';
 import { parseHook } from '../../kubectl-plugin/src/hook-flag.ts';
 import { parse } from '../../kubectl-plugin/src/cli.ts';
+import { prepareFrom } from '../../kubectl-plugin/src/restore-flags.ts';
+import type { Session } from '../../kubectl-plugin/src/session.ts';
 
 /** The command's words as a shell takes them apart; no line here has quotes within words. */
 const words = (line: string): string[] => [...line.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain ?? '').slice(2);
@@ -140,7 +143,7 @@ describe('the command line that does the same', () => {
       '90s',
     ]);
     const { args } = (await parse(words(line), 100)) as { args: Args };
-    assert.deepEqual(args.map('map-storage-class', true), { gp3: 'fast', '': 'slow' });
+    assert.deepEqual(args.map('map-storage-class', { withEmpty: true }), { gp3: 'fast', '': 'slow' });
     assert.match(line, / --map-storage-class gp3=fast .*--exclude pvc\/a --no-activate --start-jobs /);
   });
 
@@ -155,4 +158,44 @@ describe('the command line that does the same', () => {
     assert.deepEqual(await understood(line, 'namespace', 'location', 'location-file'), ['restore create', 'shop', 'lab', undefined]);
     assert.match(line, /--everywhere$/);
   });
+});
+
+describe('flags of a restore that make no sense', () => {
+  for (const [flags, message, hint] of [
+    ['--to-namespace Shop_Copy', '--to-namespace Shop_Copy cannot be the name of a namespace', /lower-case letters/],
+    ['--name-prefix X!', '--name-prefix X! cannot be the beginning of a name', /lower-case letters/],
+    ['--volume data=New', '--volume New cannot be the name of a claim', /lower-case letters/],
+    ['--data-only --manifests-only', '--data-only and --manifests-only exclude each other', /leave one of them out/],
+    ['--volume data --include secret', '--volume and --include exclude each other', /leave one of them out/],
+    ['--in-place --manifests-only', '--in-place and --manifests-only exclude each other', /leave one of them out/],
+    [
+      '--in-place --map-size data=2Gi',
+      '--in-place changes what claims hold and nothing else, so --map-size would have no effect',
+      /leave one of them out/,
+    ],
+    [
+      '--in-place --name-prefix x-',
+      '--in-place changes what claims hold and nothing else, so --name-prefix would have no effect',
+      /leave one of them out/,
+    ],
+    ['--without-undo', '--without-undo is of use with --in-place only', /restore delete/],
+    ['--map-size data', '--map-size data is not of the form CLAIM=SIZE', undefined],
+    ['--map-size data=big', '--map-size data=big names no size', /20Gi/],
+    ['--replicas db', '--replicas db is not of the form KIND/NAME=N', undefined],
+    ['--ordinals db=2-1', '--ordinals db=2-1 is not of the form STATEFULSET=FIRST or STATEFULSET=FIRST-LAST', undefined],
+    ['--patch-file /nope.yaml', '/nope.yaml cannot be read: there is no such file', undefined],
+    ['--patch-file /', '/ cannot be read: it is a directory', undefined],
+  ] as const) {
+    it(`${flags}: refused before anything is looked up`, async () => {
+      const parsed = await parse(`restore create backup ${flags}`.split(' '), 100);
+      assert.ok('command' in parsed);
+      await assert.rejects(prepareFrom({} as Session, parsed.args), (e) => {
+        assert.ok(DmaasError.is(e, 'USAGE'));
+        assert.equal(e.message, message);
+        if (hint === undefined) assert.equal(e.hint, undefined);
+        else assert.match(e.hint ?? '', hint);
+        return true;
+      });
+    });
+  }
 });

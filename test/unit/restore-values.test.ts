@@ -106,6 +106,68 @@ describe('value maps', () => {
   });
 });
 
+describe('a mapping that concerns nothing', () => {
+  const unused = (options: Partial<RestoreOptions>) =>
+    plan(shop(), emptyTarget(), { activate: true, allow: ['*'], namespace: 'copy', ...options })
+      .findings.filter((f) => f.code === 'mapping-unused')
+      .map(({ level, message }) => `${level}: ${message}`);
+
+  it('is named, for each way to map', () => {
+    assert.deepEqual(
+      unused({
+        storageClassMap: { fats: 'fast', fast: 'fast' },
+        values: {
+          claimSizes: { 'data-bd-*': '2Gi', 'data-db-*': '2Gi' },
+          accessModes: { ReadWriteMany: 'ReadWriteOnce', ReadWriteOnce: 'ReadWriteOncePod' },
+          images: { acne: 'mirror.local/acme', acme: 'mirror.local/acme' },
+          hosts: { 'shop.exmaple.com': 'x.test', '*.example.com': '*.test', '*.example.org': '*.test' },
+          nodeSelectors: [{ from: ['zone', 'b'] }, { from: ['zone', 'a'], to: ['zone', 'c'] }],
+          labels: [
+            { from: ['app', 'wbe'], to: ['app', 'x'] },
+            { from: ['app', 'web'], to: ['app', 'y'] },
+          ],
+          addLabels: { new: 'one' },
+        },
+      }),
+      [
+        '--map-storage-class fats=fast',
+        '--map-size data-bd-*=2Gi',
+        '--map-access-mode ReadWriteMany=ReadWriteOnce',
+        '--map-image acne=mirror.local/acme',
+        '--map-host shop.exmaple.com=x.test',
+        '--map-host *.example.org=*.test',
+        '--map-node-selector zone=b:',
+        '--map-label app=wbe:app=x',
+      ].map((flag) => `warning: ${flag} concerns nothing that is restored`),
+    );
+  });
+
+  it('is none when only text names the host', () => {
+    const backup = shop();
+    const text = kube('v1', 'ConfigMap', 'urls', { data: { 'app.ini': 'url = https://www.acme.test/shop\n' } });
+    const findings = (hosts: Record<string, string>) =>
+      plan({ ...backup, objects: [...backup.objects, text] }, emptyTarget(), { activate: true, values: { hosts } }).findings;
+    assert.ok(!findings({ 'www.acme.test': 'www.acme.example' }).some((f) => f.code === 'mapping-unused'));
+    assert.ok(findings({ 'ww.acme.test': 'www.acme.example' }).some((f) => f.code === 'mapping-unused'));
+  });
+
+  it('what is left out of what was not asked for is not named', () => {
+    const leftOut = (options: Partial<RestoreOptions>) =>
+      plan(shop(), emptyTarget(), { activate: true, ...options }).findings.filter((f) => f.code === 'left-out').length;
+    assert.ok(leftOut({}) > 0);
+    assert.equal(leftOut({ volumes: { uploads: 'uploads-old' } }), 0);
+  });
+
+  it('of volumes that are chosen one can be excluded', () => {
+    const volumes = { uploads: 'uploads-old', 'data-db-0': 'old-0' };
+    const chosen = plan(shop(), emptyTarget(), { activate: true, volumes, exclude: ['pvc/uploads'] });
+    assert.deepEqual(
+      chosen.steps.flatMap((s) => (s.do === 'populate' ? s.claim.name : [])),
+      ['old-0'],
+    );
+  });
+});
+
 describe('names', () => {
   const planned = (options: Partial<RestoreOptions>, target: Partial<TargetState> = {}, backup: BackupView = shop()): RestorePlan =>
     plan(backup, emptyTarget(target), options);

@@ -90,7 +90,10 @@ export class OpenBackup {
   volume(claim: string): VolumeRecord {
     const found = this.backup.volumes.find((volume) => volume.claim === claim);
     if (found !== undefined) return found;
-    throw new DmaasError('USAGE', `backup ${this.backup.name} has no volume ${claim}`);
+    const known = this.backup.volumes.map((volume) => volume.claim);
+    throw new DmaasError('USAGE', `backup ${this.backup.name} has no volume ${claim}`, {
+      hint: known.length === 0 ? 'it has no volumes at all' : `it has ${known.join(', ')}`,
+    });
   }
 
   async close(): Promise<void> {

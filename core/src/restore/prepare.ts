@@ -9,6 +9,7 @@ import { listed } from './hints.ts';
 import { leftOutBy } from './left-out-rules.ts';
 import { mapObject } from './mapping.ts';
 import type { Mapping } from './mapping.ts';
+import { unusedMappings } from './mapping-checks.ts';
 import type { BackupView, RestoreOptions, TargetState, VolumeView } from './model.ts';
 import { applyPatches } from './patches.ts';
 import type { ObjectPatch } from './patches.ts';
@@ -89,18 +90,13 @@ export function prepare(
     .map(([now]) => now)
     .concat(claimsWithoutManifest(backup));
   const index = { namespace: map.from, byKey: new Map(all.map((o) => [refKey(refOf(o)), o])) };
-  const leftOut = new Map<string, { level: Finding['level']; why: string; refs: ObjectRef[] }>();
-  const leave = (object: KubeObject, why: string, level: Finding['level']): void => {
-    const group = leftOut.get(why) ?? { level, why, refs: [] };
-    group.refs.push(refOf(object));
-    leftOut.set(why, group);
-  };
+  const leftOut: { readonly object: KubeObject; readonly why: string; readonly level: Finding['level'] }[] = [];
   const restorable = [...index.byKey.values()].filter((object) => {
     if (kindId(object) === 'Namespace') return false; // `namespaceItem` sees to it
     const rule = leftOutBy(object, index);
     const outside = rule === undefined ? outsideReason(object, map, target) : undefined;
-    if (rule !== undefined) leave(object, rule.why, rule.level);
-    if (outside !== undefined) leave(object, outside, 'warning');
+    if (rule !== undefined) leftOut.push({ object, why: rule.why, level: rule.level });
+    if (outside !== undefined) leftOut.push({ object, why: outside, level: 'warning' });
     return rule === undefined && outside === undefined;
   });
   const selection = selectionOf(restorable, target.kinds, options);
@@ -118,8 +114,8 @@ export function prepare(
     return free === object.metadata.name ? undefined : free;
   });
   const patching = patcher(options.patches ?? [], target.kinds);
-  const items = selected.map((captured) => {
-    const scrubbed = scrub(captured);
+  const scrubs = selected.map((captured) => ({ captured, scrubbed: scrub(captured) }));
+  const items = scrubs.map(({ captured, scrubbed }) => {
     const mapped = mapObject(scrubbed.object, map);
     const bound = confineSubjects(mapped.object, map);
     const named = applyRenames(bound.object, captured, renames);
@@ -144,13 +140,34 @@ export function prepare(
     ];
     return { captured, object: patched, changes };
   });
-  const findings = [...leftOut.values()].map(({ level, why, refs }) => ({
-    level,
-    code: 'left-out',
-    message: `left out: ${listed(refs.map((ref) => refName(ref)))}; ${why}`,
-    ...(refs.length === 1 && refs[0] !== undefined ? { ref: refs[0] } : {}),
-  }));
-  return { items, findings: [...selection.findings, ...numbered.findings, ...patching.findings(), ...findings], renames };
+  const findings = [
+    ...selection.findings,
+    ...numbered.findings,
+    ...patching.findings(),
+    ...unusedMappings(
+      scrubs.map(({ scrubbed }) => scrubbed.object),
+      options,
+    ),
+    // What was not asked for is not missed.
+    ...leftOutFindings(leftOut.filter(({ object }) => selection.isSelected(object))),
+  ];
+  return { items, findings, renames };
+}
+
+/** One for each reason. */
+function leftOutFindings(
+  leftOut: readonly { readonly object: KubeObject; readonly why: string; readonly level: Finding['level'] }[],
+): readonly Finding[] {
+  const reasons = [...new Map(leftOut.map(({ why, level }) => [why, level]))];
+  return reasons.map(([why, level]) => {
+    const refs = leftOut.filter((each) => each.why === why).map(({ object }) => refOf(object));
+    return {
+      level,
+      code: 'left-out',
+      message: `left out: ${listed(refs.map((ref) => refName(ref)))}; ${why}`,
+      ...(refs.length === 1 && refs[0] !== undefined ? { ref: refs[0] } : {}),
+    };
+  });
 }
 
 /** Applies the operator's patches, and remembers what came of them. */

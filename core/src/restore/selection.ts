@@ -41,7 +41,7 @@ export function selectionOf(objects: readonly KubeObject[], kinds: readonly Reso
   }
   const isSelected = (object: KubeObject): boolean => {
     const isClaim = object.kind === 'PersistentVolumeClaim';
-    if (Object.keys(volumes).length > 0) return isClaim && Object.hasOwn(volumes, object.metadata.name);
+    if (Object.keys(volumes).length > 0) return isClaim && Object.hasOwn(volumes, object.metadata.name) && !excluded(object);
     if (options.volumesOnly === true && !isClaim) return false;
     if (options.resourcesOnly === true && isClaim) return false;
     return included(object) && !excluded(object);

@@ -150,7 +150,9 @@ export const appExplain: Command = {
     const found = explain(app, ({ apiVersion, kind, name }) => matches({ apiVersion, kind, metadata: { name } }));
     if (found.length === 0) {
       throw new DmaasError('APP_NOT_FOUND', `${pattern} has nothing to do with application ${app.name} in namespace ${app.namespace}`, {
-        hint: `"kubectl dmaas app describe" lists what belongs to it; nothing there refers to ${pattern}, and it to nothing there`,
+        hint: pattern.includes('/')
+          ? `"kubectl dmaas app describe" lists what belongs to it; nothing there refers to ${pattern}, and it to nothing there`
+          : 'name the object as KIND or KIND/NAME, as in secret/db; "kubectl dmaas app describe" lists what belongs to it',
       });
     }
     return {

@@ -217,7 +217,7 @@ function created(backup: Backup, session: Session) {
       `backup/${backup.name} created (${plural(backup.members, 'object')}, ${plural(backup.volumes.length, 'volume')}, ${formatBytes(size)} of data, ${formatBytes(added)} new, ${took})`,
     notes: [
       ...noteFindings(gaps),
-      `kubectl dmaas restore create ${backup.name} -n ${backup.app.namespace}${session.args.string('context') === undefined ? '' : ` --context ${session.args.string('context') ?? ''}`}`,
+      `kubectl dmaas restore create ${backup.name} -n ${backup.app.namespace} ${session.repeat(['kubeconfig', 'context', 'home-namespace', 'location', 'location-file'])}`.trimEnd(),
     ],
     exitCode: gaps.length > 0 ? 3 : 0,
   };
