@@ -179,6 +179,9 @@ describe('kubectl dmaas, from a running application to its copy in another clust
     const there = items.find((r) => r.plan.target.context === target.context);
     await dmaas(`restore delete ${there?.id ?? ''} --location-file ${lab.locationFile} --yes`);
     await assert.rejects(target.kubectl('get', 'namespace', app));
+    const resumed = await lab.plugin.run(['restore', 'resume', there?.id ?? '', '--location-file', lab.locationFile]);
+    assert.deepEqual([resumed.code, /was taken back[^]*restore create first/.test(resumed.stderr)], [2, true], resumed.stderr);
+    assert.match(await dmaas(`restore list --location-file ${lab.locationFile}`), new RegExp(`${there?.id ?? ''} .* Undone `));
     assert.match(await source.kubectl('-n', copy, 'get', 'statefulset/db', '-o', 'name'), /db/);
   });
 });

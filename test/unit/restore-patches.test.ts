@@ -124,6 +124,9 @@ spec: {replicas: null}
 `);
     assert.deepEqual(object.metadata.labels, { app: 'web', tier: 'front' });
     assert.deepEqual(Object.keys(object['spec'] as object), ['template', 'paused']);
+    // What kustomize's field holds may be a file of its own.
+    const list = patched('- target: {kind: Deployment}\n  patch: [{op: add, path: /spec/paused, value: true}]\n');
+    assert.equal((list.object['spec'] as { paused: boolean }).paused, true);
   });
 
   it('that are none are refused in one sentence', () => {

@@ -182,6 +182,8 @@ const FORMS =
   'it may hold resourceModifierRules as for Velero, patches as for kustomize, or objects that are merged over those of their name';
 
 function patchesIn(document: unknown, file: string): readonly Omit<ObjectPatch, 'from'>[] {
+  // The value of kustomize's field, in a file of its own.
+  if (Array.isArray(document)) return patchesIn({ patches: document }, file);
   const has = (field: string) => typeof document === 'object' && document !== null && field in document;
   const read = <T>(schema: z.ZodType<T>): T => {
     const parsed = schema.safeParse(document);

@@ -10,6 +10,7 @@ import type { Finding, ObjectRef } from '../model.ts';
 import type { MoverOptions } from '../mover/job.ts';
 import { JobMover } from '../mover/job-mover.ts';
 import { isOperationId, newOperationId } from '../operation.ts';
+import type { OperationId } from '../operation.ts';
 import { readManifests } from '../repository/manifests.ts';
 import type { CallOptions } from '../store/object-store.ts';
 import { cleanupOperation } from '../transfer/cleanup.ts';
@@ -116,6 +117,7 @@ export async function preparePlanned(
   }
   const source = await openLocationRepository(request.access, located.source, request.stores, callOf(run));
   try {
+    assertNotUndone(await readRestore(source.repository.runs, plan.id, callOf(run)));
     const view = await viewOf(source, located, run);
     const [kinds, version] = await Promise.all([request.cluster.kinds(), request.cluster.version()]);
     assertConsent(plan, kinds);
@@ -155,8 +157,9 @@ export async function executeRestore({ plan, request, source }: PreparedRestore,
   return applyRestore(plan, { cluster, populate, journal, ...(commandFlags === undefined ? {} : { commandFlags }) }, run);
 }
 
-/** Goes on with a restore whose plan is recorded. */
+/** Goes on with a restore whose plan is recorded. Throws USAGE for one that was taken back. */
 export async function resumeRestore(request: RestoreRequest, located: LocatedRestore, run: RunOptions): Promise<RestoreReport> {
+  assertNotUndone(located.record);
   const source = await openLocationRepository(request.access, located.source, request.stores, callOf(run));
   try {
     return await executeRestore({ plan: located.record.plan, request, source, close: () => source.close() }, run);
@@ -175,6 +178,7 @@ export async function activateRestore(
   change: Pick<RestoreOptions, 'startJobs'>,
   run: RunOptions,
 ): Promise<{ readonly plan: RestorePlan; readonly report: RestoreReport }> {
+  assertNotUndone(record);
   if (record.plan.options.activate)
     throw new DmaasError('USAGE', `restore ${record.id} was not left staged`, { hint: `kubectl dmaas restore resume ${record.id}` });
   const plan = activated(record.plan, change.startJobs);
@@ -199,14 +203,46 @@ async function assertRights(plan: RestorePlan, cluster: Cluster): Promise<void> 
  * Takes a restore back: what it created goes, and nothing else. Of a restore in place that is the way back; throws USAGE while workloads are stopped by it,
  * because there may be need of it yet.
  */
-export async function undoRestore(cluster: Cluster, { record }: LocatedRestore, run: RunOptions): Promise<RemovalReport> {
-  for (const step of record.plan.steps) {
-    if (step.do !== 'stop' || (await cluster.get(step.ref))?.metadata.labels?.[STOPPED.label] !== record.id) continue;
-    throw new DmaasError('USAGE', `${refName(step.ref)} is still stopped by restore ${record.id}`, {
-      hint: `kubectl dmaas restore resume ${record.id}, or restore undo ${record.id}`,
+export async function undoRestore(
+  { cluster, access, stores }: Pick<RestoreRequest, 'cluster' | 'access' | 'stores'>,
+  { record, source }: LocatedRestore,
+  run: RunOptions,
+): Promise<RemovalReport> {
+  const { id, plan } = record;
+  for (const step of plan.steps) {
+    if (step.do !== 'stop' || (await cluster.get(step.ref))?.metadata.labels?.[STOPPED.label] !== id) continue;
+    throw new DmaasError('USAGE', `${refName(step.ref)} is still stopped by restore ${id}`, {
+      hint: `kubectl dmaas restore resume ${id}, or restore undo ${id}`,
     });
   }
-  return removeRestored(cluster, { id: record.id, namespace: record.plan.target.namespace }, run);
+  const report = await removeRestored(cluster, { id, namespace: plan.target.namespace }, run);
+  const isWhole = plan.options.inPlace !== true && report.findings.every((f) => f.level !== 'warning');
+  // Who may not write to the bucket has taken it back all the same.
+  if (isWhole) await recordUndoneIn(access, source, stores, id, run).catch(() => undefined);
+  return report;
+}
+
+async function recordUndoneIn(
+  access: LocationAccess,
+  source: LocatedBackup['source'],
+  stores: OpenDeps,
+  id: OperationId,
+  run: RunOptions,
+): Promise<void> {
+  const open = await openLocationRepository(access, source, stores, callOf(run));
+  try {
+    await recordUndone(open.repository.runs, id, new Date());
+  } finally {
+    await open.close();
+  }
+}
+
+/** What movers and claims of it are recorded as is no longer there: to go on would be half a restore. */
+function assertNotUndone(record: RestoreRecord | undefined): void {
+  if (record?.status !== 'Undone') return;
+  throw new DmaasError('USAGE', `restore ${record.id} was taken back`, {
+    hint: `plan it anew: kubectl dmaas restore create ${record.plan.backup} -n ${record.plan.source.namespace}`,
+  });
 }
 
 /**
@@ -253,12 +289,7 @@ export async function goBack(
   for (const pod of of('create-pod')) await step('activate', titleOf(pod), () => createPod(cluster, pod.pod));
   for (const wait of of('wait-ready'))
     await step('activate', titleOf(wait), () => waitReady(cluster, wait.ref, plan.options.readyTimeoutMs, run));
-  const source = await openLocationRepository(request.access, located.source, request.stores, callOf(run));
-  try {
-    await recordUndone(source.repository.runs, id, new Date());
-  } finally {
-    await source.close();
-  }
+  await recordUndoneIn(request.access, located.source, request.stores, id, run);
   return { claims: snapshots.map(({ claim }) => claim), findings };
 }
 

@@ -273,7 +273,8 @@ export const restoreDelete: Command = {
     const { id, plan } = found.record;
     const { context, namespace } = plan.target;
     await session.confirm(`Delete everything that restore ${id} created in namespace ${namespace} of ${context}, with its volumes?`);
-    const { removed, findings } = await session.withProgress((emit) => undoRestore(cluster, found, { emit, signal: session.signal }));
+    const request = { cluster, access: await session.location(), stores: session.stores };
+    const { removed, findings } = await session.withProgress((emit) => undoRestore(request, found, { emit, signal: session.signal }));
     return {
       text: () => [...removed.map((ref) => `${refName(ref)} deleted`), `restore/${id} taken back`].join('\n'),
       notes: findings.flatMap(findingLines),

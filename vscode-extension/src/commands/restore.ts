@@ -304,8 +304,8 @@ export function recordedRestore(
         return resultOf(core, found.record.plan, await core.resumeRestore(request, found, run));
       }),
     undo: (run) =>
-      withRecord(async (core, found, cluster) => {
-        await core.undoRestore(cluster, found, run);
+      withRecord(async (core, found, cluster, access) => {
+        await core.undoRestore({ cluster, access, stores: session.stores }, found, run);
       }),
   };
 }
