@@ -1,7 +1,13 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { KubeObject } from '../../core/src/model.ts';
 import { manyObjects } from '../bench/many-objects.ts';
 import { demoApp } from '../demo/application.ts';
 import { imageName } from './images/names.ts';
+import { nodeInImage } from './images/node-layer.ts';
+import { type CustomKind, definitionOf, operatorOf, programOf } from './programs/objects.ts';
+import { makeCertificate } from './stores/tls.ts';
 
 /** Data that must be the same after a restore: a directory or a device, as a pod of a workload sees it, or what a shell script says there, rows for one. */
 export type CorpusData = { readonly in: string; readonly path: string } | CorpusScript;
@@ -15,7 +21,7 @@ export interface CorpusScript {
 /** An application as users have them. */
 export interface CorpusApp {
   readonly name: string;
-  readonly objects: (namespace: string) => readonly KubeObject[];
+  readonly objects: (namespace: string) => readonly KubeObject[] | Promise<readonly KubeObject[]>;
   /** Writes data that are not simply files, in order. */
   readonly fill?: readonly CorpusScript[];
   readonly data: readonly CorpusData[];
@@ -25,12 +31,16 @@ export interface CorpusApp {
   readonly writer?: string;
   /** Objects that must be there, besides. */
   readonly there?: readonly string[];
+  /** Of what a backup holds, what a restore does not make, as the plan says. */
+  readonly leftOut?: readonly string[];
+  /** What the application's own webhooks must refuse. */
+  readonly refuses?: KubeObject;
 }
 
 type Fields = Readonly<Record<string, unknown>>;
 
 const LABELS = { app: 'corpus' };
-const SLEEP = ['/usr/local/bin/node', '-e', 'process.on("SIGTERM", () => process.exit()); setInterval(() => {}, 1e6)'];
+const SLEEP = [nodeInImage, '-e', 'process.on("SIGTERM", () => process.exit()); setInterval(() => {}, 1e6)'];
 
 function make(apiVersion: string, kind: string, name: string, fields: Fields = {}, metadata: Fields = {}): KubeObject {
   return { apiVersion, kind, metadata: { name, labels: LABELS, ...metadata }, ...fields };
@@ -79,7 +89,27 @@ function service(name: string, part: string, more: Fields = {}): KubeObject {
   return make('v1', 'Service', name, { spec: { selector: { part }, ports: [{ port: 80, targetPort: 8080 }], ...more } });
 }
 
-const RBAC = 'rbac.authorization.k8s.io';
+/** A certificate for that name as a Secret, and its authority as webhooks name it. */
+async function certificateFor(host: string, name: string): Promise<{ readonly secret: KubeObject; readonly caBundle: string }> {
+  const dir = await mkdtemp(join(tmpdir(), 'dmaas-corpus-'));
+  try {
+    const { caFile, certFile, keyFile } = await makeCertificate(dir, host);
+    const [ca, cert, key] = await Promise.all([caFile, certFile, keyFile].map(async (file) => (await readFile(file)).toString('base64')));
+    return {
+      secret: make('v1', 'Secret', name, { type: 'kubernetes.io/tls', data: { 'tls.crt': cert, 'tls.key': key } }),
+      caBundle: ca ?? '',
+    };
+  } finally {
+    await rm(dir, { recursive: true });
+  }
+}
+
+const LEDGER: CustomKind = { group: 'corpus.example', version: 'v1', kind: 'Ledger', plural: 'ledgers', isOwner: true };
+/** As a person reaches it: with the password that the operator has made. */
+const BOOKS = (sql: string) => `PGPASSWORD="$POSTGRES_PASSWORD" psql -h "$(hostname -i)" -U postgres -d books -XAtqc "${sql}"`;
+const QUEUE_CLI = 'redis-cli --no-auth-warning';
+const QUEUE_PASSWORD = { secretKeyRef: { name: 'queue', key: 'password' } };
+const QUEUE_ENV = ['REDIS_PASSWORD', 'REDISCLI_AUTH'].map((name) => ({ name, valueFrom: QUEUE_PASSWORD }));
 
 const PASSWORD = { valueFrom: { secretKeyRef: { name: 'blog', key: 'password' } } };
 /** Each table's checksum of all its rows. */
@@ -225,24 +255,54 @@ export const CORPUS: readonly CorpusApp[] = [
   {
     name: 'queue and its consumers',
     objects: () => [
+      make('v1', 'Secret', 'queue', { stringData: { password: 'hardly one' } }),
       claim('queue'),
-      service('queue', 'queue'),
-      workload('Deployment', 'queue', 1, ...mounting('queue'), { strategy: { type: 'Recreate' } }),
-      workload('Deployment', 'consumer', 2, {}, { env: [{ name: 'QUEUE_URL', value: 'http://queue:80' }] }),
+      make('v1', 'Service', 'queue', { spec: { selector: { part: 'queue' }, ports: [{ port: 6379 }] } }),
+      workload(
+        'Deployment',
+        'queue',
+        1,
+        { securityContext: { runAsUser: 999, fsGroup: 999, fsGroupChangePolicy: 'OnRootMismatch' }, ...mounting('queue')[0] },
+        {
+          ...{ image: imageName('redis:7'), ...mounting('queue')[1] },
+          command: ['sh', '-c', 'exec redis-server --dir /data --appendonly yes --requirepass "$REDIS_PASSWORD"'],
+          env: QUEUE_ENV,
+          readinessProbe: { exec: { command: ['sh', '-c', `${QUEUE_CLI} ping | grep PONG`] } },
+        },
+        { strategy: { type: 'Recreate' } },
+      ),
+      workload(
+        'Deployment',
+        'consumer',
+        2,
+        {},
+        {
+          image: imageName('redis:7'),
+          command: ['sh', '-c', `while :; do ${QUEUE_CLI} -h queue BLPOP mail 1 >/tmp/seen; done`],
+          env: QUEUE_ENV,
+          readinessProbe: { exec: { command: ['sh', '-c', `${QUEUE_CLI} -h queue ping | grep PONG`] } },
+        },
+      ),
       make('policy/v1', 'PodDisruptionBudget', 'consumer', { spec: { minAvailable: 1, selector: { matchLabels: { part: 'consumer' } } } }),
     ],
-    data: [{ in: 'deployment/queue', path: '/data' }],
+    fill: [
+      {
+        in: 'deployment/queue',
+        script: `for n in $(seq 1000); do echo "RPUSH orders order-$n"; echo "XADD log * n $n"; done | ${QUEUE_CLI} >/tmp/filled`,
+      },
+    ],
+    data: [
+      { in: 'deployment/queue', script: `${QUEUE_CLI} LRANGE orders 0 -1 | sha256sum; ${QUEUE_CLI} XRANGE log - + | sha256sum` },
+      { in: 'deployment/queue', script: `[ "$(${QUEUE_CLI} LLEN orders)$(${QUEUE_CLI} XLEN log)" = 10001000 ]` },
+    ],
     ready: ['deployment/queue', 'deployment/consumer'],
     there: ['poddisruptionbudget/consumer'],
   },
   {
     name: 'Ingress with TLS, autoscaler, network policy',
-    objects: () => [
+    objects: async () => [
       claim('site'),
-      make('v1', 'Secret', 'tls', {
-        type: 'kubernetes.io/tls',
-        stringData: { 'tls.crt': 'certificate', 'tls.key': 'key' },
-      }),
+      (await certificateFor('site.example', 'tls')).secret,
       service('site', 'site'),
       workload('Deployment', 'site', 1, ...mounting('site'), { strategy: { type: 'Recreate' } }),
       make('networking.k8s.io/v1', 'Ingress', 'site', {
@@ -273,50 +333,42 @@ export const CORPUS: readonly CorpusApp[] = [
     there: ['ingress/site', 'horizontalpodautoscaler/site', 'networkpolicy/site', 'secret/tls'],
   },
   {
-    name: 'a definition, its custom resource, its operator',
+    name: 'database that an operator makes',
     objects: (namespace) => [
-      {
-        apiVersion: 'apiextensions.k8s.io/v1',
-        kind: 'CustomResourceDefinition',
-        metadata: { name: 'gardens.corpus.example' },
+      definitionOf(LEDGER),
+      ...operatorOf([LEDGER], namespace, LABELS),
+      make('corpus.example/v1', 'Ledger', 'books', {
         spec: {
-          group: 'corpus.example',
-          scope: 'Namespaced',
-          names: { kind: 'Garden', plural: 'gardens', singular: 'garden' },
-          versions: [
-            {
-              name: 'v1',
-              served: true,
-              storage: true,
-              subresources: { status: {} },
-              schema: {
-                openAPIV3Schema: {
-                  type: 'object',
-                  properties: {
-                    spec: { type: 'object', properties: { claim: { type: 'string' } } },
-                    status: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true },
-                  },
-                },
+          objects: [
+            // Made once, and in the database from then on: another one would not open it.
+            make('v1', 'Secret', 'books', { stringData: { password: '$(random)' } }),
+            make('v1', 'Service', 'books', { spec: { clusterIP: 'None', selector: { part: 'books' }, ports: [{ port: 5432 }] } }),
+            workload(
+              'StatefulSet',
+              'books',
+              1,
+              { securityContext: { runAsUser: 999, runAsGroup: 999, fsGroup: 999, fsGroupChangePolicy: 'OnRootMismatch' } },
+              {
+                ...{ image: imageName('postgres:15'), command: undefined },
+                env: [
+                  { name: 'POSTGRES_DB', value: 'books' },
+                  { name: 'POSTGRES_PASSWORD', valueFrom: { secretKeyRef: { name: 'books', key: 'password' } } },
+                ],
+                readinessProbe: { exec: { command: ['pg_isready', '-d', 'books'] }, periodSeconds: 2 },
+                volumeMounts: [{ name: 'data', mountPath: '/var/lib/postgresql/data' }],
               },
-            },
+              { serviceName: 'books', volumeClaimTemplates: [{ metadata: { name: 'data' }, spec: claimSpec() }] },
+            ),
           ],
         },
-      },
-      make('v1', 'ServiceAccount', 'operator'),
-      make(`${RBAC}/v1`, 'Role', 'operator', { rules: [{ apiGroups: ['corpus.example'], resources: ['gardens'], verbs: ['*'] }] }),
-      make(`${RBAC}/v1`, 'RoleBinding', 'operator', {
-        roleRef: { apiGroup: RBAC, kind: 'Role', name: 'operator' },
-        subjects: [{ kind: 'ServiceAccount', name: 'operator', namespace }],
       }),
-      claim('garden'),
-      workload('Deployment', 'operator', 1, { serviceAccountName: 'operator', ...mounting('garden')[0] }, mounting('garden')[1], {
-        strategy: { type: 'Recreate' },
-      }),
-      make('corpus.example/v1', 'Garden', 'roses', { spec: { claim: 'garden' } }),
     ],
-    data: [{ in: 'deployment/operator', path: '/data' }],
-    ready: ['deployment/operator'],
-    there: ['gardens.corpus.example/roses'],
+    fill: [
+      { in: 'statefulset/books', script: BOOKS('create table entries as select n, md5(n::text) item from generate_series(1, 5000) n') },
+    ],
+    data: [{ in: 'statefulset/books', script: BOOKS("select count(*), md5(string_agg(n || item, ',' order by n)) from entries") }],
+    ready: ['deployment/operator', 'statefulset/books'],
+    there: ['ledgers.corpus.example/books', 'service/books'],
   },
   {
     name: 'Helm release',
@@ -350,15 +402,21 @@ export const CORPUS: readonly CorpusApp[] = [
       claim('ledger'),
       workload('Deployment', 'ledger', 1, ...mounting('ledger'), { strategy: { type: 'Recreate' } }),
       make('batch/v1', 'CronJob', 'nightly', {
-        spec: { schedule: '0 3 * * *', jobTemplate: { spec: { template: template({}, { restartPolicy: 'Never' }) } } },
+        spec: {
+          schedule: '0 3 * * *',
+          jobTemplate: { spec: { template: template({}, { restartPolicy: 'Never', ...mounting('ledger')[0] }, mounting('ledger')[1]) } },
+        },
       }),
-      make('batch/v1', 'Job', 'migration', {
-        spec: { suspend: true, template: template({}, { restartPolicy: 'Never' }) },
+      make('batch/v1', 'Job', 'migration', { spec: { suspend: true, template: template({}, { restartPolicy: 'Never' }) } }),
+      make('batch/v1', 'Job', 'import', { spec: { template: template({}, { restartPolicy: 'Never' }) } }),
+      make('batch/v1', 'Job', 'setup', {
+        spec: { template: template({}, { restartPolicy: 'Never' }, { command: [nodeInImage, '--version'] }) },
       }),
     ],
     data: [{ in: 'deployment/ledger', path: '/data' }],
     ready: ['deployment/ledger'],
-    there: ['cronjob/nightly', 'job/migration'],
+    there: ['cronjob/nightly', 'job/migration', 'job/import'],
+    leftOut: ['job/setup'],
   },
   {
     name: 'block volume',
@@ -379,7 +437,7 @@ export const CORPUS: readonly CorpusApp[] = [
   {
     name: 'a claim shared by two workloads',
     objects: () => [
-      claim('shared'),
+      claim('shared', { accessModes: ['ReadWriteMany'] }),
       workload('Deployment', 'writer', 1, ...mounting('shared')),
       workload('Deployment', 'reader', 1, ...mounting('shared')),
     ],
@@ -398,31 +456,52 @@ export const CORPUS: readonly CorpusApp[] = [
     there: ['persistentvolumeclaim/archive'],
   },
   {
+    // Nothing starts in its namespace unless it answers, itself included.
     name: 'webhook of its own',
-    objects: (namespace) => [
-      claim('rules'),
-      service('guard', 'guard'),
-      workload('Deployment', 'guard', 1, ...mounting('rules'), { strategy: { type: 'Recreate' } }),
-      {
-        apiVersion: 'admissionregistration.k8s.io/v1',
-        kind: 'ValidatingWebhookConfiguration',
-        metadata: { name: `guard-${namespace}`, labels: LABELS },
-        webhooks: [
+    objects: async (namespace) => {
+      const { secret, caBundle } = await certificateFor(`guard.${namespace}.svc`, 'guard');
+      const [{ volumes }, { volumeMounts }] = mounting('rules') as [Record<string, object[]>, Record<string, object[]>];
+      return [
+        claim('rules'),
+        secret,
+        programOf('guard', { name: 'guard', labels: LABELS }),
+        service('guard', 'guard', { ports: [{ port: 443, targetPort: 8443 }] }),
+        workload(
+          'Deployment',
+          'guard',
+          1,
           {
-            name: 'guard.corpus.example',
-            failurePolicy: 'Ignore',
-            sideEffects: 'None',
-            timeoutSeconds: 1,
-            admissionReviewVersions: ['v1'],
-            clientConfig: { service: { namespace, name: 'guard', path: '/' } },
-            namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': namespace } },
-            rules: [{ apiGroups: [''], apiVersions: ['v1'], operations: ['CREATE'], resources: ['configmaps'] }],
+            volumes: [
+              ...(volumes ?? []),
+              { name: 'tls', secret: { secretName: 'guard' } },
+              { name: 'program', configMap: { name: 'guard' } },
+            ],
           },
-        ],
-      },
-    ],
+          {
+            command: [nodeInImage, '/program/guard.mjs'],
+            readinessProbe: { httpGet: { scheme: 'HTTPS', path: '/', port: 8443 }, periodSeconds: 1 },
+            volumeMounts: [...(volumeMounts ?? []), { name: 'tls', mountPath: '/tls' }, { name: 'program', mountPath: '/program' }],
+          },
+          { strategy: { type: 'Recreate' } },
+        ),
+        {
+          apiVersion: 'admissionregistration.k8s.io/v1',
+          kind: 'ValidatingWebhookConfiguration',
+          metadata: { name: `guard-${namespace}`, labels: LABELS },
+          webhooks: [
+            {
+              ...{ name: 'guard.corpus.example', failurePolicy: 'Fail', sideEffects: 'None', admissionReviewVersions: ['v1'] },
+              clientConfig: { service: { namespace, name: 'guard', path: '/' }, caBundle },
+              namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': namespace } },
+              rules: [{ apiGroups: [''], apiVersions: ['v1'], operations: ['CREATE'], resources: ['configmaps', 'pods'] }],
+            },
+          ],
+        },
+      ];
+    },
     data: [{ in: 'deployment/guard', path: '/data' }],
     ready: ['deployment/guard'],
+    refuses: make('v1', 'ConfigMap', 'wrong', {}, { labels: { 'corpus.example/forbidden': '' } }),
   },
   {
     name: 'DaemonSet, quota and limits',

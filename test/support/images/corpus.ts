@@ -23,6 +23,15 @@ async function mariadb(): Promise<Image> {
   });
 }
 
+/** Redis, out of the same files. */
+async function redis(): Promise<Image> {
+  return makeImage(imageName('redis:7'), [await debianLayer(MARIADB_AND_REDIS)], {
+    entrypoint: ['/usr/bin/redis-server'],
+    env: { PATH },
+    user: `${CONTAINER_USER}:${CONTAINER_USER}`,
+  });
+}
+
 /** WordPress with Apache and PHP on port 8080; its database is $WORDPRESS_DB_HOST with $WORDPRESS_DB_PASSWORD. */
 async function wordpress(): Promise<Image> {
   const debian = { name: 'wordpress', packages: ['wordpress', 'wordpress-theme-twentytwentythree', 'php-xml', 'curl'] };
@@ -39,5 +48,5 @@ async function wordpress(): Promise<Image> {
 
 /** Images of the corpus besides those of all tests. */
 export async function corpusImages(): Promise<Image[]> {
-  return [await mariadb(), await wordpress()];
+  return [await mariadb(), await redis(), await wordpress()];
 }
