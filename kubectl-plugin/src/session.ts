@@ -20,6 +20,7 @@ import {
   type RunOptions,
 } from '@dmaas/core';
 import type { Args } from './args.ts';
+import { GLOBAL_FLAGS } from './global-flags.ts';
 import { credentialFromEnvironment } from './credential-env.ts';
 import { readTextFile } from './read-text-file.ts';
 import { showProgress, type Progress } from './progress.ts';
@@ -136,7 +137,8 @@ export class Session {
   repeat(names: readonly string[]): string {
     const flags = names.flatMap((name) => {
       const value = this.args.string(name);
-      return value === undefined ? [] : [`${name === 'namespace' ? '-n' : `--${name}`} ${shellWord(value)}`];
+      const isDefault = GLOBAL_FLAGS.some((flag) => flag.name === name && flag.default === value);
+      return value === undefined || isDefault ? [] : [`${name === 'namespace' ? '-n' : `--${name}`} ${shellWord(value)}`];
     });
     return flags.join(' ');
   }

@@ -267,7 +267,8 @@ describe('properties of restores', function () {
         const lastPopulate = steps.findLastIndex((s) => s.do === 'populate');
         steps.forEach((step, i) => {
           if (step.do === 'populate') assert.ok((creation.get(refKey(step.claim)) ?? Infinity) < i);
-          if (step.do === 'activate' || step.do === 'wait-ready') assert.ok((creation.get(refKey(step.ref)) ?? Infinity) < i);
+          if (step.do === 'activate') assert.ok((creation.get(refKey(step.ref)) ?? Infinity) < i);
+          if (step.do === 'wait-ready') assert.ok((creation.get(refKey(step.madeBy ?? step.ref)) ?? Infinity) < i);
           if (step.do === 'link-owners') for (const { ref } of step.owners) assert.ok((creation.get(refKey(ref)) ?? Infinity) < i);
           if (!('manifest' in step)) return;
           if (step.ref.kind !== 'Namespace')

@@ -451,3 +451,60 @@ describe('undoing a restore', () => {
     assert.deepEqual(comparable(cluster), before);
   });
 });
+
+describe('what an operator makes of a custom resource', () => {
+  const KINDS = [
+    { group: 'acme.test', version: 'v1', kind: 'Cache', plural: 'caches', namespaced: true, verbs: ['get', 'create', 'list'] },
+  ];
+  const owner = { apiVersion: 'acme.test/v1', kind: 'Cache', name: 'main', uid: 'old', controller: true };
+  const set = kube('apps/v1', 'StatefulSet', 'cache', { spec: { replicas: 2, template: { spec: { containers: [{ name: 'a' }] } } } });
+  const backup = (): BackupView => {
+    const { objects, ...rest } = shop();
+    const owned = put(set, ['metadata', 'ownerReferences'], [owner]);
+    return { ...rest, objects: [...objects, kube('acme.test/v1', 'Cache', 'main', { spec: { replicas: 2 } }), owned] };
+  };
+  const restored = async (
+    operator: ((cluster: MemoryCluster) => void) | undefined,
+    options: Partial<RestoreOptions> = {},
+    play: Play = {},
+  ) => {
+    const cluster = playedCluster({ kinds: KINDS }, play);
+    cluster.onWrite(({ type, object }) => {
+      if (type === 'created' && object.kind === 'Cache') operator?.(cluster);
+    });
+    const plan = await preflight(cluster, { readyTimeoutMs: 200, ...options }, backup());
+    const report = await applyRestore(plan, { cluster, journal: new MemoryJournal(), populate: fillingMover() }, quiet);
+    return { cluster, plan, warnings: report.findings.filter((f) => f.code === 'not-made').map((f) => `${f.message} | ${f.hint ?? ''}`) };
+  };
+  const waits = (plan: RestorePlan) => plan.steps.filter((s) => s.do === 'wait-ready' && s.madeBy !== undefined);
+
+  it('is waited for, before traffic comes in', async () => {
+    const { plan, warnings } = await restored((cluster) => void cluster.create(set));
+    const [step] = waits(plan);
+    assert.ok(step?.do === 'wait-ready');
+    assert.equal(refName(step.ref), 'statefulset/cache');
+    const at = plan.steps.indexOf(step);
+    assert.ok(plan.steps.findLastIndex((s) => s.do === 'activate') < at);
+    assert.ok(at < plan.steps.findIndex((s) => s.do === 'apply' && s.ref.kind === 'Ingress'));
+    assert.deepEqual(warnings, []);
+  });
+
+  it('and does not make is said, with where to look; the rest is restored', async () => {
+    const { cluster, warnings } = await restored(undefined);
+    assert.deepEqual(warnings, [
+      'cache/main is restored, and its controller has not made statefulset/cache again | see whether its operator runs, in this cluster and for this namespace',
+    ]);
+    find(cluster, 'ingress/web');
+  });
+
+  it('and that does not get ready is said with the cause', async () => {
+    const { warnings } = await restored((cluster) => void cluster.create(set), {}, { neverReady: new Set(['cache']) });
+    assert.match(warnings.join(), /^statefulset\/cache, which the controller of cache\/main has made, is not ready: /);
+  });
+
+  it('is not waited for where it will have another name, or its owner is there already', async () => {
+    assert.deepEqual(waits((await restored(undefined, { namePrefix: 'copy-' })).plan), []);
+    const there = playedCluster({ kinds: KINDS, objects: [kube('acme.test/v1', 'Cache', 'main')] });
+    assert.deepEqual(waits(await preflight(there, { conflict: 'skip' }, backup())), []);
+  });
+});

@@ -285,6 +285,8 @@ export interface WaitStep extends Step {
   readonly timeoutMs: number;
   /** Commands in its pods, once it is ready. */
   readonly hooks?: readonly RestoreHook[];
+  /** The restored object whose controller makes it. That it does not is no failure of the restore, but said. */
+  readonly madeBy?: ObjectRef;
 }
 
 /** Points an object's owner references to the new uids of owners that were restored too. */

@@ -1,4 +1,4 @@
-import { kindId } from '../discovery/pod-template.ts';
+import { controllerOf, kindId } from '../discovery/pod-template.ts';
 import { parseQuantity } from '../discovery/quantity.ts';
 import { at, mapAt, stringAt } from '../discovery/read.ts';
 import { schedulingOf, securityOf } from '../discovery/volumes.ts';
@@ -63,7 +63,7 @@ export function planRestore(id: OperationId, backup: BackupView, target: TargetS
         : undefined;
     return found !== undefined && !isOwn(found, id);
   };
-  const { items, findings, renames } = prepare(backup, target, options, isTaken);
+  const { items, findings, renames, owned } = prepare(backup, target, options, isTaken);
   const context = { id, policy: options.conflict ?? 'fail', namespace: map.to, existing };
   const namespace = namespaceItem(backup, target, map);
   const finalNamespace = target.namespace ?? namespace?.object;
@@ -82,7 +82,7 @@ export function planRestore(id: OperationId, backup: BackupView, target: TargetS
   });
   const renaming = { map, hosts: options.values?.hosts ?? {}, services: servicesOf(items), accept: options.acceptEdits };
   const edits = changed.flatMap((s) => proposeEdits(s.decision.object, renaming));
-  const { steps, later, notes } = stepsOf(settled, { id, namespace: finalNamespace, backup, target, options, map });
+  const { steps, later, notes } = stepsOf(settled, { id, namespace: finalNamespace, backup, target, options, map, owned });
   return {
     schema: 1,
     id,
@@ -135,6 +135,8 @@ interface StepContext {
   readonly target: TargetState;
   readonly options: RestoreOptions;
   readonly map: Mapping;
+  /** What owners make again, as captured. */
+  readonly owned: readonly KubeObject[];
 }
 
 function stepsOf(
@@ -148,7 +150,13 @@ function stepsOf(
   const activation = activationSteps(settled, context);
   const links = linkSteps(settled);
   const staged = [...inStage('foundation'), ...populate.steps, ...inStage('staging'), ...links.filter((l) => l.phase === 'populate')];
-  const active = [...activation.steps, ...inStage('exposure'), ...links.filter((l) => l.phase === 'activate')];
+  const active = [
+    ...activation.steps,
+    ...madeSteps(settled, 'staging', context),
+    ...inStage('exposure'),
+    ...links.filter((l) => l.phase === 'activate'),
+    ...madeSteps(settled, 'exposure', context),
+  ];
   const notes = [...populate.notes, ...activation.notes];
   if (options.activate || active.length === 0) return { steps: [...staged, ...active], later: [], notes };
   const note: Finding = {
@@ -265,6 +273,25 @@ function activationSteps(
     context.options.hooks,
   );
   return { steps, notes: [...unmet, ...notes, ...started.flatMap((s) => restoreHooksOf(s.object).findings)] };
+}
+
+const MADE_KINDS = new Set(['Deployment.apps', 'StatefulSet.apps', 'DaemonSet.apps']);
+
+/** Operators make the workloads of custom resources: the application works when these do. Owners that come in `ownersIn`. */
+function madeSteps(settled: readonly Settled[], ownersIn: Stage, { owned, map, options }: StepContext): readonly WaitStep[] {
+  const timeoutMs = options.readyTimeoutMs ?? READY_TIMEOUT_MS;
+  return owned
+    .filter((o) => MADE_KINDS.has(kindId(o)))
+    .flatMap((o): WaitStep[] => {
+      const owner = settled.find(
+        ({ captured }) => controllerOf(o)?.name === captured.metadata.name && controllerOf(o)?.kind === captured.kind,
+      );
+      // Under another name its workloads have other names too, which only its operator knows.
+      const isSame = owner !== undefined && isSent(owner.decision.action) && owner.object.metadata.name === owner.captured.metadata.name;
+      if (!isSame || owner.position.stage !== ownersIn) return [];
+      const ref = { ...refOf(o), namespace: map.to };
+      return [{ do: 'wait-ready', phase: 'activate', ref, timeoutMs, madeBy: refOf(owner.object) }];
+    });
 }
 
 function startSteps(item: Settled, context: StepContext): readonly RestoreStep[] {

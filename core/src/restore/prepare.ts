@@ -81,7 +81,13 @@ export function prepare(
   target: Pick<TargetState, 'kinds' | 'version'>,
   options: RestoreOptions,
   taken: (object: KubeObject) => boolean = () => false,
-): { readonly items: readonly Item[]; readonly findings: readonly Finding[]; readonly renames: Renames } {
+): {
+  readonly items: readonly Item[];
+  readonly findings: readonly Finding[];
+  readonly renames: Renames;
+  /** As captured: what its owner makes again. */
+  readonly owned: readonly KubeObject[];
+} {
   const map = mappingOf(backup, options);
   const converted = new Map(backup.objects.map((o) => [inServedApi(o, target.version.minor), o]));
   const originals = [...converted].filter(([now, then]) => now === then);
@@ -90,12 +96,12 @@ export function prepare(
     .map(([now]) => now)
     .concat(claimsWithoutManifest(backup));
   const index = { namespace: map.from, byKey: new Map(all.map((o) => [refKey(refOf(o)), o])) };
-  const leftOut: { readonly object: KubeObject; readonly why: string; readonly level: Finding['level'] }[] = [];
+  const leftOut: { readonly object: KubeObject; readonly rule?: string; readonly why: string; readonly level: Finding['level'] }[] = [];
   const restorable = [...index.byKey.values()].filter((object) => {
     if (kindId(object) === 'Namespace') return false; // `namespaceItem` sees to it
     const rule = leftOutBy(object, index);
     const outside = rule === undefined ? outsideReason(object, map, target) : undefined;
-    if (rule !== undefined) leftOut.push({ object, why: rule.why, level: rule.level });
+    if (rule !== undefined) leftOut.push({ object, rule: rule.name, why: rule.why, level: rule.level });
     if (outside !== undefined) leftOut.push({ object, why: outside, level: 'warning' });
     return rule === undefined && outside === undefined;
   });
@@ -151,7 +157,7 @@ export function prepare(
     // What was not asked for is not missed.
     ...leftOutFindings(leftOut.filter(({ object }) => selection.isSelected(object))),
   ];
-  return { items, findings, renames };
+  return { items, findings, renames, owned: leftOut.filter(({ rule }) => rule === 'owned').map(({ object }) => object) };
 }
 
 /** One for each reason. */

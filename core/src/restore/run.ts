@@ -3,14 +3,12 @@ import { mapAt } from '../discovery/read.ts';
 import { DmaasError, throwIfCancelled } from '../errors.ts';
 import type { RunOptions } from '../events.ts';
 import { inPhase } from '../in-phase.ts';
-import { refKey, refName, refOf } from '../model.ts';
+import { refKey, refName } from '../model.ts';
 import type { Finding, KubeObject, ObjectRef } from '../model.ts';
 import { ANNOTATIONS, LABELS } from '../operation.ts';
-import { runHookCommand } from '../transfer/hook-command.ts';
 import { isStaged } from './activation.ts';
 import { isDefaultAccount, isOwn, isSent } from './conflicts.ts';
-import { diagnose, podsOf } from './diagnose.ts';
-import { listed, onTarget, resumeCommand, undoCommand } from './hints.ts';
+import { listed, resumeCommand, undoCommand } from './hints.ts';
 import type {
   ActivateStep,
   ApplyStep,
@@ -21,13 +19,14 @@ import type {
   RestorePlan,
   RestoreStep,
   StopStep,
-  WaitStep,
   WaitUnusedStep,
 } from './model.ts';
 import { assertStill, createPod, deletePod, startWorkload, stopWorkload, takeUndoSnapshot, waitUnused } from './in-place.ts';
-import { isReady } from './readiness.ts';
 import { readExisting } from './read-target.ts';
+import { populateTitle, stepFailed, titleOf } from './steps.ts';
 import { withEdits } from './text-references.ts';
+import { waitReady } from './waiting.ts';
+import type { WaitContext } from './waiting.ts';
 
 export interface PopulateResult {
   /** Name of the claim. */
@@ -125,7 +124,8 @@ class Attempt {
   readonly #run: RunOptions;
   readonly #counts: Record<Done, number> = { created: 0, updated: 0, skipped: 0, activated: 0, other: 0 };
   readonly #populated: PopulateResult[] = [];
-  readonly #hookFindings: Finding[] = [];
+  /** Of hooks, and of what controllers have not made. */
+  readonly #runFindings: Finding[] = [];
   #next = 0;
   /** All volumes that are rewritten in place have been, by an earlier attempt: nothing is stopped again. */
   #isRewritten = false;
@@ -192,7 +192,7 @@ class Attempt {
     const { created, updated, skipped, activated } = this.#counts;
     const sum = (field: 'bytes' | 'files'): number => this.#populated.reduce((total, result) => total + result[field], 0);
     const writtenBytes = this.#populated.reduce((total, { bytes, writtenBytes: written = bytes }) => total + written, 0);
-    const findings = [...this.#plan.findings, ...this.#populated.flatMap((r) => r.findings), ...this.#hookFindings];
+    const findings = [...this.#plan.findings, ...this.#populated.flatMap((r) => r.findings), ...this.#runFindings];
     return { created, updated, skipped, activated, populatedBytes: sum('bytes'), populatedFiles: sum('files'), writtenBytes, findings };
   }
 
@@ -231,7 +231,7 @@ class Attempt {
       case 'activate':
         return this.#activate(step);
       case 'wait-ready':
-        return this.#waitReady(step);
+        return waitReady(step, this.#waiting).then((ready) => (ready ? 'other' : 'skipped'));
       case 'link-owners':
         return this.#linkOwners(step);
       case 'stop':
@@ -247,6 +247,14 @@ class Attempt {
       case 'create-pod':
         return createPod(this.#cluster, step.pod).then((created) => (created ? 'activated' : 'skipped'));
     }
+  }
+
+  get #waiting(): WaitContext {
+    const note = (finding: Finding): void => {
+      this.#runFindings.push(finding);
+      this.#run.emit({ type: 'finding', finding });
+    };
+    return { cluster: this.#cluster, target: this.#plan.target, run: this.#run, note };
   }
 
   async #unlessRewritten(work: () => Promise<boolean>): Promise<Done> {
@@ -315,41 +323,6 @@ class Attempt {
     return 'activated';
   }
 
-  async #waitReady(step: WaitStep): Promise<Done> {
-    const { signal } = this.#run;
-    try {
-      const object = await this.#cluster.waitFor(step.ref, (o) => o === undefined || isReady(o), {
-        timeoutMs: step.timeoutMs,
-        ...(signal === undefined ? {} : { signal }),
-      });
-      if (object === undefined) throw stepFailed(`${refName(step.ref, true)} was deleted while the restore was running`);
-      await this.#runHooks(step, object);
-      return 'other';
-    } catch (e) {
-      if (!DmaasError.is(e, 'TIMEOUT')) throw e;
-      const { cause, fix } = await diagnose(this.#cluster, step.ref, this.#run);
-      const hint = fix?.startsWith('kubectl ') === true ? onTarget(fix, this.#plan.target) : fix;
-      throw stepFailed(`${refName(step.ref)} is not ready after ${minutes(step.timeoutMs)}: ${cause}`, e, hint);
-    }
-  }
-
-  /** In each of its pods. That they may run twice, after a crash between one and the next step, is theirs to bear, as with Velero. */
-  async #runHooks({ hooks = [] }: WaitStep, workload: KubeObject): Promise<void> {
-    if (hooks.length === 0) return;
-    const pods = (await podsOf(this.#cluster, workload, this.#run)).filter(isReady);
-    for (const { failsRestore, container, ...command } of hooks) {
-      for (const pod of pods) {
-        const failure = await runHookCommand(this.#cluster, { pod: refOf(pod), container }, command, this.#run.signal);
-        if (failure === undefined) continue;
-        const message = `the command after the restore in container ${container} of ${refName(refOf(pod))} ${failure.fact}`;
-        if (failsRestore) throw stepFailed(message);
-        const finding: Finding = { level: 'warning', code: 'hook-failed', message, ref: refOf(pod) };
-        this.#hookFindings.push(finding);
-        this.#run.emit({ type: 'finding', finding });
-      }
-    }
-  }
-
   async #linkOwners(step: LinkStep): Promise<Done> {
     const object = await this.#mustGet(step.ref);
     const present = object.metadata.ownerReferences ?? [];
@@ -411,45 +384,4 @@ function movedSince(step: ApplyStep | ClaimStep, found: KubeObject | undefined, 
 function preflightFailed(messages: readonly string[], hint?: string): DmaasError {
   const message = messages.length === 1 ? (messages[0] ?? '') : `${String(messages.length)} checks failed: ${listed(messages)}`;
   return new DmaasError('PREFLIGHT_FAILED', message, hint === undefined ? {} : { hint });
-}
-
-function stepFailed(message: string, cause?: unknown, hint?: string): DmaasError {
-  return new DmaasError('RESTORE_STEP_FAILED', message, { cause, ...(hint === undefined ? {} : { hint }) });
-}
-
-function minutes(ms: number): string {
-  return ms < 60_000 ? `${String(Math.round(ms / 1000))} s` : `${String(Math.round(ms / 60_000))} min`;
-}
-
-function populateTitle(step: PopulateStep): string {
-  return `${step.inPlace === undefined ? 'fill' : 'rewrite'} claim ${step.claim.name}`;
-}
-
-/** What a step does, as people say it; completes "could not …" too. */
-export function titleOf(step: RestoreStep): string {
-  switch (step.do) {
-    case 'apply':
-    case 'create-claim':
-      return `${isSent(step.action) ? step.action : 'keep'} ${refName(step.ref)}`;
-    case 'populate':
-      return populateTitle(step);
-    case 'activate':
-      return `activate ${refName(step.ref)} (${step.how})`;
-    case 'wait-ready':
-      return `wait until ${refName(step.ref)} is ready`;
-    case 'link-owners':
-      return `link ${refName(step.ref)} to ${listed(step.owners.map((o) => refName(o.ref)))}`;
-    case 'stop':
-      return `stop ${refName(step.ref)}`;
-    case 'delete-pod':
-      return `delete ${refName(step.ref)}`;
-    case 'wait-unused':
-      return `wait until nothing uses ${listed(step.claims.map((claim) => `claim ${claim.name}`))}`;
-    case 'snapshot':
-      return `take a volume snapshot of claim ${step.claim.name} to go back to`;
-    case 'start':
-      return `start ${refName(step.ref)}`;
-    case 'create-pod':
-      return `make ${refName(step.ref)} again`;
-  }
 }
