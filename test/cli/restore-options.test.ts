@@ -72,7 +72,7 @@ describe('the options of a restore', function () {
   });
 
   it('--canary says why a storage class makes no volumes, and which does', async () => {
-    const { code, stdout, stderr } = await trial(`--map-storage-class csi-hostpath=${broken} --canary-timeout 20s`);
+    const { code, stdout, stderr } = await trial(`--map-storage-class csi-hostpath=${broken} --canary-timeout 8s`);
     assert.equal(code, 40, stderr);
     const text = stdout + stderr;
     assert.match(
@@ -84,10 +84,11 @@ describe('the options of a restore', function () {
   });
 
   it('--canary says that the image of the mover is missing', async () => {
-    const { code, stdout, stderr } = await trial('--mover-image dmaas.test/no-such-mover:1 --canary-timeout 15s');
+    const { code, stdout, stderr } = await trial('--mover-image dmaas.test/no-such-mover:1 --canary-timeout 5s');
     assert.equal(code, 40, stderr);
     assert.match(stdout + stderr, /storage class csi-hostpath failed: its image dmaas\.test\/no-such-mover:1 cannot be pulled/);
     assert.match(stdout + stderr, /--mover-image/);
+    assert.equal(stdout.match(/✗ a canary/g)?.length, 1, stdout); // of two kinds, for one reason
     assert.equal(await temporary(), '');
   });
 
@@ -160,17 +161,16 @@ describe('the options of a restore', function () {
     }
   });
 
-  it('--in-place stops a DaemonSet, a Job and a bare pod, and with --allow what Argo CD manages; undo goes back and names the volume it leaves', async () => {
+  it('--in-place stops a DaemonSet, a Job and a bare pod; undo goes back and names the volume it leaves', async () => {
     const space = `${app}-kinds`;
     const at = (args: string) =>
       lab.plugin.run(`${args} -n ${space} --context ${lab.source.context} --location-file ${lab.locationFile}`.split(' '));
-    const users = ['daemonset/agent', 'job/import', 'pod/single', 'deployment/kept'];
+    const users = ['daemonset/agent', 'job/import', 'pod/single'];
     const inPod = (user: string, script: string) => kubectl('-n', space, 'exec', user, '--', nodeInImage, '-e', script);
     const write = (text: string) => Promise.all(users.map((user) => inPod(user, `require('fs').writeFileSync('/data/f', '${text}')`)));
     const read = () => Promise.all(users.map((user) => inPod(user, `process.stdout.write(require('fs').readFileSync('/data/f', 'utf8'))`)));
     const ready = async () => {
-      for (const workload of ['daemonset/agent', 'deployment/kept'])
-        await kubectl('-n', space, 'rollout', 'status', workload, '--timeout=120s');
+      await kubectl('-n', space, 'rollout', 'status', 'daemonset/agent', '--timeout=120s');
       await kubectl('-n', space, 'wait', 'pod/single', '--for=condition=Ready', '--timeout=120s');
       await kubectl('-n', space, 'wait', 'job/import', '--for=jsonpath={.status.ready}=1', '--timeout=120s');
     };
@@ -184,11 +184,7 @@ describe('the options of a restore', function () {
       assert.equal(backup.code, 0, backup.stderr);
       await write('two');
 
-      const refused = await at('restore create one --in-place --yes');
-      assert.equal(refused.code, 40, refused.stderr);
-      assert.match(refused.stderr, /deployment\/kept is kept as it is by Argo CD application kinds, which would start it again/);
-      assert.match(refused.stderr, /kubectl annotate applications\.argoproj\.io kinds -n argocd .*--allow deployment\/kept/);
-      const plan = await at('restore create one --in-place --allow deployment/kept --dry-run');
+      const plan = await at('restore create one --in-place --dry-run');
       for (const says of [
         'daemonset/agent runs on no node meanwhile',
         'job/import is suspended meanwhile',
@@ -197,12 +193,12 @@ describe('the options of a restore', function () {
         assert.ok((plan.stdout + plan.stderr).includes(says), plan.stdout + plan.stderr);
       assert.deepEqual(await read(), all('two'), 'nothing is changed so far');
 
-      const done = await at('restore create one --in-place --allow deployment/kept --yes');
+      const done = await at('restore create one --in-place --yes');
       assert.equal(done.code, 0, done.stderr);
       const [, id = ''] = /restore\/(\w+) completed/.exec(done.stdout) ?? [];
       await ready();
       assert.deepEqual(await read(), all('one'));
-      const marks = await kubectl('-n', space, 'get', 'daemonset,job,deployment,pod', '-o', 'yaml');
+      const marks = await kubectl('-n', space, 'get', 'daemonset,job,pod', '-o', 'yaml');
       assert.ok(!marks.includes('dmaas.io/'), marks);
 
       const volume = await kubectl('-n', space, 'get', 'pvc', 'single', '-o', 'jsonpath={.spec.volumeName}');
@@ -248,13 +244,15 @@ describe('the options of a restore', function () {
       const backup = await at('backup create one -l app=kv');
       assert.equal(backup.code, 0, backup.stderr);
 
-      await restored(one, '--replicas statefulset/kv=1 --map-storage-class csi-hostpath=csi-hostpath-immediate --map-size data-kv-*=32Mi');
+      await Promise.all([
+        restored(one, '--replicas statefulset/kv=1 --map-storage-class csi-hostpath=csi-hostpath-immediate --map-size data-kv-*=32Mi'),
+        restored(alone, '--ordinals kv=2'),
+      ]);
       assert.equal(await claims(one), 'data-kv-0=csi-hostpath-immediate');
       assert.equal(await data(one, 0), '0');
       const templates = await kubectl('-n', one, 'get', 'statefulset', 'kv', '-o', 'jsonpath={.spec.volumeClaimTemplates[*].spec}');
       assert.match(templates, /"storage":"32Mi".*"storageClassName":"csi-hostpath-immediate"/);
 
-      await restored(alone, '--ordinals kv=2');
       assert.equal(await claims(alone), 'data-kv-2=csi-hostpath');
       assert.equal(await kubectl('-n', alone, 'get', 'pods', '-o', 'name'), 'pod/kv-2\n');
       assert.equal(await data(alone, 2), '2');
@@ -315,9 +313,9 @@ function statefulSet(namespace: string): KubeObject[] {
   ];
 }
 
-/** A workload of each kind that has no replicas to take away, and one that bears the mark of Argo CD; each with a claim. */
+/** A workload of each kind that has no replicas to take away, each with a claim. */
 function kinds(namespace: string): KubeObject[] {
-  const metadata = (name: string, more: object = {}) => ({ name, namespace, labels: { app: 'kinds', part: name }, ...more });
+  const metadata = (name: string) => ({ name, namespace, labels: { app: 'kinds', part: name } });
   const spec = (name: string) => ({
     terminationGracePeriodSeconds: 1,
     securityContext: { runAsUser: 0 },
@@ -337,9 +335,8 @@ function kinds(namespace: string): KubeObject[] {
     spec: { ...spec(name), ...more },
   });
   const selector = (name: string) => ({ matchLabels: { part: name } });
-  const argo = { annotations: { 'argocd.argoproj.io/tracking-id': `kinds:apps/Deployment:${namespace}/kept` } };
   return [
-    ...['agent', 'import', 'single', 'kept'].map((name) => ({
+    ...['agent', 'import', 'single'].map((name) => ({
       ...{ apiVersion: 'v1', kind: 'PersistentVolumeClaim', metadata: metadata(name) },
       spec: { accessModes: ['ReadWriteOnce'], storageClassName: 'csi-hostpath', resources: { requests: { storage: '16Mi' } } },
     })),
@@ -356,9 +353,5 @@ function kinds(namespace: string): KubeObject[] {
       spec: { template: template('import', { restartPolicy: 'Never' }) },
     },
     { apiVersion: 'v1', kind: 'Pod', metadata: metadata('single'), spec: spec('single') },
-    {
-      ...{ apiVersion: 'apps/v1', kind: 'Deployment', metadata: metadata('kept', argo) },
-      spec: { selector: selector('kept'), strategy: { type: 'Recreate' }, template: template('kept') },
-    },
   ];
 }

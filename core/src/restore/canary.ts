@@ -115,7 +115,9 @@ export async function tryCanaries(
     await forEachOrStop(canaries, deps.maxMovers, run, async (canary, each) => {
       findings.set(canary, await tryCanary(id, canary, plan, target, deps, each));
     });
-    return [...canaries.flatMap((canary) => findings.get(canary) ?? []), ...(await cleanupOperation(deps.cluster, namespace, id)).findings];
+    // Canaries of several kinds say the same where it is not the kind that matters.
+    const found = new Map(canaries.flatMap((canary) => findings.get(canary) ?? []).map((finding) => [finding.message, finding]));
+    return [...found.values(), ...(await cleanupOperation(deps.cluster, namespace, id)).findings];
   } catch (e) {
     await cleanupOperation(deps.cluster, namespace, id).catch(() => undefined); // it never hides why it came to it
     throw e;
