@@ -1,5 +1,6 @@
 import type { Cluster } from '../cluster/cluster.ts';
 import { mapConcurrent } from '../cluster/map-concurrent.ts';
+import { sortFindings } from '../discovery/findings.ts';
 import { idOfKind } from '../discovery/inventory.ts';
 import { kindId } from '../discovery/pod-template.ts';
 import { stringAt } from '../discovery/read.ts';
@@ -68,6 +69,7 @@ export async function preflightInPlace(
   cluster: Cluster,
   options: RestoreOptions,
   run: RunOptions,
+  tryMore: (plan: RestorePlan) => Promise<readonly Finding[]> = () => Promise.resolve([]),
 ): Promise<RestorePlan> {
   run.emit({ type: 'phase', phase: 'preflight', state: 'start' });
   try {
@@ -79,7 +81,7 @@ export async function preflightInPlace(
       const hint = onTarget(`kubectl auth can-i ${verb} ${name} -n ${namespace}`, plan.target);
       return { level: 'blocker', code: 'access-denied', message: `this identity may not ${verb} ${name} in namespace ${namespace}`, hint };
     });
-    const findings = [...refused, ...plan.findings];
+    const findings = sortFindings([...refused, ...plan.findings, ...(await tryMore(plan))]);
     for (const finding of findings) run.emit({ type: 'finding', finding });
     run.emit({ type: 'phase', phase: 'preflight', state: findings.some((f) => f.level === 'blocker') ? 'failed' : 'done' });
     return { ...plan, findings };

@@ -24,7 +24,7 @@ import { createPod, deletePod, putBack, startWorkload, stopWorkload, volumeLeft,
 import { activated, everyStep } from './later.ts';
 import { listed } from './hints.ts';
 import { planNeeds } from './needs.ts';
-import type { BackupView, RestoreOptions, RestorePlan, RestoreStep } from './model.ts';
+import type { BackupView, RestoreOptions, RestorePlan, RestoreStep, TargetState } from './model.ts';
 import { titleOf } from './steps.ts';
 import { STOPPED } from './stopping.ts';
 import { isReady } from './readiness.ts';
@@ -33,6 +33,7 @@ import { preflightInPlace, preflightRestore } from './preflight.ts';
 import { prepare } from './prepare.ts';
 import { applyRestore } from './run.ts';
 import type { CommandFlags, Populate, RestoreReport } from './run.ts';
+import { tryMoversAndStore } from './trials.ts';
 import { removeRestored } from './undo.ts';
 import type { RemovalReport } from './undo.ts';
 
@@ -68,10 +69,17 @@ export async function prepareRestore(
   const source = await openLocationRepository(request.access, located.source, request.stores, callOf(run));
   try {
     const view = await viewOf(source, located, run);
+    const { cluster, moverOptions } = request;
+    const tryAll = (made: RestorePlan, hasNamespace: boolean) =>
+      tryMoversAndStore(made, hasNamespace, { cluster, objects: source.objects, moverOptions }, run);
+    const canary = canaries(request, source, run);
     const plan =
       options.inPlace === true
-        ? await preflightInPlace(newOperationId(), view, request.cluster, options, run)
-        : await preflightRestore(newOperationId(), view, request.cluster, options, run, canaries(request, source, run));
+        ? await preflightInPlace(newOperationId(), view, request.cluster, options, run, (made) => tryAll(made, true))
+        : await preflightRestore(newOperationId(), view, request.cluster, options, run, async (made, target) => [
+            ...(await tryAll(made, target.namespace !== undefined)),
+            ...(await canary(made, target)),
+          ]);
     return { plan, request, source, close: () => source.close() };
   } catch (e) {
     await source.close();
@@ -83,9 +91,13 @@ export async function prepareRestore(
 const CANARY_GRACE_SECONDS = 60;
 const CANARY_PULL_MS = 60_000;
 
-function canaries(request: RestoreRequest, source: LocationRepository, run: RunOptions): Parameters<typeof preflightRestore>[5] {
+function canaries(
+  request: RestoreRequest,
+  source: LocationRepository,
+  run: RunOptions,
+): (plan: RestorePlan, target: TargetState) => Promise<readonly Finding[]> {
   const { cluster, maxMovers, canaryTimeoutMs } = request;
-  if (canaryTimeoutMs === undefined) return undefined;
+  if (canaryTimeoutMs === undefined) return () => Promise.resolve([]);
   return async (plan, target) => {
     const id = newOperationId();
     const { runs } = source.repository;
