@@ -189,7 +189,7 @@ describe('flags of a restore that make no sense', () => {
     it(`${flags}: refused before anything is looked up`, async () => {
       const parsed = await parse(`restore create backup ${flags}`.split(' '), 100);
       assert.ok('command' in parsed);
-      await assert.rejects(prepareFrom({} as Session, parsed.args), (e) => {
+      await assert.rejects(prepareFrom(Object.create(null) as Session, parsed.args), (e) => {
         assert.ok(DmaasError.is(e, 'USAGE'));
         assert.equal(e.message, message);
         if (hint === undefined) assert.equal(e.hint, undefined);

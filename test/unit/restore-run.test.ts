@@ -13,7 +13,7 @@ import type { Populate } from '../../core/src/restore/run.ts';
 import { removeRestored } from '../../core/src/restore/undo.ts';
 import { comparable, failingCluster, fillingMover, MemoryJournal, playedCluster } from '../support/restore-cluster.ts';
 import type { Play } from '../support/restore-cluster.ts';
-import { clusterScoped, kube, OPERATION, shop, volumeOf } from '../support/restore.ts';
+import { clusterScoped, kube, OPERATION, outline, shop, volumeOf } from '../support/restore.ts';
 
 function listening(signal?: AbortSignal): { readonly run: RunOptions; readonly events: DmaasEvent[] } {
   const events: DmaasEvent[] = [];
@@ -487,6 +487,25 @@ describe('what an operator makes of a custom resource', () => {
     assert.ok(plan.steps.findLastIndex((s) => s.do === 'activate') < at);
     assert.ok(at < plan.steps.findIndex((s) => s.do === 'apply' && s.ref.kind === 'Ingress'));
     assert.deepEqual(warnings, []);
+  });
+
+  it('is left for later with its custom resource when the restore is left staged; what it owns is linked before it runs', async () => {
+    const given = backup();
+    const secret = kube('v1', 'Secret', 'cache-password', {}, { ownerReferences: [owner] });
+    const plan = await preflight(playedCluster({ kinds: KINDS }), { activate: false }, { ...given, objects: [...given.objects, secret] });
+    assert.ok(!plan.steps.some((s) => s.do === 'apply' && s.ref.kind === 'Cache'));
+    assert.deepEqual(outline(plan.later ?? []).slice(0, 3), [
+      'create cache/main',
+      'link-owners secret/cache-password',
+      'activate statefulset/db',
+    ]);
+    // One of which the backup holds no workloads starts nothing.
+    const alone = await preflight(
+      playedCluster({ kinds: KINDS }),
+      { activate: false },
+      { ...given, objects: given.objects.filter((o) => o.metadata.name !== 'cache') },
+    );
+    assert.ok(alone.steps.some((s) => s.do === 'apply' && s.ref.kind === 'Cache'));
   });
 
   it('and does not make is said, with where to look; the rest is restored', async () => {

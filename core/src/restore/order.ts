@@ -107,6 +107,16 @@ const SERVED_BY_APPLICATION: OrderRule = {
   why: 'the application itself serves the webhook that converts it',
 };
 
+/** A custom resource whose workloads the backup holds: a controller makes them as soon as it is there, so it is no sooner than a bare pod. */
+const STARTS_WORKLOADS: OrderRule = {
+  stage: 'activation',
+  kinds: [],
+  why: 'its controller starts workloads at once; it has no inactive form',
+};
+
+/** What of its surroundings decides where a custom resource comes. */
+export type Role = 'served-by-application' | 'starts-workloads';
+
 export interface Position {
   readonly stage: Stage;
   /** Compares across stages too. */
@@ -124,13 +134,13 @@ function stageRank(stage: Stage): number {
   return STAGES.indexOf(stage) * 10_000;
 }
 
-/** Where an object comes in the order. `servedByApplication`: see `SERVED_BY_APPLICATION`. */
-export function positionOf(object: { readonly apiVersion: string; readonly kind: string }, servedByApplication = false): Position {
+/** Where an object comes in the order; `role` matters for kinds that no rule names. */
+export function positionOf(object: { readonly apiVersion: string; readonly kind: string }, role?: Role): Position {
   const known = KINDS_BEFORE.get(kindId(object));
   if (known !== undefined) return known;
-  const rule = servedByApplication ? SERVED_BY_APPLICATION : OTHERS;
-  // After every kind of the stage that a rule names in staging, before them in exposure.
-  return { stage: rule.stage, rank: stageRank(rule.stage) + (servedByApplication ? 0 : 9_000), why: rule.why };
+  const rule = role === undefined ? OTHERS : role === 'starts-workloads' ? STARTS_WORKLOADS : SERVED_BY_APPLICATION;
+  // After every kind of the stage that a rule names in staging, before them in the others.
+  return { stage: rule.stage, rank: stageRank(rule.stage) + (role === undefined ? 9_000 : 0), why: rule.why };
 }
 
 /** Sorts by position, then by kind, namespace and name, so that the same objects give the same order whatever order they come in. */

@@ -2,7 +2,7 @@ import { controllerOf, kindId } from '../discovery/pod-template.ts';
 import { parseQuantity } from '../discovery/quantity.ts';
 import { at, mapAt, stringAt } from '../discovery/read.ts';
 import { schedulingOf, securityOf } from '../discovery/volumes.ts';
-import { refKey, refName, refOf } from '../model.ts';
+import { groupOf, refKey, refName, refOf } from '../model.ts';
 import type { Finding, KubeObject } from '../model.ts';
 import { placeForWorkload, profileFor } from '../mover/job.ts';
 import type { OperationId } from '../operation.ts';
@@ -67,7 +67,7 @@ export function planRestore(id: OperationId, backup: BackupView, target: TargetS
   const context = { id, policy: options.conflict ?? 'fail', namespace: map.to, existing };
   const namespace = namespaceItem(backup, target, map);
   const finalNamespace = target.namespace ?? namespace?.object;
-  const settled = settle([...(namespace === undefined ? [] : [namespace]), ...items], context);
+  const settled = settle([...(namespace === undefined ? [] : [namespace]), ...items], owned, context);
   const changed = settled.filter((s) => isSent(s.decision.action));
   const checks = checkPlan({
     objects: changed.map((s) => s.decision.object),
@@ -111,7 +111,7 @@ function byLevel(findings: readonly Finding[]): readonly Finding[] {
 }
 
 /** Decides what happens to each object, and puts them in order. */
-function settle(items: readonly Item[], context: ConflictContext): readonly Settled[] {
+function settle(items: readonly Item[], owned: readonly KubeObject[], context: ConflictContext): readonly Settled[] {
   const converted = new Set(
     items
       .filter(({ object: o }) => o.kind === 'CustomResourceDefinition')
@@ -121,7 +121,12 @@ function settle(items: readonly Item[], context: ConflictContext): readonly Sett
   const settled = items.map((item): Settled => {
     const decision = decide(item.object, context);
     const staged = stage(decision.object);
-    return { ...item, decision, staged, position: positionOf(item.object, converted.has(kindId(item.object))) };
+    const role = converted.has(kindId(item.object))
+      ? 'served-by-application'
+      : owned.some((o) => RUNS_PODS.has(kindId(o)) && isOwner(item.captured, o))
+        ? 'starts-workloads'
+        : undefined;
+    return { ...item, decision, staged, position: positionOf(item.object, role) };
   });
   // The default account without anything of its own is not worth a line.
   return inOrder(settled.filter((s) => !(isDefaultAccount(s.object) && s.decision.action === 'skip')));
@@ -149,12 +154,18 @@ function stepsOf(
   const populate = populateSteps(settled, context);
   const activation = activationSteps(settled, context);
   const links = linkSteps(settled);
+  // A controller that acts at once finds what it owns.
+  const starting = settled.filter((s) => s.position.stage === 'activation' && kindId(s.object) !== 'Pod');
+  const started = new Set(starting.map((s) => refKey(refOf(s.decision.object))));
+  const isEarly = (link: LinkStep): boolean => link.owners.every(({ ref }) => started.has(refKey(ref)));
   const staged = [...inStage('foundation'), ...populate.steps, ...inStage('staging'), ...links.filter((l) => l.phase === 'populate')];
   const active = [
+    ...starting.flatMap((s) => applySteps(s, context)),
+    ...links.filter((l) => l.phase === 'activate' && isEarly(l)),
     ...activation.steps,
-    ...madeSteps(settled, 'staging', context),
+    ...madeSteps(settled, 'activation', context),
     ...inStage('exposure'),
-    ...links.filter((l) => l.phase === 'activate'),
+    ...links.filter((l) => l.phase === 'activate' && !isEarly(l)),
     ...madeSteps(settled, 'exposure', context),
   ];
   const notes = [...populate.notes, ...activation.notes];
@@ -275,7 +286,17 @@ function activationSteps(
   return { steps, notes: [...unmet, ...notes, ...started.flatMap((s) => restoreHooksOf(s.object).findings)] };
 }
 
+/** Worth waiting for. */
 const MADE_KINDS = new Set(['Deployment.apps', 'StatefulSet.apps', 'DaemonSet.apps']);
+/** Whoever makes these makes pods. */
+const RUNS_PODS = new Set([...MADE_KINDS, 'Pod', 'ReplicaSet.apps', 'ReplicationController', 'Job.batch', 'CronJob.batch']);
+
+function isOwner(candidate: KubeObject, object: KubeObject): boolean {
+  const owner = controllerOf(object);
+  return (
+    owner?.kind === candidate.kind && owner.name === candidate.metadata.name && groupOf(owner.apiVersion) === groupOf(candidate.apiVersion)
+  );
+}
 
 /** Operators make the workloads of custom resources: the application works when these do. Owners that come in `ownersIn`. */
 function madeSteps(settled: readonly Settled[], ownersIn: Stage, { owned, map, options }: StepContext): readonly WaitStep[] {

@@ -99,7 +99,12 @@ async function checkClaims(cluster: Cluster, volumes: readonly VolumePlan[]): Pr
 }
 
 /** Lets the server judge the movers' pods: Pod Security, quotas, policies of admission webhooks. Pods that differ in names only are tried once. */
-export async function checkAdmission(cluster: Cluster, namespace: string, specs: readonly MoverSpec[], options: MoverOptions): Promise<Finding[]> {
+export async function checkAdmission(
+  cluster: Cluster,
+  namespace: string,
+  specs: readonly MoverSpec[],
+  options: MoverOptions,
+): Promise<Finding[]> {
   const kinds = new Map(specs.map((spec) => [JSON.stringify([spec.profile, spec.mode, spec.identity, spec.direction]), spec]));
   if (kinds.size === 0) return [];
   // Jobs make pods by a controller's right; who may not do so cannot ask.
