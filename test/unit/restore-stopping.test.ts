@@ -318,6 +318,11 @@ describe('what has been stopped', () => {
     await assertStill(cluster, still);
   });
 
+  it('and was at rest already is rewritten too', async () => {
+    const { cluster, still } = await stopped();
+    await assertStill(cluster, { ...still, stops: still.stops.map((stop) => ({ ...stop, patch: {} })) });
+  });
+
   it('and is started by somebody else is not waited for', async () => {
     const { cluster, still } = await stopped([user]);
     await cluster.patch(refOf(deployment()), { spec: { replicas: 2 } });

@@ -105,7 +105,7 @@ async function readIfServed(cluster: Cluster, ref: ObjectRef): Promise<KubeObjec
 export async function stopWorkload(cluster: Cluster, id: OperationId, { ref, patch, back }: StopStep): Promise<boolean> {
   const found = await cluster.get(ref);
   if (found === undefined) return false;
-  if (found.metadata.labels?.[STOPPED.label] === id && sameJson(mergePatch(found['spec'], patch['spec']), found['spec'])) return false;
+  if (found.metadata.labels?.[STOPPED.label] === id && sameJson(mergePatch(found, patch), found)) return false;
   // On the workload itself, so that whoever finds it can start it, whatever became of this process and its records.
   const marks = { labels: { [STOPPED.label]: id }, annotations: { [STOPPED.back]: JSON.stringify(back) } };
   await cluster.patch(ref, { ...patch, metadata: marks });
@@ -185,7 +185,7 @@ export async function assertStill(cluster: Cluster, { claims, stops }: Stillness
 async function assertStopped(cluster: Cluster, stops: readonly StopStep[]): Promise<void> {
   for (const { ref, patch } of stops) {
     const found = await cluster.get(ref);
-    if (found === undefined || sameJson(mergePatch(found['spec'], patch['spec']), found['spec'])) continue;
+    if (found === undefined || sameJson(mergePatch(found, patch), found)) continue;
     throw new DmaasError('RESTORE_STEP_FAILED', `somebody has started ${refName(ref)} again before its volumes were rewritten`, {
       hint: 'pause what keeps it running (an operator, Argo CD, Flux)',
     });
