@@ -48,8 +48,18 @@ function unmarked(object: KubeObject): KubeObject {
 /** Which to try: all, or those whose name has the word; a regular expression. */
 const ONLY = new RegExp(process.env['DMAAS_CORPUS'] ?? '');
 
-const COLUMNS = ['application', 'objects', 'volumes', 'same namespace', 'another namespace', 'another cluster', 'captured again'];
-const WIDTHS = [47, 7, 7, 14, 17, 15, 14];
+const COLUMNS = [
+  'application',
+  'objects',
+  'volumes',
+  'same namespace',
+  'another namespace',
+  'another cluster',
+  'again, same',
+  'again, another',
+  'again, there',
+];
+const WIDTHS = [47, 7, 7, 14, 17, 15, 11, 14, 12];
 
 /** At once, so that a run that is cut short shows what it has. */
 function printRow(cells: readonly string[]): void {
@@ -94,8 +104,13 @@ describe('applications as users have them', function () {
   }
 
   /** The objects of a backup of `namespace`, by what they are, as they would be in the namespace `as`. */
-  async function captured(namespace: string, name: string, as: string): Promise<ReadonlyMap<string, KubeObject>> {
-    const open = await lab.repository(namespace);
+  async function captured(
+    namespace: string,
+    name: string,
+    as: string,
+    cluster: TestCluster = lab.source,
+  ): Promise<ReadonlyMap<string, KubeObject>> {
+    const open = await lab.repository(namespace, cluster);
     try {
       const backup = await open.repository.backup(name);
       const members = await readManifests(open.repository, backup.manifests);
@@ -107,12 +122,12 @@ describe('applications as users have them', function () {
   }
 
   /** Backs up what was restored and compares: the same objects, and the same in all that a restore keeps, but for what it says it changes. */
-  async function again(app: CorpusApp, namespace: string, name: string, restoredTo: string): Promise<string> {
-    if (app.writer !== undefined) await lab.source.kubectl('-n', restoredTo, 'delete', 'pod', app.writer);
-    const flags = `--all -n ${restoredTo} --context ${lab.source.context} --location-file ${lab.locationFile}`;
+  async function again(app: CorpusApp, namespace: string, name: string, cluster: TestCluster, restoredTo: string): Promise<string> {
+    if (app.writer !== undefined) await cluster.kubectl('-n', restoredTo, 'delete', 'pod', app.writer);
+    const flags = `--all -n ${restoredTo} --context ${cluster.context} --location-file ${lab.locationFile}`;
     await lab.dmaas(`backup create ${name}-again ${flags}`);
     const first = await captured(namespace, name, restoredTo);
-    const second = await captured(restoredTo, `${name}-again`, restoredTo);
+    const second = await captured(restoredTo, `${name}-again`, restoredTo, cluster);
     // What is of the cluster is shared with the original, and what cannot be shared has another name.
     const own = (all: ReadonlyMap<string, KubeObject>) =>
       [...all].filter(([, o]) => restoredTo === namespace || o.metadata.namespace !== undefined).map(([key]) => key);
@@ -235,7 +250,9 @@ describe('applications as users have them', function () {
           await restored(name, app, lab.source, namespace, expected),
           await restored(name, app, lab.source, copy, expected),
           await restored(name, app, lab.target, namespace, expected),
-          `${await again(app, namespace, name, namespace)}; copy: ${await again(app, namespace, name, copy)}`,
+          await again(app, namespace, name, lab.source, namespace),
+          await again(app, namespace, name, lab.source, copy),
+          await again(app, namespace, name, lab.target, namespace),
         ];
         printRow([app.name, String(backup.members), String(backup.volumes.length), ...results]);
       } finally {

@@ -24,8 +24,8 @@ export interface Lab {
   readonly bucket: string;
   /** Makes a location in the bucket, keeps it in `namespace` of the source and exports it to `locationFile`. */
   makeLocation(namespace: string): Promise<void>;
-  /** The repository of `namespace` of the source, opened without a cluster. */
-  repository(namespace: string): Promise<LocationRepository>;
+  /** The repository of `namespace` of a cluster, the source unless another is named, opened without it. */
+  repository(namespace: string, cluster?: TestCluster): Promise<LocationRepository>;
   stop(): Promise<void>;
 }
 
@@ -53,13 +53,13 @@ export async function startLab(): Promise<Lab> {
       await dmaas(`location create lab --credential lab --bucket ${BUCKET} ${here}`);
       await dmaas(`location export lab --with-credentials -f ${locationFile} ${here}`);
     },
-    async repository(namespace) {
+    async repository(namespace, cluster = source) {
       const access = accessFromDocument(parseLocationDocument(await readFile(locationFile, 'utf8')));
-      const { metadata } = JSON.parse(await source.kubectl('get', 'namespace', 'kube-system', '-o', 'json')) as {
+      const { metadata } = JSON.parse(await cluster.kubectl('get', 'namespace', 'kube-system', '-o', 'json')) as {
         metadata: { uid: string };
       };
       const scope = { clusterId: metadata.uid, namespace };
-      return openLocationRepository(access, { ...scope, context: source.context }, { openStore: (config) => openStore(config) });
+      return openLocationRepository(access, { ...scope, context: cluster.context }, { openStore: (config) => openStore(config) });
     },
     async stop() {
       await plugin.remove();
