@@ -1,5 +1,5 @@
 import { createCipheriv, createDecipheriv, createHmac, createSecretKey, timingSafeEqual, type KeyObject } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod';
 import { BLOB_ID_BYTES, type BlobId, type BlobKind } from './blob.ts';
 import { damaged } from './damage.ts';
 import { hkdf, hmac, KEY_BYTES, type Random } from './keys.ts';

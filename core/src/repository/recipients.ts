@@ -1,5 +1,5 @@
 import { createPrivateKey, createPublicKey, diffieHellman, generateKeyPairSync, scryptSync, type KeyObject } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod';
 import { DmaasError } from '../errors.ts';
 import { damaged } from './damage.ts';
 import { formatSecret, hkdf, KEY_BYTES, parseSecret, type Random } from './keys.ts';

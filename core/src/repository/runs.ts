@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import { z } from 'zod';
+import * as z from 'zod';
 import { DmaasError } from '../errors.ts';
 import { parseJson, stringifyJson } from '../json.ts';
 import type { CallOptions, ObjectStore } from '../store/object-store.ts';

@@ -1,4 +1,4 @@
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { stringifyJson } from '../json.ts';
 import { LIMITS } from './blob.ts';
 import { damaged } from './damage.ts';
