@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { constants } from 'node:os';
+import { deviceNumber, FileStat, STATX_BYTES } from './file-stat.ts';
 
 /**
  * What Linux offers and Node does not, called in libc through koffi. The one module with native calls. Paths are bytes, symlinks are
@@ -10,6 +11,10 @@ import { constants } from 'node:os';
  * C library (`@koromix/koffi-linux-<arch>/linux_<arch>/koffi.node`; `musl_<arch>` on musl) must lie beside the bundle.
  */
 export interface Posix {
+  /** What a name in an open directory is; of the open file itself when the name is empty. `name` ends with a NUL. */
+  statAt(directoryFd: number, name: Buffer): FileStat;
+  /** Puts the next entries of an open directory into `to`, as getdents64(2) does; returns how many bytes they are, 0 after the last. */
+  readDirectory(fd: number, to: Buffer): number;
   /** Names of the extended attributes; none where the file system keeps none. */
   listXattrs(path: Buffer): Buffer[];
   /** Undefined when it is gone, or larger than 64 KiB. */
@@ -90,6 +95,8 @@ function loadKoffi(): Koffi | undefined {
 }
 
 const AT_FDCWD = -100;
+const AT_EMPTY_PATH = 0x1000;
+const STATX_BASIC_AND_BIRTH = 0xfff;
 const AT_SYMLINK_NOFOLLOW = 0x100;
 const UTIME_OMIT = (1n << 30n) - 2n;
 const SEEK = { end: 2, data: 3, hole: 4 } as const;
@@ -122,7 +129,10 @@ function bind(koffi: Koffi): Posix {
   const flistxattr = libc.func('flistxattr', 'int64', ['int', bytes, 'uint64']);
   const fsetxattr = libc.func('fsetxattr', 'int', ['int', bytes, bytes, 'uint64', 'int']);
   const fremovexattr = libc.func('fremovexattr', 'int', ['int', bytes]);
+  const statx = libc.func('statx', 'int', ['int', bytes, 'int', 'uint32', bytes]);
+  const getdents64 = libc.func('getdents64', 'int64', ['int', bytes, 'uint64']);
   const syncfs = libc.func('syncfs', 'int', ['int']);
+  const found = Buffer.alloc(STATX_BYTES);
   const names = Buffer.alloc(MAX_XATTR_BYTES);
   const value = Buffer.alloc(MAX_XATTR_BYTES);
   const failed = (call: string): string => errorName(koffi.errno(), call);
@@ -154,6 +164,15 @@ function bind(koffi: Koffi): Posix {
   };
 
   return {
+    statAt(directoryFd, name) {
+      check(statx(directoryFd, name, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH, STATX_BASIC_AND_BIRTH, found), 'statx');
+      return new FileStat(found);
+    },
+    readDirectory(fd, to) {
+      const length = getdents64(fd, to, to.length);
+      check(length, 'getdents64');
+      return length;
+    },
     listXattrs: (path) => namesOf(llistxattr(cString(path), names, names.length), 'llistxattr'),
     listXattrsOf: (fd) => namesOf(flistxattr(fd, names, names.length), 'flistxattr'),
     getXattr(path, name) {
@@ -232,19 +251,6 @@ function cString(bytes: Buffer): Buffer {
   terminated.set(bytes);
   terminated[bytes.length] = 0;
   return terminated;
-}
-
-/** A device number as Linux packs it: minor's low byte, major's low 12 bits, then the rest of both. */
-export function deviceNumber(major: number, minor: number): bigint {
-  const [a, b] = [BigInt(major), BigInt(minor)];
-  return (b & 0xffn) | ((a & 0xfffn) << 8n) | ((b & ~0xffn) << 12n) | ((a & ~0xfffn) << 32n);
-}
-
-export function splitDeviceNumber(number: bigint): { readonly major: number; readonly minor: number } {
-  return {
-    major: Number(((number >> 8n) & 0xfffn) | ((number >> 32n) & 0xffff_f000n)),
-    minor: Number((number & 0xffn) | ((number >> 12n) & 0xffff_ff00n)),
-  };
 }
 
 export function isUnsupported(code: string | undefined): boolean {
