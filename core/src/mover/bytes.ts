@@ -1,5 +1,7 @@
 import { DmaasError } from '../errors.ts';
 
+/** Of 64 bits. */
+const MAX_VARINT_BYTES = 10;
 const MAX_SAFE = BigInt(Number.MAX_SAFE_INTEGER);
 
 /** Builds the byte formats of DESIGN 4.5 and 4.6. Grows as needed; `bytes` is a view that lasts until the next write. */
@@ -128,6 +130,11 @@ export class ByteReader {
       if (byte < 0x80) return value;
       if (scale > Number.MAX_SAFE_INTEGER) this.fail('a number is too long');
     }
+  }
+
+  /** Jumps over a number of up to 64 bits. */
+  skipVarint(): void {
+    for (let bytes = 1; this.u8() >= 0x80; bytes++) if (bytes === MAX_VARINT_BYTES) this.fail('a number is too long');
   }
 
   varint64(): bigint {

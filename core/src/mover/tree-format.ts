@@ -104,11 +104,13 @@ export function writeHead(body: ByteWriter, head: Head): void {
   body.varint(head.type === 'file' ? head.size : 0);
 }
 
+/** Mode, owner, group, two times in two numbers each, inode. */
+const NUMBERS_BEFORE_SIZE = 8;
+
 /** Jumps over a head; returns the size in it. */
 export function skipHead(body: ByteReader): number {
   body.u8();
-  for (let i = 0; i < 7; i++) body.varint();
-  body.varint64();
+  for (let i = 0; i < NUMBERS_BEFORE_SIZE; i++) body.skipVarint();
   return body.varint();
 }
 
