@@ -140,7 +140,8 @@ export class WriteSession {
     if (this.#failure !== undefined) this.#packSlots.release();
     this.#throwIfFailed();
     if (bytes !== this.#parts.packBytes.data) return Buffer.allocUnsafeSlow(bytes).buffer;
-    return this.#packMemory.pop() ?? new SharedArrayBuffer(bytes);
+    // One that might grow begins at a page, as a store wants it that writes past the page cache.
+    return this.#packMemory.pop() ?? new SharedArrayBuffer(bytes, { maxByteLength: bytes });
   }
 
   /** Stores a pack that another thread has made; what is in it is no longer only claimed. */
