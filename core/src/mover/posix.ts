@@ -45,7 +45,7 @@ export interface Posix {
   /** Has freed memory of up to 8 MiB used again, by all threads. Otherwise libc gives it back and takes new, which costs more than what is done in it. */
   keepFreedMemory(): void;
   /** Makes everything written to the file system of this file durable. */
-  syncFileSystem(fd: number): void;
+  syncFileSystem(fd: number): Promise<void>;
 }
 
 /** Opens what a path names without access to it. Not among Node's constants. */
@@ -71,7 +71,11 @@ export function loadPosix(): Posix | undefined {
   return loaded.posix;
 }
 
-type NativeFunction = (...args: readonly (number | bigint | Buffer | null)[]) => number;
+interface NativeFunction {
+  (...args: readonly (number | bigint | Buffer | null)[]): number;
+  /** On another thread; the callback finds the call's errno. */
+  async(...args: readonly [number, (error: Error | null, result: number) => void]): void;
+}
 
 interface Library {
   func(name: string, result: string, parameters: readonly string[]): NativeFunction;
@@ -220,9 +224,13 @@ function bind(koffi: Koffi): Posix {
     keepFreedMemory: () => {
       setMallopt(libc);
     },
-    syncFileSystem(fd) {
-      check(syncfs(fd), 'syncfs');
-    },
+    syncFileSystem: (fd) =>
+      new Promise((resolve, reject) => {
+        syncfs.async(fd, (error, result) => {
+          if (error === null && result === 0) resolve();
+          else reject(error ?? systemError(failed('syncfs'), 'syncfs'));
+        });
+      }),
   };
 }
 

@@ -65,7 +65,7 @@ export class FileStore implements ObjectStore {
       if (!info.isFile()) return undefined;
       const { offset, length } = range ?? { offset: 0, length: info.size };
       if (offset + length > info.size) throw rangeError(this.location, key, { offset, length }, info.size);
-      const body = new Uint8Array(length);
+      const body = Buffer.allocUnsafeSlow(length);
       for (let at = 0; at < length;) {
         throwIfCancelled(opts.signal);
         const { bytesRead } = await file.read(body, at, length - at, offset + at);
