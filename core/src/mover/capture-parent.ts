@@ -26,18 +26,23 @@ export class Parent {
     this.#signal = signal;
   }
 
-  async open(root: BlobId | undefined): Promise<void> {
-    if (root === undefined) return;
+  /** How many entries it has. */
+  async open(root: BlobId | undefined): Promise<number> {
+    let count = 0;
+    if (root === undefined) return count;
     const opts = this.#signal === undefined ? {} : { signal: this.#signal };
     await this.#orNothing(async () => {
-      const { mode, top } = await readVolume(this.#repository, root, opts);
-      if (mode === 'filesystem')
+      const { mode, top, entries } = await readVolume(this.#repository, root, opts);
+      if (mode === 'filesystem') {
+        count = entries;
         this.#cursor = new TreeCursor(new TreeReader(this.#repository, top, opts), async (references) => {
           const known = await this.#repository.known(references);
           this.#missing = new Set(references.filter((_, i) => known[i] !== true));
         });
+      }
       return undefined;
     });
+    return count;
   }
 
   /** The entry of a path, if what it refers to is still there. Paths must ascend. */

@@ -4,6 +4,7 @@ import { entryOf } from './attributes.ts';
 import { Parent } from './capture-parent.ts';
 import { FileReads } from './capture-files.ts';
 import type { CaptureTools, Slot } from './capture-parts.ts';
+import { LookAhead } from './look-ahead.ts';
 import type { VolumeFindings } from './findings.ts';
 import { systemCode } from './posix.ts';
 import type { LeafScanner } from './leaf-scanner.ts';
@@ -21,6 +22,8 @@ export interface TreeSource {
 
 /** Entries that wait for one before them to be read. */
 const MAX_WAITING = 2048;
+/** Below so many entries, another thread is not worth its start. */
+const MIN_LOOK_AHEAD = 10_000;
 /** A change within this time after another may not show in a time stamp. */
 const RACY_NS = 2_000_000_000n;
 
@@ -31,7 +34,7 @@ const RACY_NS = 2_000_000_000n;
 export async function captureTree(source: TreeSource, findings: VolumeFindings, tools: CaptureTools): Promise<Omit<Volume, 'mode'>> {
   const { repository, writer, signal } = tools;
   const parent = new Parent(repository, findings, signal);
-  await parent.open(source.parent);
+  const expected = await parent.open(source.parent);
   const tree = new TreeWriter(writer, repository.treeSeed);
   const counts = { files: 0, entries: 0, bytes: 0 };
   const racyNs = (): bigint => BigInt(Math.floor(source.now())) * 1_000_000n - RACY_NS;
@@ -56,9 +59,12 @@ export async function captureTree(source: TreeSource, findings: VolumeFindings, 
     }
     waiting.splice(0, next);
   };
+  const isLarge = tools.native !== undefined && expected >= MIN_LOOK_AHEAD;
+  const ahead = isLarge ? new LookAhead(source.path, { repository, fidelity: 'full', signal }) : undefined;
   try {
     for (const found of walkSource(source, findings, tools)) {
       throwIfCancelled(signal);
+      ahead?.pass();
       const known = parent.at(found.path);
       const slot = entries.of(found, known instanceof Promise ? await known : known);
       waiting.push(slot instanceof Promise ? await slot : slot);
@@ -66,7 +72,7 @@ export async function captureTree(source: TreeSource, findings: VolumeFindings, 
     }
     await write(0);
   } finally {
-    await Promise.allSettled([reads.end(), parent.close()]);
+    await Promise.allSettled([reads.end(), parent.close(), ahead?.stop()]);
   }
   return { ...counts, top: (await tree.finish()).top };
 }

@@ -77,7 +77,7 @@ interface Directory {
   readonly names: DirectoryNames;
 }
 
-const OPEN_DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+export const OPEN_DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
 /**
  * Everything in a directory tree, in the order of paths (see `paths.ts`), the root first. Follows no symlink and stays on one file system. Holds
