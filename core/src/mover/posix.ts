@@ -133,10 +133,6 @@ function bind(koffi: Koffi): Posix {
   const flistxattr = libc.func('flistxattr', 'int64', ['int', bytes, 'uint64']);
   const fsetxattr = libc.func('fsetxattr', 'int', ['int', bytes, bytes, 'uint64', 'int']);
   const fremovexattr = libc.func('fremovexattr', 'int', ['int', bytes]);
-  const statx = libc.func('statx', 'int', ['int', bytes, 'int', 'uint32', bytes]);
-  const getdents64 = libc.func('getdents64', 'int64', ['int', bytes, 'uint64']);
-  const syncfs = libc.func('syncfs', 'int', ['int']);
-  const found = Buffer.alloc(STATX_BYTES);
   const names = Buffer.alloc(MAX_XATTR_BYTES);
   const value = Buffer.alloc(MAX_XATTR_BYTES);
   const failed = (call: string): string => errorName(koffi.errno(), call);
@@ -168,15 +164,7 @@ function bind(koffi: Koffi): Posix {
   };
 
   return {
-    statAt(directoryFd, name) {
-      check(statx(directoryFd, name, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH, STATX_BASIC_AND_BIRTH, found), 'statx');
-      return new FileStat(found);
-    },
-    readDirectory(fd, to) {
-      const length = getdents64(fd, to, to.length);
-      check(length, 'getdents64');
-      return length;
-    },
+    ...bindDirectories(libc, check),
     listXattrs: (path) => namesOf(llistxattr(cString(path), names, names.length), 'llistxattr'),
     listXattrsOf: (fd) => namesOf(flistxattr(fd, names, names.length), 'flistxattr'),
     getXattr(path, name) {
@@ -224,13 +212,37 @@ function bind(koffi: Koffi): Posix {
     keepFreedMemory: () => {
       setMallopt(libc);
     },
-    syncFileSystem: (fd) =>
-      new Promise((resolve, reject) => {
-        syncfs.async(fd, (error, result) => {
-          if (error === null && result === 0) resolve();
-          else reject(error ?? systemError(failed('syncfs'), 'syncfs'));
-        });
-      }),
+    syncFileSystem: bindSync(libc, (call) => systemError(failed(call), call)),
+  };
+}
+
+/** On another thread, for it takes as long as the disk takes. */
+function bindSync(libc: Library, failure: (call: string) => Error): Posix['syncFileSystem'] {
+  const syncfs = libc.func('syncfs', 'int', ['int']);
+  return (fd) =>
+    new Promise((resolve, reject) => {
+      syncfs.async(fd, (error, result) => {
+        if (error === null && result === 0) resolve();
+        else reject(error ?? failure('syncfs'));
+      });
+    });
+}
+
+/** What a walk calls for each name. */
+function bindDirectories(libc: Library, check: (result: number, call: string) => void): Pick<Posix, 'statAt' | 'readDirectory'> {
+  const statx = libc.func('statx', 'int', ['int', 'uint8 *', 'int', 'uint32', 'uint8 *']);
+  const getdents64 = libc.func('getdents64', 'int64', ['int', 'uint8 *', 'uint64']);
+  const found = Buffer.alloc(STATX_BYTES);
+  return {
+    statAt(directoryFd, name) {
+      check(statx(directoryFd, name, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH, STATX_BASIC_AND_BIRTH, found), 'statx');
+      return new FileStat(found);
+    },
+    readDirectory(fd, to) {
+      const length = getdents64(fd, to, to.length);
+      check(length, 'getdents64');
+      return length;
+    },
   };
 }
 

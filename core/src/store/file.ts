@@ -65,7 +65,7 @@ export class FileStore implements ObjectStore {
       if (!info.isFile()) return undefined;
       const { offset, length } = range ?? { offset: 0, length: info.size };
       if (offset + length > info.size) throw rangeError(this.location, key, { offset, length }, info.size);
-      const body = Buffer.allocUnsafeSlow(length);
+      const body = new Uint8Array(Buffer.allocUnsafeSlow(length).buffer); // not cleared, for all of it is read
       for (let at = 0; at < length;) {
         throwIfCancelled(opts.signal);
         const { bytesRead } = await file.read(body, at, length - at, offset + at);
