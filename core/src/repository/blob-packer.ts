@@ -3,7 +3,7 @@ import type { BlobId } from './blob.ts';
 import { discard, discardView } from './discard.ts';
 import { FRAME_ID_BYTES, sealFrame } from './frame.ts';
 import type { RepositoryKeys } from './key-set.ts';
-import type { Random } from './keys.ts';
+import type { Random } from './derive.ts';
 import { PackWriter, type FramedBlob } from './pack-writer.ts';
 import { PayloadPacker } from './payload.ts';
 import type { Table } from './table.ts';

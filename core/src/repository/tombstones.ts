@@ -3,7 +3,7 @@ import { DmaasError } from '../errors.ts';
 import type { CallOptions, ObjectStore } from '../store/object-store.ts';
 import { damaged, needsNewer } from './damage.ts';
 import type { RepositoryKeys } from './key-set.ts';
-import type { Random } from './keys.ts';
+import type { Random } from './derive.ts';
 import { openRecord, sealRecord } from './sealed-record.ts';
 import { OBJECT_TYPE } from './sealed.ts';
 

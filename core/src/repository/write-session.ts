@@ -7,7 +7,7 @@ import { FRAME_ID_BYTES, sealFrame } from './frame.ts';
 import { discard, discardView } from './discard.ts';
 import type { Journal } from './journal.ts';
 import type { RepositoryKeys } from './key-set.ts';
-import type { Random } from './keys.ts';
+import type { Random } from './derive.ts';
 import { PackWriter, type FramedBlob } from './pack-writer.ts';
 import { packPayload } from './payload.ts';
 import type { RepositoryIndex } from './repository-index.ts';
