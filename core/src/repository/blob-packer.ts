@@ -1,6 +1,6 @@
 import { createCipheriv } from 'node:crypto';
 import type { BlobId } from './blob.ts';
-import { discard, discardView } from './discard.ts';
+import { discard, discardView } from '../discard.ts';
 import { FRAME_ID_BYTES, sealFrame } from './frame.ts';
 import type { RepositoryKeys } from './key-set.ts';
 import type { Random } from './derive.ts';

@@ -1,5 +1,5 @@
 import type { ObjectStore } from '../store/object-store.ts';
-import { discard } from './discard.ts';
+import { discard } from '../discard.ts';
 import type { IndexLoader } from './index-loader.ts';
 import { encodeSegment, newSegmentKey } from './index-segment.ts';
 import type { RepositoryKeys } from './key-set.ts';

@@ -4,7 +4,7 @@ import type { CallOptions, ObjectStore } from '../store/object-store.ts';
 import type { BlockCache } from './block-cache.ts';
 import { BLOB_ID_BYTES, LIMITS } from './blob.ts';
 import { damaged } from './damage.ts';
-import { discardView } from './discard.ts';
+import { discardView } from '../discard.ts';
 import { segmentHeader, SegmentReader, type SegmentDirectory } from './index-segment.ts';
 import type { RepositoryKeys } from './key-set.ts';
 import { PackList } from './pack-list.ts';

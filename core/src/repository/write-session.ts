@@ -4,7 +4,7 @@ import { blobIdAt, LIMITS, type BlobId, type BlobKind } from './blob.ts';
 import type { BlobWriter, StoredBlob, WriteTotals } from './blob-writer.ts';
 import { FRAME_BLOBS, FRAME_BYTES, type FinishedPack, type PackingHost, type PackMemory } from './blob-packer.ts';
 import { FRAME_ID_BYTES, sealFrame } from './frame.ts';
-import { discard, discardView } from './discard.ts';
+import { discard, discardView } from '../discard.ts';
 import type { Journal } from './journal.ts';
 import type { RepositoryKeys } from './key-set.ts';
 import type { Random } from './derive.ts';
