@@ -1,12 +1,3 @@
-import {
-  Listr,
-  type ListrDefaultRendererLogLevels,
-  type ListrTaskWrapper,
-  type DefaultRenderer,
-  type SimpleRenderer,
-  ListrLogger,
-  ProcessOutput,
-} from 'listr2';
 import { PHASES, type DmaasEvent, type EventSink, type Phase, formatBytes, formatDuration } from '@dmaas/core';
 import { findingLines } from './findings.ts';
 
@@ -23,9 +14,12 @@ export interface ProgressOptions {
   readonly now: () => Date;
 }
 
-export function showProgress(options: ProgressOptions): Progress {
+export async function showProgress(options: ProgressOptions): Promise<Progress> {
   if (options.format === 'json') return jsonProgress(options);
-  return options.stderr.isTTY ? terminalProgress(options) : lineProgress(options);
+  if (!options.stderr.isTTY) return lineProgress(options);
+  // What draws takes a quarter of the time in which a command starts.
+  const { terminalProgress } = await import('./terminal-progress.ts');
+  return terminalProgress(options);
 }
 
 function jsonProgress({ stderr, now }: ProgressOptions): Progress {
@@ -68,84 +62,14 @@ function lineProgress({ stderr, now }: ProgressOptions): Progress {
   };
 }
 
-type Wrapper = ListrTaskWrapper<unknown, typeof DefaultRenderer, typeof SimpleRenderer>;
-
-interface Shown {
-  readonly done: () => void;
-  readonly fail: (reason: Error) => void;
-  readonly list: Promise<unknown>;
-  task?: Wrapper;
-  readonly lines: Map<string, string>;
-}
-
-/** Phases as tasks with a spinner; below each its steps and a bar for each volume. */
-function terminalProgress({ stderr }: ProgressOptions): Progress {
-  const output = new ProcessOutput(stderr, stderr);
-  let current: Shown | undefined;
-  let chain: Promise<unknown> = Promise.resolve();
-
-  const start = (phase: Phase) => {
-    let done: () => void = () => undefined;
-    let fail: (reason: Error) => void = () => undefined;
-    const ended = new Promise<void>((resolve, reject) => {
-      done = resolve;
-      fail = reject;
-    });
-    ended.catch(() => undefined);
-    const shown: Shown = { done, fail, lines: new Map(), list: Promise.resolve() };
-    const list = new Listr(
-      [
-        {
-          title: PHASES[phase],
-          task: (_, task) => {
-            shown.task = task;
-            return ended;
-          },
-          rendererOptions: { outputBar: Infinity, persistentOutput: true },
-        },
-      ],
-      {
-        rendererOptions: { logger: new ListrLogger<ListrDefaultRendererLogLevels>({ processOutput: output }), showErrorMessage: false },
-        exitOnError: false,
-      },
-    );
-    chain = chain.then(() => list.run()).catch(() => undefined);
-    current = shown;
-  };
-  const draw = () => {
-    if (current?.task) current.task.output = [...current.lines.values()].join('\n');
-  };
-  return {
-    emit: (event) => {
-      if (event.type === 'phase') {
-        if (event.state === 'start') start(event.phase);
-        else if (event.state === 'done') current?.done();
-        else current?.fail(new Error('failed'));
-      } else if (event.type === 'step') {
-        current?.lines.set(`step ${event.title}`, stepText(event));
-        draw();
-      } else if (event.type === 'bytes') {
-        current?.lines.set(`volume ${event.volume}`, volumeText(event));
-        draw();
-      } else {
-        current?.lines.set(`finding ${event.finding.message}`, findingLines(event.finding).join('\n'));
-        draw();
-      }
-    },
-    finish: async (error) => {
-      if (error === undefined) current?.done();
-      else current?.fail(new Error('failed'));
-      await chain;
-    },
-  };
-}
-
-function stepText(event: Extract<DmaasEvent, { type: 'step' }>): string {
+/** One line for a step. */
+export function stepText(event: Extract<DmaasEvent, { type: 'step' }>): string {
   const mark = { start: '…', done: '✔', skipped: '-', failed: '✖' }[event.state];
   return `${mark} ${event.title}${event.reason === undefined ? '' : `: ${event.reason}`}`;
 }
 
-function volumeText(event: Extract<DmaasEvent, { type: 'bytes' }>): string {
+/** One line for a volume: a bar where it is known how much there is. */
+export function volumeText(event: Extract<DmaasEvent, { type: 'bytes' }>): string {
   const share = event.total === undefined || event.total === 0 ? undefined : Math.min(1, event.done / event.total);
   const bar =
     share === undefined ? '' : `${'█'.repeat(Math.round(share * 16)).padEnd(16, '░')} ${`${Math.floor(share * 100)}%`.padStart(4)}  `;

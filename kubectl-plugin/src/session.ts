@@ -1,5 +1,4 @@
 import { isAbsolute, join } from 'node:path';
-import { confirm, password } from '@inquirer/prompts';
 import {
   accessFromDocument,
   connectCluster,
@@ -168,6 +167,7 @@ export class Session {
   async confirm(question: string): Promise<void> {
     if (this.args.bool('yes')) return;
     if (!this.interactive) throw new DmaasError('USAGE', `${question} needs a confirmation`, { hint: 'add -y' });
+    const { confirm } = await import('@inquirer/prompts');
     const yes = await confirm(
       { message: question, default: false },
       { output: this.streams.stderr, input: this.streams.stdin, signal: this.signal },
@@ -194,12 +194,13 @@ export class Session {
     if (source.file !== undefined) return read(source.file);
     if (!this.interactive)
       throw new DmaasError('USAGE', `${name} is missing`, { hint: 'give it by a file, an environment variable or standard input' });
+    const { password } = await import('@inquirer/prompts');
     return password({ message: name, mask: true }, { output: this.streams.stderr, input: this.streams.stdin, signal: this.signal });
   }
 
   /** Runs an operation with its progress shown on stderr. */
   async withProgress<T>(run: (emit: Progress['emit']) => Promise<T>): Promise<T> {
-    const progress = showProgress({
+    const progress = await showProgress({
       stderr: this.streams.stderr,
       format: this.args.string('log-format') === 'json' ? 'json' : 'text',
       now: () => this.now(),

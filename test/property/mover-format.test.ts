@@ -1,13 +1,16 @@
 import assert from 'node:assert/strict';
+import type { BigIntStats } from 'node:fs';
 import fc from 'fast-check';
 import { ByteWriter } from '../../core/src/mover/bytes.ts';
 import { decodeContentNode, encodeContentNode } from '../../core/src/mover/content.ts';
+import { deviceNumber, FileStat } from '../../core/src/mover/file-stat.ts';
+import { LeafScanner } from '../../core/src/mover/leaf-scanner.ts';
 import { pathFault } from '../../core/src/mover/paths.ts';
 import { encodeEntry, readLeaf, writeEntry, type Entry } from '../../core/src/mover/tree-format.ts';
 import { TreeReader } from '../../core/src/mover/tree-reader.ts';
 import { DmaasError } from '../../core/src/errors.ts';
 import type { BlobId } from '../../core/src/repository/blob.ts';
-import { encodeNode, NODE_TYPE } from '../../core/src/repository/node.ts';
+import { encodeNode, NODE_TYPE, type Node } from '../../core/src/repository/node.ts';
 
 const buffer = (constraints: fc.IntArrayConstraints): fc.Arbitrary<Buffer> => fc.uint8Array(constraints).map((bytes) => Buffer.from(bytes));
 const id = buffer({ minLength: 24, maxLength: 24 }).map((bytes) => bytes.toString('hex') as BlobId);
@@ -96,6 +99,33 @@ function leafOf(entries: readonly Entry[]): { type: number; references: BlobId[]
   return { type: NODE_TYPE.leaf, references, payload: Buffer.from(payload.bytes) };
 }
 
+const STAT_FIELDS = ['mtimeNs', 'ctimeNs', 'inode', 'size'] as const;
+
+/** What the system would say of a file with this entry. */
+function statOf({ type, mode, uid, gid, size, mtimeNs, ctimeNs, inode, device }: Entry): FileStat {
+  const types = { fifo: 1, 'character-device': 2, directory: 4, 'block-device': 6, file: 8, symlink: 10, socket: 12 };
+  const rdev = device === undefined ? 0n : deviceNumber(device.major, device.minor);
+  const stats = { mode: BigInt((types[type] << 12) | mode), uid, gid, nlink: 1n, size: BigInt(size), blocks: 8n, dev: 7n, rdev };
+  return FileStat.of({ ...stats, ino: inode & (2n ** 64n - 1n), mtimeNs, ctimeNs, birthtimeNs: 0n } as unknown as BigIntStats);
+}
+
+function scan(leaf: Node): number {
+  let entries = 0;
+  for (const scanner = new LeafScanner(leaf); scanner.next(); entries++) {
+    scanner.check();
+    refusesOrReads(() => scanner.entry());
+  }
+  return entries;
+}
+
+function isRead(leaf: Node): boolean {
+  try {
+    return [...readLeaf(leaf)].length > 0;
+  } catch {
+    return false;
+  }
+}
+
 const refusesOrReads = (read: () => unknown): void => {
   try {
     read();
@@ -119,6 +149,39 @@ describe('tree leaves and content nodes', () => {
     );
   });
 
+  it('H1: are scanned as they are read, and copied byte for byte', () => {
+    fc.assert(
+      fc.property(sorted, (entries) => {
+        const scanner = new LeafScanner(leafOf(entries));
+        const read: Entry[] = [];
+        while (scanner.next()) {
+          scanner.check();
+          const one = scanner.entry();
+          assert.deepEqual(scanner.encoded, encodeEntry(one));
+          for (const other of entries) assert.equal(scanner.comparePath(other.path), Buffer.compare(one.path, other.path));
+          read.push(one);
+        }
+        assert.deepEqual(read, entries);
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  it('H1: are unchanged for a file that is as they say, and for no other', () => {
+    fc.assert(
+      fc.property(entry, fc.constantFrom(...STAT_FIELDS), (one, field) => {
+        const scanner = new LeafScanner(leafOf([one]));
+        assert.ok(scanner.next());
+        const size = one.type === 'file' ? one.size : 4096;
+        assert.ok(scanner.isUnchanged(statOf({ ...one, size })));
+        const other = field === 'size' ? { ...one, size: size + 1 } : { ...one, size, [field]: one[field] + 1n };
+        const isSame = field === 'size' && one.type !== 'file';
+        assert.equal(scanner.isUnchanged(statOf(other)), isSame);
+      }),
+      { numRuns: 500 },
+    );
+  });
+
   it('G3: are read or refused, whatever was done to their bytes', () => {
     const damage = fc.array(fc.tuple(fc.nat(), fc.integer({ min: 0, max: 255 })), { minLength: 1, maxLength: 4 });
     fc.assert(
@@ -126,6 +189,8 @@ describe('tree leaves and content nodes', () => {
         const leaf = leafOf(entries);
         for (const [at, byte] of changes) leaf.payload[at % leaf.payload.length] = byte;
         refusesOrReads(() => [...readLeaf(leaf)]);
+        refusesOrReads(() => scan(leaf));
+        if (isRead(leaf)) assert.equal(scan(leaf), [...readLeaf(leaf)].length);
         refusesOrReads(() => [...readLeaf({ ...leaf, payload: leaf.payload.subarray(0, cut % leaf.payload.length) })]);
       }),
       { numRuns: 1000 },

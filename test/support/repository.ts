@@ -8,7 +8,7 @@ import type { BlobId } from '../../core/src/repository/blob.ts';
 import type { BlobWriter } from '../../core/src/repository/blob-writer.ts';
 import type { RepositoryParameters } from '../../core/src/repository/config.ts';
 import { RepositoryKeys } from '../../core/src/repository/key-set.ts';
-import type { Random } from '../../core/src/repository/keys.ts';
+import type { Random } from '../../core/src/repository/derive.ts';
 import { writeManifests } from '../../core/src/repository/manifests.ts';
 import { decodeNode, encodeNode, NODE_TYPE } from '../../core/src/repository/node.ts';
 import type { Repository } from '../../core/src/repository/repository.ts';

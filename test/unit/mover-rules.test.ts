@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { chunkingOf, MIN_FIXED_BYTES } from '../../core/src/mover/chunking-rule.ts';
 import { MAX_FINDINGS_PER_CODE, VolumeFindings } from '../../core/src/mover/findings.ts';
 import { isBelow, joinPath, nameOf, parentOf, parsePath, pathFault, ROOT, showPath } from '../../core/src/mover/paths.ts';
-import { deviceNumber, splitDeviceNumber } from '../../core/src/mover/posix.ts';
+import { deviceNumber, splitDeviceNumber } from '../../core/src/mover/file-stat.ts';
 import { moverResultName, parseMoverTask } from '../../core/src/mover/task.ts';
 import { DmaasError } from '../../core/src/errors.ts';
 import type { DmaasEvent } from '../../core/src/events.ts';

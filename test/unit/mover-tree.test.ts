@@ -112,12 +112,12 @@ describe('a tree of 40301 entries', () => {
   });
 
   it('is walked beside another list of paths', async () => {
-    const cursor = new TreeCursor(new TreeReader(repository, top));
+    const cursor = new TreeCursor(new TreeReader(repository, top), () => Promise.resolve());
     const asked = ['', 'a', 'd000', 'd001/sub 50/file-1', 'd001/sub 50/file-10', 'd090', 'd099/sub 99/file-2', 'e'];
     const found: (string | undefined)[] = [];
     for (const path of asked) {
       const one = await cursor.at(parsePath(path));
-      found.push(one === undefined ? undefined : showPath(one.path));
+      found.push(one === undefined ? undefined : showPath(one.entry().path));
     }
     assert.deepEqual(found, ['.', undefined, 'd000', 'd001/sub 50/file-1', undefined, 'd090', 'd099/sub 99/file-2', undefined]);
   });

@@ -7,7 +7,7 @@ import { decodeSegment, encodeSegment, newSegmentKey, SegmentReader } from '../.
 import { decodeNode, encodeNode } from '../../core/src/repository/node.ts';
 import { checkPack, openFramePayload, openPackTable, packIdOf, packKey } from '../../core/src/repository/pack-reader.ts';
 import { PackWriter } from '../../core/src/repository/pack-writer.ts';
-import { packPayload, packPayloadSync, unpackPayload, unpackPayloadSync } from '../../core/src/repository/payload.ts';
+import { packPayload, packPayloadSync, PayloadPacker, unpackPayload, unpackPayloadSync } from '../../core/src/repository/payload.ts';
 import {
   checkCrc,
   checkHeader,
@@ -164,6 +164,21 @@ describe('a payload', () => {
     assert.ok(packed.length < text.length / 10);
     assert.deepEqual(await unpackPayload(packed, text.length, 'k'), text);
     assert.deepEqual(unpackPayloadSync(packPayloadSync(text), text.length, 'k'), text);
+  });
+
+  it('is compressed harder where that pays, as the one before it or a sample of its own says', () => {
+    const word = (i: number): string => Buffer.from(seededRandom(i)(4 + (i % 7))).toString('base64');
+    const words = Array.from({ length: 400 }, (_, i) => word(i));
+    const pick = Buffer.from(seededRandom(7)(400_000));
+    const prose = Buffer.from(Array.from({ length: 80_000 }, (_, i) => words[pick.readUInt16LE(i * 4) % words.length]).join(' '));
+    const packer = new PayloadPacker();
+    const dense = Buffer.concat(packer.pack(prose));
+    assert.ok(dense.length < packPayloadSync(prose).length * 0.97, `${dense.length} and ${packPayloadSync(prose).length}`);
+    assert.deepEqual(unpackPayloadSync(dense, prose.length, 'k'), prose);
+    const short = prose.subarray(0, 50_000);
+    assert.ok(Buffer.concat(packer.pack(short)).length < packPayloadSync(short).length);
+    const noise = Buffer.from(seededRandom(2)(300_000));
+    assert.equal(Buffer.concat(packer.pack(noise))[0], 0);
   });
 
   it('is stored as it is when it does not', async () => {

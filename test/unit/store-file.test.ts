@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -47,6 +48,19 @@ describe('FileStore', () => {
       }
     }
     assert.deepEqual(await readdir(root), []);
+  });
+
+  it('keeps large objects byte for byte, wherever they lie in memory and however they end', async () => {
+    const noise = randomBytes((2 << 20) + 8192);
+    const aligned = new Uint8Array(new SharedArrayBuffer(noise.length, { maxByteLength: noise.length }));
+    aligned.set(noise);
+    for (const length of [1 << 20, (1 << 20) + 1, (2 << 20) + 4096, (2 << 20) + 4097]) {
+      for (const [how, memory] of Object.entries({ aligned, unaligned: noise.subarray(1) })) {
+        const body = new Uint8Array(memory.buffer, memory.byteOffset, length);
+        await store.put(`a/${how}`, body);
+        assert.ok(Buffer.from(body).equals((await store.get(`a/${how}`)) ?? Buffer.alloc(0)), `${how}, ${length} bytes`);
+      }
+    }
   });
 
   it('leaves nothing but the objects', async () => {

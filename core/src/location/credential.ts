@@ -1,5 +1,5 @@
 import { X509Certificate } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Cluster } from '../cluster/cluster.ts';
 import { DmaasError } from '../errors.ts';
 import type { Finding, KubeObject } from '../model.ts';

@@ -1,5 +1,5 @@
 import { parse as parseYaml } from 'yaml';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Cluster } from '../cluster/cluster.ts';
 import { DmaasError } from '../errors.ts';
 import { formatKey, parseKey } from '../repository/keys.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Cluster } from '../cluster/cluster.ts';
 import { DmaasError } from '../errors.ts';
 import type { Finding, KubeObject } from '../model.ts';

@@ -1,9 +1,10 @@
-import { readlinkSync, type BigIntStats } from 'node:fs';
+import { readlinkSync } from 'node:fs';
+import type { FileStat } from './file-stat.ts';
 import type { VolumeFindings } from './findings.ts';
 import { NO_CONTENT } from './content-format.ts';
 import { showName } from './paths.ts';
-import { splitDeviceNumber, systemCode, type Posix } from './posix.ts';
-import type { Entry, EntryType, ExtendedAttribute } from './tree-format.ts';
+import { systemCode, type Posix } from './posix.ts';
+import type { Entry, ExtendedAttribute } from './tree-format.ts';
 import type { Walked } from './walk.ts';
 
 /** Those that describe the machine and not the data: their values are wrong anywhere else. */
@@ -12,49 +13,34 @@ const NEVER_KEPT = new Set(['security.ima', 'security.evm']);
 /** chattr(1)'s flags that a user sets: sync, immutable, append, nodump, noatime, journal, dirsync, nocow, projinherit, casefold. */
 const USER_FLAGS = 0x8 | 0x10 | 0x20 | 0x40 | 0x80 | 0x4000 | 0x1_0000 | 0x80_0000 | 0x2000_0000 | 0x4000_0000;
 
-export function typeOf(stat: BigIntStats): EntryType {
-  if (stat.isFile()) return 'file';
-  if (stat.isDirectory()) return 'directory';
-  if (stat.isSymbolicLink()) return 'symlink';
-  if (stat.isFIFO()) return 'fifo';
-  if (stat.isSocket()) return 'socket';
-  return stat.isCharacterDevice() ? 'character-device' : 'block-device';
-}
-
 /**
  * Everything of an entry but the content of a file. What is not complete gets no time of change, so that the next backup does not take
  * it for unchanged. Throws the system's error when a symlink cannot be read.
  */
 export function entryOf(
-  { path, stat, at }: Pick<Walked, 'path' | 'stat' | 'at'>,
+  { path, stat, at, linkGroup }: Pick<Walked, 'path' | 'stat' | 'at' | 'linkGroup'>,
   native: Posix | undefined,
   findings: Pick<VolumeFindings, 'addFor'>,
 ): Entry {
-  const type = typeOf(stat);
+  const { type } = stat;
   const xattrs = native === undefined ? undefined : readXattrs({ path, at }, native, findings);
   return {
     ...statAttributes(stat),
     ...(xattrs?.isComplete === true ? {} : { ctimeNs: 0n }),
     path,
     type,
-    size: type === 'file' ? Number(stat.size) : 0,
+    size: type === 'file' ? stat.size : 0,
     content: NO_CONTENT,
     ...(type === 'symlink' ? { target: readlinkSync(at, { encoding: 'buffer' }) } : {}),
-    ...(stat.isBlockDevice() || stat.isCharacterDevice() ? { device: splitDeviceNumber(stat.rdev) } : {}),
-    ...(type !== 'directory' && stat.nlink > 1n ? { linkGroup: stat.ino } : {}),
+    ...(stat.rdev === undefined ? {} : { device: stat.rdev }),
+    ...(linkGroup === undefined ? {} : { linkGroup }),
     xattrs: xattrs?.list ?? [],
   };
 }
 
-export function statAttributes(stat: BigIntStats): Pick<Entry, 'mode' | 'uid' | 'gid' | 'mtimeNs' | 'ctimeNs' | 'inode'> {
-  return {
-    mode: Number(stat.mode) & 0o7777,
-    uid: Number(stat.uid),
-    gid: Number(stat.gid),
-    mtimeNs: stat.mtimeNs,
-    ctimeNs: stat.ctimeNs,
-    inode: stat.ino,
-  };
+export function statAttributes(stat: FileStat): Pick<Entry, 'mode' | 'uid' | 'gid' | 'mtimeNs' | 'ctimeNs' | 'inode'> {
+  const { mode, uid, gid, mtimeNs, ctimeNs, inode } = stat;
+  return { mode, uid, gid, mtimeNs, ctimeNs, inode };
 }
 
 interface ReadXattrs {

@@ -1,5 +1,9 @@
 import { DmaasError } from '../errors.ts';
 
+/** Of 64 bits. */
+const MAX_VARINT_BYTES = 10;
+const MAX_SAFE = BigInt(Number.MAX_SAFE_INTEGER);
+
 /** Builds the byte formats of DESIGN 4.5 and 4.6. Grows as needed; `bytes` is a view that lasts until the next write. */
 export class ByteWriter {
   #buffer: Buffer;
@@ -30,16 +34,14 @@ export class ByteWriter {
   varint(value: number): void {
     this.#reserve(8);
     let rest = value;
-    while (rest >= 0x80) {
-      this.#buffer[this.#length++] = (rest % 0x80) | 0x80;
-      rest = Math.floor(rest / 0x80);
-    }
+    for (; rest >= 2 ** 31; rest = Math.floor(rest / 0x80)) this.#buffer[this.#length++] = (rest % 0x80) | 0x80;
+    for (; rest >= 0x80; rest >>= 7) this.#buffer[this.#length++] = (rest & 0x7f) | 0x80;
     this.#buffer[this.#length++] = rest;
   }
 
   /** LEB128 of an unsigned 64-bit integer. */
   varint64(value: bigint): void {
-    if (value <= BigInt(Number.MAX_SAFE_INTEGER)) {
+    if (value <= MAX_SAFE) {
       this.varint(Number(value));
       return;
     }
@@ -64,6 +66,13 @@ export class ByteWriter {
   sized(bytes: Uint8Array): void {
     this.varint(bytes.length);
     this.raw(bytes);
+  }
+
+  /** Whether what was written is the same as these bytes of `bytes`. */
+  matches(bytes: Uint8Array, start: number, end: number): boolean {
+    if (end - start !== this.#length) return false;
+    for (let i = 0; i < this.#length; i++) if (this.#buffer[i] !== bytes[start + i]) return false;
+    return true;
   }
 
   #reserve(count: number): void {
@@ -97,6 +106,11 @@ export class ByteReader {
     return this.#at === this.#buffer.length;
   }
 
+  /** How many bytes have been read. */
+  get position(): number {
+    return this.#at;
+  }
+
   fail(fact: string): never {
     throw new DmaasError('REPOSITORY_CORRUPT', `a ${this.#what} is malformed: ${fact}`);
   }
@@ -106,14 +120,21 @@ export class ByteReader {
   }
 
   varint(): number {
+    const buffer = this.#buffer;
     let value = 0;
     for (let scale = 1; ; scale *= 0x80) {
-      const byte = this.u8();
+      if (this.#at >= buffer.length) this.#endsEarly();
+      const byte = buffer[this.#at++] as number;
       value += (byte & 0x7f) * scale;
       if (value > Number.MAX_SAFE_INTEGER) this.fail('a number is too large');
       if (byte < 0x80) return value;
       if (scale > Number.MAX_SAFE_INTEGER) this.fail('a number is too long');
     }
+  }
+
+  /** Jumps over a number of up to 64 bits. */
+  skipVarint(): void {
+    for (let bytes = 1; this.u8() >= 0x80; bytes++) if (bytes === MAX_VARINT_BYTES) this.fail('a number is too long');
   }
 
   varint64(): bigint {
@@ -129,6 +150,10 @@ export class ByteReader {
   signed(): number {
     const value = this.varint();
     return value % 2 === 1 ? -(value + 1) / 2 : value / 2;
+  }
+
+  skip(count: number): void {
+    this.#take(count);
   }
 
   /** A view, not a copy. */
@@ -157,8 +182,12 @@ export class ByteReader {
 
   #take(count: number): number {
     const start = this.#at;
-    if (count > this.#buffer.length - start) this.fail('it ends too early');
+    if (count < 0 || count > this.#buffer.length - start) this.#endsEarly();
     this.#at = start + count;
     return start;
+  }
+
+  #endsEarly(): never {
+    this.fail('it ends too early');
   }
 }

@@ -1,7 +1,8 @@
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { DmaasError } from '../errors.ts';
 import type { CaptureTools } from './capture-parts.ts';
-import { errorCode, splitDeviceNumber, type Posix } from './posix.ts';
+import { splitDeviceNumber } from './file-stat.ts';
+import { errorCode, type Posix } from './posix.ts';
 import { readLarge } from './read-large.ts';
 import type { Volume } from './volume-node.ts';
 

@@ -1,4 +1,4 @@
-import { closeSync, fstatSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import type { BlobId } from '../repository/blob.ts';
 import { STRETCH_BYTES } from '../repository/chunker.ts';
 import { Slots } from '../repository/slots.ts';
@@ -7,7 +7,8 @@ import type { Parent } from './capture-parent.ts';
 import type { CaptureTools, Reading, Slot } from './capture-parts.ts';
 import { MIN_FIXED_BYTES } from './chunking-rule.ts';
 import type { VolumeFindings } from './findings.ts';
-import { openToRead } from './io.ts';
+import { openToRead, statOf } from './io.ts';
+import type { LeafScanner } from './leaf-scanner.ts';
 import { nameOf } from './paths.ts';
 import { systemCode } from './posix.ts';
 import { chooseChunking, dataRanges, readUnchanged, type CutBefore, type FilesResult, type FileToRead } from './read-files.ts';
@@ -48,9 +49,10 @@ export class FileReads {
   }
 
   /** Takes a file up, whose entry will be in `slot`. A promise when this must wait for others to be read. */
-  begin(slot: Slot, found: Walked, before: Entry | undefined): Promise<Slot> | undefined {
-    if (found.stat.size > BigInt(STRETCH_BYTES)) return this.#beginLarge(slot, found, before);
-    if (found.stat.size >= BigInt(MIN_FIXED_BYTES) && before?.type === 'file') return this.#beginKnown(slot, found, before);
+  begin(slot: Slot, found: Walked, known: LeafScanner | undefined): Promise<Slot> | undefined {
+    const before = known === undefined ? undefined : this.#parent.entry(known);
+    if (found.stat.size > STRETCH_BYTES) return this.#beginLarge(slot, found, before);
+    if (found.stat.size >= MIN_FIXED_BYTES && before?.type === 'file') return this.#beginKnown(slot, found, before);
     return this.#add(slot, found, undefined);
   }
 
@@ -87,7 +89,7 @@ export class FileReads {
     }
   }
 
-  #add(slot: Slot, { at, stat, directory }: Walked, before: CutBefore | undefined): Promise<Slot> | undefined {
+  #add(slot: Slot, { at, stat, directory, linkGroup }: Walked, before: CutBefore | undefined): Promise<Slot> | undefined {
     const batch = (this.#batch ??= newBatch());
     if (!batch.directories.has(directory)) {
       directory.retain();
@@ -95,11 +97,11 @@ export class FileReads {
     }
     batch.files.push({
       at: at.toString('latin1'),
-      ...(stat.nlink > 1n ? { linkGroup: stat.ino } : {}),
+      ...(linkGroup === undefined ? {} : { linkGroup }),
       ...(before === undefined ? {} : { before }),
     });
     batch.slots.push(slot);
-    batch.bytes += Number(stat.size);
+    batch.bytes += stat.size;
     slot.reading = batch.reading;
     if (batch.files.length < BATCH.files && batch.bytes < BATCH.bytes && batch.directories.size < BATCH.directories) return undefined;
     this.send();
@@ -156,15 +158,14 @@ export class FileReads {
 
   async #readOpen(slot: Slot, found: Walked, fd: number, before: CutBefore | undefined): Promise<void> {
     const { native, threads, writer, repository, onBytes } = this.#tools;
-    const start = fstatSync(fd, { bigint: true });
-    if (!start.isFile()) throw Object.assign(new Error('replaced'), { code: 'ESTALE' });
+    const start = statOf(fd, native);
+    if (!start.isFile) throw Object.assign(new Error('replaced'), { code: 'ESTALE' });
     const { path } = slot;
     const entry = entryOf(found, native, this.#findings);
     const flags = userFlags(fd, native);
     const { chunker } = repository.parameters;
-    const chunking = chooseChunking(fd, nameOf(path), Number(start.size), before, { chunker });
-    const read = await readUnchanged(fd, start, async (stat, isFirst) => {
-      const size = Number(stat.size);
+    const chunking = chooseChunking(fd, nameOf(path), start.size, before, { chunker });
+    const read = await readUnchanged({ fd, first: start, native }, async ({ size }, isFirst) => {
       const isSparse = native !== undefined && native.seekHole(fd, 0) < size;
       const ranges = isSparse ? dataRanges(fd, size, native) : [{ start: 0, end: size }];
       const told = isFirst ? onBytes : (): void => undefined;

@@ -1,12 +1,13 @@
-import type { BigIntStats } from 'node:fs';
 import { DmaasError } from '../errors.ts';
 import type { BlobId } from '../repository/blob.ts';
 import type { Repository } from '../repository/repository.ts';
 import type { ContentItem } from './content-format.ts';
 import { extentsOf } from './content.ts';
+import type { FileStat } from './file-stat.ts';
 import type { VolumeFindings } from './findings.ts';
 import type { CutBefore } from './read-files.ts';
 import type { Entry } from './tree-format.ts';
+import type { LeafScanner } from './leaf-scanner.ts';
 import { TreeCursor, TreeReader } from './tree-reader.ts';
 import { readVolume } from './volume-node.ts';
 
@@ -25,27 +26,42 @@ export class Parent {
     this.#signal = signal;
   }
 
-  async open(root: BlobId | undefined): Promise<void> {
-    if (root === undefined) return;
+  /** How many entries it has. */
+  async open(root: BlobId | undefined): Promise<number> {
+    let count = 0;
+    if (root === undefined) return count;
     const opts = this.#signal === undefined ? {} : { signal: this.#signal };
     await this.#orNothing(async () => {
-      const { mode, top } = await readVolume(this.#repository, root, opts);
-      if (mode === 'filesystem')
+      const { mode, top, entries } = await readVolume(this.#repository, root, opts);
+      if (mode === 'filesystem') {
+        count = entries;
         this.#cursor = new TreeCursor(new TreeReader(this.#repository, top, opts), async (references) => {
           const known = await this.#repository.known(references);
           this.#missing = new Set(references.filter((_, i) => known[i] !== true));
         });
+      }
       return undefined;
     });
+    return count;
   }
 
   /** The entry of a path, if what it refers to is still there. Paths must ascend. */
-  at(path: Buffer): Entry | undefined | Promise<Entry | undefined> {
+  at(path: Buffer): LeafScanner | undefined | Promise<LeafScanner | undefined> {
     const cursor = this.#cursor;
     if (cursor === undefined) return undefined;
     try {
       const entry = cursor.at(path);
-      return entry instanceof Promise ? this.#orNothing(async () => this.#present(await entry)) : this.#present(entry);
+      return entry instanceof Promise ? this.#orNothing(async () => this.#sound(await entry)) : this.#sound(entry);
+    } catch (error) {
+      this.#giveUp(error);
+      return undefined;
+    }
+  }
+
+  /** The entry, or nothing when it is none. */
+  entry(known: LeafScanner): Entry | undefined {
+    try {
+      return known.entry();
     } catch (error) {
       this.#giveUp(error);
       return undefined;
@@ -53,7 +69,7 @@ export class Parent {
   }
 
   /** How a file was cut that is now like `stat`. */
-  async cutOf(entry: Entry, { mtimeNs }: BigIntStats): Promise<CutBefore> {
+  async cutOf(entry: Entry, { mtimeNs }: FileStat): Promise<CutBefore> {
     const hasChanged = entry.mtimeNs !== mtimeNs; // otherwise it is read again only in case it has
     return { first: await this.#firstPiece(entry), ...(hasChanged ? { size: entry.size } : {}) };
   }
@@ -73,14 +89,14 @@ export class Parent {
     return undefined;
   }
 
-  #present(entry: Entry | undefined): Entry | undefined {
-    if (entry === undefined || this.#missing.size === 0) return entry;
-    const { content } = entry;
-    const ids = 'node' in content ? [content.node] : content.items.flatMap(({ id }) => id ?? []);
-    return ids.some((id) => this.#missing.has(id)) ? undefined : entry;
+  /** Nothing when what the entry refers to is not all there. Throws when it is not an entry. */
+  #sound(known: LeafScanner | undefined): LeafScanner | undefined {
+    if (known === undefined) return undefined;
+    known.check();
+    return this.#missing.size > 0 && known.references.some((id) => this.#missing.has(id)) ? undefined : known;
   }
 
-  async #orNothing(read: () => Promise<Entry | undefined>): Promise<Entry | undefined> {
+  async #orNothing<T>(read: () => Promise<T | undefined>): Promise<T | undefined> {
     try {
       return await read();
     } catch (error) {

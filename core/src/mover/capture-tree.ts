@@ -1,13 +1,14 @@
-import type { BigIntStats } from 'node:fs';
 import { throwIfCancelled } from '../errors.ts';
 import type { BlobId } from '../repository/blob.ts';
-import { entryOf, typeOf } from './attributes.ts';
+import { entryOf } from './attributes.ts';
 import { Parent } from './capture-parent.ts';
 import { FileReads } from './capture-files.ts';
 import type { CaptureTools, Slot } from './capture-parts.ts';
+import { LookAhead } from './look-ahead.ts';
 import type { VolumeFindings } from './findings.ts';
 import { systemCode } from './posix.ts';
-import { encodeEntry, type Entry } from './tree-format.ts';
+import type { LeafScanner } from './leaf-scanner.ts';
+import { encodeEntry } from './tree-format.ts';
 import { TreeWriter } from './tree-writer.ts';
 import type { Volume } from './volume-node.ts';
 import { walk, type Walked } from './walk.ts';
@@ -21,6 +22,8 @@ export interface TreeSource {
 
 /** Entries that wait for one before them to be read. */
 const MAX_WAITING = 2048;
+/** Below so many entries, another thread is not worth its start. */
+const MIN_LOOK_AHEAD = 10_000;
 /** A change within this time after another may not show in a time stamp. */
 const RACY_NS = 2_000_000_000n;
 
@@ -31,7 +34,7 @@ const RACY_NS = 2_000_000_000n;
 export async function captureTree(source: TreeSource, findings: VolumeFindings, tools: CaptureTools): Promise<Omit<Volume, 'mode'>> {
   const { repository, writer, signal } = tools;
   const parent = new Parent(repository, findings, signal);
-  await parent.open(source.parent);
+  const expected = await parent.open(source.parent);
   const tree = new TreeWriter(writer, repository.treeSeed);
   const counts = { files: 0, entries: 0, bytes: 0 };
   const racyNs = (): bigint => BigInt(Math.floor(source.now())) * 1_000_000n - RACY_NS;
@@ -51,13 +54,17 @@ export async function captureTree(source: TreeSource, findings: VolumeFindings, 
       counts.entries += 1;
       if (isFile) counts.files += 1;
       if (!slot.isLink) counts.bytes += size;
-      await tree.add(slot.path, entry);
+      const cut = tree.add(slot.path, entry);
+      if (cut !== undefined) await cut;
     }
     waiting.splice(0, next);
   };
+  const isLarge = tools.native !== undefined && expected >= MIN_LOOK_AHEAD;
+  const ahead = isLarge ? new LookAhead(source.path, { repository, fidelity: 'full', signal }) : undefined;
   try {
-    for (const found of walkSource(source, findings)) {
+    for (const found of walkSource(source, findings, tools)) {
       throwIfCancelled(signal);
+      ahead?.pass();
       const known = parent.at(found.path);
       const slot = entries.of(found, known instanceof Promise ? await known : known);
       waiting.push(slot instanceof Promise ? await slot : slot);
@@ -65,15 +72,16 @@ export async function captureTree(source: TreeSource, findings: VolumeFindings, 
     }
     await write(0);
   } finally {
-    await Promise.allSettled([reads.end(), parent.close()]);
+    await Promise.allSettled([reads.end(), parent.close(), ahead?.stop()]);
   }
   return { ...counts, top: (await tree.finish()).top };
 }
 
 const WRITE_EVERY = 64;
 
-function walkSource({ path, skip }: TreeSource, findings: VolumeFindings): Generator<Walked> {
+function walkSource({ path, skip }: TreeSource, findings: VolumeFindings, { native }: CaptureTools): Generator<Walked> {
   return walk(path, {
+    native,
     onError: (at, error) => {
       const code = systemCode(error);
       if (code === 'ENOENT') findings.addFor('file-vanished', at, 'vanished before it was read', 'info');
@@ -93,7 +101,7 @@ class Entries {
   readonly #findings: VolumeFindings;
   readonly #tools: CaptureTools;
   /** Inodes with several names, and how many of these are still to come. A number is given again when its file is gone; then it was born later. */
-  readonly #links = new Map<bigint, { left: bigint; readonly first: Slot; readonly bornNs: bigint }>();
+  readonly #links = new Map<bigint, { left: number; readonly first: Slot; readonly bornNs: bigint }>();
 
   constructor(reads: FileReads, racyNs: () => bigint, findings: VolumeFindings, tools: CaptureTools) {
     this.#reads = reads;
@@ -103,24 +111,23 @@ class Entries {
   }
 
   /** A promise only when what is being read must get less first. */
-  of(found: Walked, before: Entry | undefined): Slot | Promise<Slot> {
-    const { nlink } = found.stat;
-    return nlink < 2n || found.stat.isDirectory() ? this.#of(found, before) : this.#ofSeveral(found, before);
+  of(found: Walked, before: LeafScanner | undefined): Slot | Promise<Slot> {
+    return found.linkGroup === undefined ? this.#of(found, before) : this.#ofSeveral(found, before);
   }
 
   /** One name of an inode that has several. */
-  async #ofSeveral(found: Walked, before: Entry | undefined): Promise<Slot> {
-    const { ino, nlink, birthtimeNs: bornNs } = found.stat;
-    const known = this.#links.get(ino);
+  async #ofSeveral(found: Walked, before: LeafScanner | undefined): Promise<Slot> {
+    const { inode, nlink, bornNs } = found.stat;
+    const known = this.#links.get(inode);
     if (known === undefined) {
       const first = await this.#of(found, before);
-      this.#links.set(ino, { left: nlink - 1n, first, bornNs });
+      this.#links.set(inode, { left: nlink - 1, first, bornNs });
       return first;
     }
     // Another file by now: on its own, for its number stands for the one before.
-    if (known.bornNs !== bornNs) return this.#of({ ...found, stat: withOneName(found.stat) }, undefined);
-    known.left -= 1n;
-    if (known.left === 0n) this.#links.delete(ino);
+    if (known.bornNs !== bornNs) return this.#of(found.alone(), undefined);
+    known.left -= 1;
+    if (known.left === 0) this.#links.delete(inode);
     return this.#linkTo(known.first, found.path);
   }
 
@@ -140,16 +147,17 @@ class Entries {
     return slot;
   }
 
-  #of(found: Walked, before: Entry | undefined): Slot | Promise<Slot> {
+  #of(found: Walked, known: LeafScanner | undefined): Slot | Promise<Slot> {
     const { path, stat } = found;
     const slot: Slot = { path, kept: undefined, reading: undefined, isLink: false };
-    const isFile = stat.isFile();
-    if (before !== undefined && isUnchanged(before, found)) {
-      this.#tools.onBytes(before.size);
-      slot.kept = { entry: encodeEntry(before), isFile, size: before.size };
+    const { isFile } = stat;
+    if (known?.isUnchanged(stat) === true) {
+      const size = isFile ? stat.size : 0;
+      this.#tools.onBytes(size);
+      slot.kept = { entry: known.encoded, isFile, size };
       return slot;
     }
-    if (isFile && stat.size > 0n) return this.#reads.begin(slot, found, before) ?? slot;
+    if (isFile && stat.size > 0) return this.#reads.begin(slot, found, known) ?? slot;
     try {
       const entry = entryOf(found, this.#tools.native, this.#findings);
       // What may yet change without a sign in its times is given none, so that the next backup looks again.
@@ -160,18 +168,4 @@ class Entries {
     }
     return slot;
   }
-}
-
-function withOneName(stat: BigIntStats): BigIntStats {
-  return Object.assign(Object.create(stat) as BigIntStats, { nlink: 1n });
-}
-
-function isUnchanged(before: Entry, { stat }: Walked): boolean {
-  return (
-    before.ctimeNs === stat.ctimeNs &&
-    before.mtimeNs === stat.mtimeNs &&
-    before.inode === stat.ino &&
-    before.type === typeOf(stat) &&
-    (before.type !== 'file' || before.size === Number(stat.size))
-  );
 }

@@ -34,6 +34,7 @@ export async function compareTree(task: CompareTask): Promise<void> {
   const { tree, findings, problems, signal } = task;
   const links = new LinkGroups();
   const actual = walk(task.path, {
+    native: task.native,
     skip: task.skip,
     onError: (path, error) => {
       findings.addFor('directory-unreadable', path, `cannot be checked (${systemCode(error)})`);
@@ -94,8 +95,8 @@ function compareEntry(entry: Entry, found: Walked, links: LinkGroups, { native, 
     expect('the time', showTime(actual.mtimeNs), showTime(entry.mtimeNs));
   if (entry.target?.equals(actual.target ?? Buffer.alloc(0)) === false) differences.push('points to something else');
   if (entry.device !== undefined) expect('the device number', showDevice(actual), showDevice(entry));
-  if (!links.isSame(entry, found.stat.ino)) differences.push('is no longer a hard link to the same file');
-  if (holeBytes(entry) >= MIN_HOLE_BYTES && Number(found.stat.blocks) * 512 >= entry.size) differences.push('has lost its holes');
+  if (!links.isSame(entry, found.stat.inode)) differences.push('is no longer a hard link to the same file');
+  if (holeBytes(entry) >= MIN_HOLE_BYTES && found.stat.blocks * 512 >= entry.size) differences.push('has lost its holes');
   if (native !== undefined) differences.push(...compareXattrs(entry, actual));
   if (entry.inodeFlags !== undefined)
     findings.addFor('attribute-not-kept', entry.path, `had flags of chattr(1), 0x${entry.inodeFlags.toString(16)}`, 'info');

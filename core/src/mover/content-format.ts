@@ -43,11 +43,21 @@ export function writeItem(to: ByteWriter, references: BlobId[], { length, id }: 
 /** `node`: whether the item stands for a content node, which may be as long as it likes, but is no hole. */
 export function readItem(from: ByteReader, references: References, node = false): ContentItem {
   const coded = from.varint();
-  const length = Math.floor(coded / 2);
+  const length = lengthOf(coded);
   if (length === 0) from.fail('a piece of content has no length');
-  if (coded % 2 === 1) return node ? from.fail('a hole stands where a content node must be') : { length };
+  if (isHole(coded)) return node ? from.fail('a hole stands where a content node must be') : { length };
   if (!node && length > LIMITS.blob) from.fail('a piece of content is longer than a blob may be');
   return { length, id: references.take(from) };
+}
+
+/** Of an item as it is coded: its bytes. */
+export function lengthOf(coded: number): number {
+  return Math.floor(coded / 2);
+}
+
+/** Of an item as it is coded: whether it refers to nothing. */
+export function isHole(coded: number): boolean {
+  return coded % 2 === 1;
 }
 
 /** The length of a list of items. */

@@ -1,6 +1,7 @@
-import { constants, openSync, read, write } from 'node:fs';
+import { constants, fstatSync, openSync, read, write } from 'node:fs';
 import { promisify } from 'node:util';
-import { errorCode } from './posix.ts';
+import { FileStat } from './file-stat.ts';
+import { errorCode, type Posix } from './posix.ts';
 
 const readAsync = promisify(read);
 const writeAsync = promisify(write);
@@ -35,4 +36,11 @@ export function openToRead(path: Buffer | string): number {
 
 export function isZero(bytes: Buffer): boolean {
   return bytes.every((byte) => byte === 0);
+}
+
+const ITSELF = Buffer.of(0);
+
+/** What an open file is. */
+export function statOf(fd: number, native: Posix | undefined): FileStat {
+  return native === undefined ? FileStat.of(fstatSync(fd, { bigint: true })) : native.statAt(fd, ITSELF);
 }

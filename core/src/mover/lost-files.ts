@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { DmaasError } from '../errors.ts';
 import type { Backup } from '../repository/backup-record.ts';
 import type { BlobId } from '../repository/blob.ts';

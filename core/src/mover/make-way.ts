@@ -1,6 +1,6 @@
 import { closeSync, constants, openSync, readlinkSync, rmdirSync, unlinkSync } from 'node:fs';
 import { throwIfCancelled } from '../errors.ts';
-import { errorCode, systemCode } from './posix.ts';
+import { errorCode, systemCode, type Posix } from './posix.ts';
 import type { Problems } from './problems.ts';
 import type { Target } from './target.ts';
 import type { Entry } from './tree-format.ts';
@@ -12,6 +12,7 @@ export interface MakeWayTask {
   /** Of the target's root. */
   readonly path: string;
   readonly tree: Pick<TreeReader, 'leaves'>;
+  readonly native: Posix | undefined;
   readonly problems: Problems;
   /** Names in the root that are not the volume's. */
   readonly skip: readonly string[];
@@ -24,19 +25,20 @@ export interface MakeWayTask {
  * write to all of them.
  */
 export async function makeWay(task: MakeWayTask): Promise<void> {
-  const { target, tree, problems, skip, signal } = task;
+  const { target, tree, problems, native, skip, signal } = task;
   const onError = (path: Buffer, error: unknown): void => {
     problems.add(path, systemCode(error));
   };
   const directories: Buffer[] = [];
   const remove = ({ path, stat, at }: Walked): void => {
-    if (stat.isDirectory()) directories.push(path);
+    if (stat.isDirectory) directories.push(path);
     else
       tolerate(path, problems, () => {
         unlinkSync(at);
       });
   };
   const actual = walk(task.path, {
+    native,
     skip,
     onError,
     onMount: (path) => {
@@ -70,7 +72,7 @@ function take(walked: Generator<Walked>, target: Target): Walked | undefined {
   const next = walked.next();
   if (next.done === true) return undefined;
   const { path, stat } = next.value;
-  if (stat.isDirectory() && path.length > 0) {
+  if (stat.isDirectory && path.length > 0) {
     try {
       target.openDirectory(path);
     } catch (error) {
@@ -81,9 +83,9 @@ function take(walked: Generator<Walked>, target: Target): Walked | undefined {
 }
 
 function canStay({ stat, at }: Walked, entry: Entry): boolean {
-  if (entry.type === 'directory') return stat.isDirectory();
-  if (entry.type === 'symlink') return stat.isSymbolicLink() && entry.target?.equals(readlinkSync(at, { encoding: 'buffer' })) === true;
-  if (entry.type !== 'file' || !stat.isFile() || stat.nlink !== 1n || entry.linkGroup !== undefined) return false;
+  if (entry.type === 'directory') return stat.isDirectory;
+  if (entry.type === 'symlink') return stat.type === 'symlink' && entry.target?.equals(readlinkSync(at, { encoding: 'buffer' })) === true;
+  if (entry.type !== 'file' || !stat.isFile || stat.nlink !== 1 || entry.linkGroup !== undefined) return false;
   try {
     closeSync(openSync(at, constants.O_RDWR | constants.O_NOFOLLOW | constants.O_NONBLOCK));
     return true;

@@ -53,7 +53,7 @@ export interface PopulateResult {
 }
 
 /** What is between two checkpoints at most. */
-const CHECKPOINT_BYTES = 512 << 20;
+const CHECKPOINT_BYTES = 128 << 20;
 const PROGRESS_BYTES = 1 << 20;
 
 /**
@@ -115,38 +115,45 @@ async function populateTree(
     const problems = new Problems();
     const totals = new Totals(volume);
     const shared = { target, tree, native, problems, signal };
-    const checkpoints = new Checkpoints(marker, () => {
-      sync(target, native, name);
-    });
+    const checkpoints = new Checkpoints(marker, () => sync(target, native, name));
     if (isInPlace) await makeWay({ ...shared, path, skip: [marker.name] });
     const written = new Counter();
-    await populateFiles({
-      ...shared,
-      repository,
-      threads,
-      isInPlace,
-      onWritten: written.add,
-      resumed: marker.resumed,
-      onCheckpoint: (checkpoint) => {
-        checkpoints.reached(checkpoint);
-      },
-      onBytes: (bytes) => {
-        checkpoints.add(bytes);
-        onBytes(bytes);
-      },
-      onEntry: (entry) => {
-        totals.add(entry);
-      },
-    });
+    try {
+      await populateFiles({
+        ...shared,
+        repository,
+        threads,
+        isInPlace,
+        onWritten: written.add,
+        resumed: marker.resumed,
+        onCheckpoint: (checkpoint) => {
+          checkpoints.reached(checkpoint);
+        },
+        onBytes: (bytes) => {
+          checkpoints.add(bytes);
+          onBytes(bytes);
+        },
+        onEntry: (entry) => {
+          totals.add(entry);
+        },
+      });
+    } finally {
+      await checkpoints.end();
+    }
     if (part === undefined) totals.check();
     await populateLinks({ ...shared, allowDevices });
-    sync(target, native, name);
-    await compareTree({ ...shared, path, findings, skip: [marker.name] });
+    const durable = sync(target, native, name);
+    durable.catch(() => undefined); // until it is waited for
+    try {
+      await compareTree({ ...shared, path, findings, skip: [marker.name] });
+    } finally {
+      await durable;
+    }
     const result = { ...totals.sums(), writtenBytes: written.total, findings: findings.all() };
     await options.record?.(result);
     marker.remove();
     if (totals.root !== undefined) target.setMtime({ path: ROOT, mtimeNs: totals.root.mtimeNs });
-    sync(target, native, name);
+    await sync(target, native, name);
     return result;
   } finally {
     target.close();
@@ -169,7 +176,7 @@ export async function finishPopulated({ name, path, mode, repository, root, oper
       if (first?.path.length === 0) target.setMtime(first);
       break;
     }
-    sync(target, native, name);
+    await sync(target, native, name);
   } finally {
     target.close();
   }
@@ -186,9 +193,9 @@ function openTarget(path: string, name: string, native: Posix | undefined): Targ
 }
 
 /** Files that were written without native calls have been made durable one by one. */
-function sync(target: Target, native: Posix | undefined, name: string): void {
+async function sync(target: Target, native: Posix | undefined, name: string): Promise<void> {
   try {
-    native?.syncFileSystem(target.rootFd);
+    await native?.syncFileSystem(target.rootFd);
   } catch (error) {
     const code = errorCode(error);
     if (code === undefined) throw error;
@@ -196,13 +203,16 @@ function sync(target: Target, native: Posix | undefined, name: string): void {
   }
 }
 
-/** Saves how far the restore has come, each time enough has been written to be worth it. */
+/** Saves how far the restore has come, each time enough has been written to be worth it, while more is being written. */
 class Checkpoints {
   readonly #marker: RestoreMarker;
-  readonly #sync: () => void;
+  readonly #sync: () => Promise<void>;
   #bytes = 0;
+  #isSaving = false;
+  /** Fails once something could not be made durable. */
+  #saved: Promise<void> = Promise.resolve();
 
-  constructor(marker: RestoreMarker, sync: () => void) {
+  constructor(marker: RestoreMarker, sync: () => Promise<void>) {
     this.#marker = marker;
     this.#sync = sync;
   }
@@ -211,11 +221,24 @@ class Checkpoints {
     this.#bytes += bytes;
   }
 
+  /** Everything up to there has been written. */
   reached(checkpoint: Checkpoint): void {
-    if (this.#bytes < CHECKPOINT_BYTES) return;
-    this.#sync();
-    this.#marker.save(checkpoint);
+    if (this.#bytes < CHECKPOINT_BYTES || this.#isSaving) return;
     this.#bytes = 0;
+    this.#isSaving = true;
+    this.#saved = this.#saved.then(() => this.#save(checkpoint));
+    this.#saved.catch(() => undefined); // `end` tells
+  }
+
+  /** Waits until nothing is being saved. Throws when something could not be. */
+  end(): Promise<void> {
+    return this.#saved;
+  }
+
+  async #save(checkpoint: Checkpoint): Promise<void> {
+    await this.#sync();
+    this.#marker.save(checkpoint);
+    this.#isSaving = false;
   }
 }
 

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { constants } from 'node:os';
+import { deviceNumber, FileStat, STATX_BYTES } from './file-stat.ts';
 
 /**
  * What Linux offers and Node does not, called in libc through koffi. The one module with native calls. Paths are bytes, symlinks are
@@ -10,6 +11,10 @@ import { constants } from 'node:os';
  * C library (`@koromix/koffi-linux-<arch>/linux_<arch>/koffi.node`; `musl_<arch>` on musl) must lie beside the bundle.
  */
 export interface Posix {
+  /** What a name in an open directory is; of the open file itself when the name is empty. `name` ends with a NUL. */
+  statAt(directoryFd: number, name: Buffer): FileStat;
+  /** Puts the next entries of an open directory into `to`, as getdents64(2) does; returns how many bytes they are, 0 after the last. */
+  readDirectory(fd: number, to: Buffer): number;
   /** Names of the extended attributes; none where the file system keeps none. */
   listXattrs(path: Buffer): Buffer[];
   /** Undefined when it is gone, or larger than 64 KiB. */
@@ -40,7 +45,7 @@ export interface Posix {
   /** Has freed memory of up to 8 MiB used again, by all threads. Otherwise libc gives it back and takes new, which costs more than what is done in it. */
   keepFreedMemory(): void;
   /** Makes everything written to the file system of this file durable. */
-  syncFileSystem(fd: number): void;
+  syncFileSystem(fd: number): Promise<void>;
 }
 
 /** Opens what a path names without access to it. Not among Node's constants. */
@@ -66,7 +71,11 @@ export function loadPosix(): Posix | undefined {
   return loaded.posix;
 }
 
-type NativeFunction = (...args: readonly (number | bigint | Buffer | null)[]) => number;
+interface NativeFunction {
+  (...args: readonly (number | bigint | Buffer | null)[]): number;
+  /** On another thread; the callback finds the call's errno. */
+  async(...args: readonly [number, (error: Error | null, result: number) => void]): void;
+}
 
 interface Library {
   func(name: string, result: string, parameters: readonly string[]): NativeFunction;
@@ -90,6 +99,8 @@ function loadKoffi(): Koffi | undefined {
 }
 
 const AT_FDCWD = -100;
+const AT_EMPTY_PATH = 0x1000;
+const STATX_BASIC_AND_BIRTH = 0xfff;
 const AT_SYMLINK_NOFOLLOW = 0x100;
 const UTIME_OMIT = (1n << 30n) - 2n;
 const SEEK = { end: 2, data: 3, hole: 4 } as const;
@@ -122,7 +133,6 @@ function bind(koffi: Koffi): Posix {
   const flistxattr = libc.func('flistxattr', 'int64', ['int', bytes, 'uint64']);
   const fsetxattr = libc.func('fsetxattr', 'int', ['int', bytes, bytes, 'uint64', 'int']);
   const fremovexattr = libc.func('fremovexattr', 'int', ['int', bytes]);
-  const syncfs = libc.func('syncfs', 'int', ['int']);
   const names = Buffer.alloc(MAX_XATTR_BYTES);
   const value = Buffer.alloc(MAX_XATTR_BYTES);
   const failed = (call: string): string => errorName(koffi.errno(), call);
@@ -154,6 +164,7 @@ function bind(koffi: Koffi): Posix {
   };
 
   return {
+    ...bindDirectories(libc, check),
     listXattrs: (path) => namesOf(llistxattr(cString(path), names, names.length), 'llistxattr'),
     listXattrsOf: (fd) => namesOf(flistxattr(fd, names, names.length), 'flistxattr'),
     getXattr(path, name) {
@@ -201,8 +212,36 @@ function bind(koffi: Koffi): Posix {
     keepFreedMemory: () => {
       setMallopt(libc);
     },
-    syncFileSystem(fd) {
-      check(syncfs(fd), 'syncfs');
+    syncFileSystem: bindSync(libc, (call) => systemError(failed(call), call)),
+  };
+}
+
+/** On another thread, for it takes as long as the disk takes. */
+function bindSync(libc: Library, failure: (call: string) => Error): Posix['syncFileSystem'] {
+  const syncfs = libc.func('syncfs', 'int', ['int']);
+  return (fd) =>
+    new Promise((resolve, reject) => {
+      syncfs.async(fd, (error, result) => {
+        if (error === null && result === 0) resolve();
+        else reject(error ?? failure('syncfs'));
+      });
+    });
+}
+
+/** What a walk calls for each name. */
+function bindDirectories(libc: Library, check: (result: number, call: string) => void): Pick<Posix, 'statAt' | 'readDirectory'> {
+  const statx = libc.func('statx', 'int', ['int', 'uint8 *', 'int', 'uint32', 'uint8 *']);
+  const getdents64 = libc.func('getdents64', 'int64', ['int', 'uint8 *', 'uint64']);
+  const found = Buffer.alloc(STATX_BYTES);
+  return {
+    statAt(directoryFd, name) {
+      check(statx(directoryFd, name, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH, STATX_BASIC_AND_BIRTH, found), 'statx');
+      return new FileStat(found);
+    },
+    readDirectory(fd, to) {
+      const length = getdents64(fd, to, to.length);
+      check(length, 'getdents64');
+      return length;
     },
   };
 }
@@ -232,19 +271,6 @@ function cString(bytes: Buffer): Buffer {
   terminated.set(bytes);
   terminated[bytes.length] = 0;
   return terminated;
-}
-
-/** A device number as Linux packs it: minor's low byte, major's low 12 bits, then the rest of both. */
-export function deviceNumber(major: number, minor: number): bigint {
-  const [a, b] = [BigInt(major), BigInt(minor)];
-  return (b & 0xffn) | ((a & 0xfffn) << 8n) | ((b & ~0xffn) << 12n) | ((a & ~0xfffn) << 32n);
-}
-
-export function splitDeviceNumber(number: bigint): { readonly major: number; readonly minor: number } {
-  return {
-    major: Number(((number >> 8n) & 0xfffn) | ((number >> 32n) & 0xffff_f000n)),
-    minor: Number((number & 0xffn) | ((number >> 12n) & 0xffff_ff00n)),
-  };
 }
 
 export function isUnsupported(code: string | undefined): boolean {

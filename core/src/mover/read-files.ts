@@ -1,10 +1,11 @@
-import { closeSync, fstatSync, type BigIntStats } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { entryOf, statAttributes, userFlags } from './attributes.ts';
 import { chunkingOf, HEAD_BYTES, MIN_FIXED_BYTES, type Chunking } from './chunking-rule.ts';
 import type { Content, ContentItem } from './content-format.ts';
 import { ContentWriter } from './content.ts';
+import type { FileStat } from './file-stat.ts';
 import type { VolumeFindings } from './findings.ts';
-import { openToRead } from './io.ts';
+import { openToRead, statOf } from './io.ts';
 import { ROOT } from './paths.ts';
 import { systemCode, type Posix } from './posix.ts';
 import { readFullySync, readRange, readWhole, type ReadTools } from './read-content.ts';
@@ -107,17 +108,15 @@ async function readFile({ fd, failure, ...file }: OpenedFile, racyNs: bigint, to
       findings.push({ code, fact, level });
     },
   };
-  const start = fstatSync(fd, { bigint: true });
-  if (!start.isFile()) throw Object.assign(new Error('replaced'), { code: 'ESTALE' });
-  const entry = entryOf({ path: ROOT, stat: start, at }, tools.native, told);
+  const start = statOf(fd, tools.native);
+  if (!start.isFile) throw Object.assign(new Error('replaced'), { code: 'ESTALE' });
+  const entry = entryOf({ path: ROOT, stat: start, at, linkGroup: file.linkGroup }, tools.native, told);
   const flags = userFlags(fd, tools.native);
-  const read = await readUnchanged(fd, start, (stat) => storeContent(fd, at, stat, file.before, tools));
+  const read = await readUnchanged({ fd, first: start, native: tools.native }, (stat) => storeContent(fd, at, stat, file.before, tools));
   if (read.changed) told.addFor('file-changed', ROOT, 'changed while it was read: the backup may hold a mix of its states');
-  const { linkGroup: _, ...rest } = entry; // what the walk has seen counts
   const mayChangeUnseen = read.changed || entry.ctimeNs === 0n || read.stat.ctimeNs > racyNs;
   const { bytes, references } = encodeEntry({
-    ...rest,
-    ...(file.linkGroup === undefined ? {} : { linkGroup: file.linkGroup }),
+    ...entry,
     ...statAttributes(read.stat),
     ...(mayChangeUnseen ? { ctimeNs: 0n } : {}),
     size: read.size,
@@ -140,16 +139,14 @@ export interface StoredContent {
  * `stat` is as it was when reading ended.
  */
 export async function readUnchanged(
-  fd: number,
-  first: BigIntStats,
-  read: (stat: BigIntStats, isFirst: boolean) => Promise<StoredContent>,
-): Promise<StoredContent & { readonly stat: BigIntStats; readonly changed: boolean }> {
+  { fd, first, native }: { readonly fd: number; readonly first: FileStat; readonly native: Posix | undefined },
+  read: (stat: FileStat, isFirst: boolean) => Promise<StoredContent>,
+): Promise<StoredContent & { readonly stat: FileStat; readonly changed: boolean }> {
   let start = first;
   for (let attempt = 1; ; attempt++) {
     const { content, size } = await read(start, attempt === 1);
-    const stat = fstatSync(fd, { bigint: true });
-    const changed =
-      stat.mtimeNs !== start.mtimeNs || stat.ctimeNs !== start.ctimeNs || stat.size !== start.size || Number(stat.size) !== size;
+    const stat = statOf(fd, native);
+    const changed = !stat.isSameContent(start) || stat.size !== size;
     if (!changed || attempt === MAX_READS) return { content, size, stat, changed };
     start = stat;
   }
@@ -158,11 +155,10 @@ export async function readUnchanged(
 async function storeContent(
   fd: number,
   at: Buffer,
-  stat: BigIntStats,
+  { size }: FileStat,
   before: CutBefore | undefined,
   tools: ReadTools,
 ): Promise<StoredContent> {
-  const size = Number(stat.size);
   const content = new ContentWriter({ put: async (_kind, bytes) => ({ id: await tools.putNode(bytes) }) });
   const add = (item: ContentItem): void | Promise<void> => content.addSoon(item);
   // Not by its blocks: those that hold extended attributes count too.

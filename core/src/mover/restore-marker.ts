@@ -1,5 +1,5 @@
 import { closeSync, constants, fsyncSync, ftruncateSync, openSync, readdirSync, readSync, unlinkSync, writeSync } from 'node:fs';
-import { z } from 'zod';
+import * as z from 'zod';
 import { DmaasError } from '../errors.ts';
 import { isOperationId, type OperationId } from '../operation.ts';
 import { isBlobId, type BlobId } from '../repository/blob.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { DmaasError } from '../errors.ts';
 import type { Finding } from '../model.ts';
 import { isOperationId, type OperationId } from '../operation.ts';

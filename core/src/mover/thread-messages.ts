@@ -3,6 +3,7 @@ import type { FinishedPack, PackMemory } from '../repository/blob-packer.ts';
 import type { BlobId } from '../repository/blob.ts';
 import type { FramedBlob } from '../repository/pack-writer.ts';
 import type { RepositoryThread } from '../repository/repository.ts';
+import type { LookAheadTask } from './look-ahead.ts';
 import type { FilesResult, FilesTask } from './read-files.ts';
 import type { SpansResult, SpansTask } from './read-spans.ts';
 import type { WriteResult, WriteTask } from './write-frames.ts';
@@ -16,6 +17,8 @@ export interface ThreadWork {
   readonly spans: { readonly task: SpansTask; readonly result: SpansResult };
   /** Hands over all that is read but in no pack yet. */
   readonly flush: { readonly task: object; readonly result: undefined };
+  /** Files that a walk will come to. */
+  readonly look: { readonly task: LookAheadTask; readonly result: undefined };
   /** Frames as they came from the store, to where their blobs belong. */
   readonly write: { readonly task: WriteTask; readonly result: WriteResult };
 }

@@ -2,6 +2,7 @@ import { parentPort, workerData, type MessagePort } from 'node:worker_threads';
 import { BlobPacker, randomFrom } from '../repository/blob-packer.ts';
 import { gearTable } from '../repository/chunker.ts';
 import { RepositoryKeys } from '../repository/key-set.ts';
+import { lookAhead } from './look-ahead.ts';
 import { loadPosix } from './posix.ts';
 import { readFiles } from './read-files.ts';
 import { readSpans } from './read-spans.ts';
@@ -62,7 +63,8 @@ class MoverThread {
     if (kind === 'files') return readFiles(task as ThreadWork['files']['task'], this.#readTools());
     if (kind === 'spans') return readSpans(task as ThreadWork['spans']['task'], this.#readTools());
     if (kind === 'write') return writeFrames(task as ThreadWork['write']['task'], this.#keys, this.#native());
-    await this.#tools?.packer.flush();
+    if (kind === 'flush') await this.#tools?.packer.flush();
+    else this.#lookAhead(task as ThreadWork['look']['task']);
     return undefined;
   }
 
@@ -92,6 +94,11 @@ class MoverThread {
       putNode: (bytes) => this.#ask('node', { bytes }),
     };
     return this.#tools;
+  }
+
+  #lookAhead(task: ThreadWork['look']['task']): void {
+    const native = this.#native();
+    if (native !== undefined) lookAhead(task, native);
   }
 
   #native() {

@@ -51,7 +51,8 @@ export interface Entry {
   readonly inodeFlags?: number;
 }
 
-const TAG = { content: 1, contentNode: 3, target: 5, device: 7, linkGroup: 9, xattrs: 11, inodeFlags: 2 } as const;
+/** Of the fields behind an entry's head. */
+export const TAG = { content: 1, contentNode: 3, target: 5, device: 7, linkGroup: 9, xattrs: 11, inodeFlags: 2 } as const;
 
 const NS = 1_000_000_000n;
 const MAX_XATTR_BYTES = 64 << 10;
@@ -69,16 +70,48 @@ export interface EncodedEntry {
 export function encodeEntry(entry: Omit<Entry, 'path'>): EncodedEntry {
   const body = new ByteWriter();
   const references: BlobId[] = [];
-  body.u8(ENTRY_TYPES.indexOf(entry.type) + 1);
-  body.varint(entry.mode);
-  body.varint(entry.uid);
-  body.varint(entry.gid);
-  writeTime(body, entry.mtimeNs);
-  writeTime(body, entry.ctimeNs);
-  body.varint64(entry.inode);
-  body.varint(entry.size);
+  const { type, mode, uid, gid, inode, size } = entry;
+  const [mtimeSeconds, mtimeNanoseconds] = splitTime(entry.mtimeNs);
+  const [ctimeSeconds, ctimeNanoseconds] = splitTime(entry.ctimeNs);
+  writeHead(body, { type, mode, uid, gid, mtimeSeconds, mtimeNanoseconds, ctimeSeconds, ctimeNanoseconds, inode, size });
   writeFields(body, references, entry);
   return { bytes: body.bytes, references };
+}
+
+/** What an entry begins with. */
+export interface Head extends Pick<Entry, 'type' | 'mode' | 'uid' | 'gid' | 'inode' | 'size'> {
+  readonly mtimeSeconds: number;
+  readonly mtimeNanoseconds: number;
+  readonly ctimeSeconds: number;
+  readonly ctimeNanoseconds: number;
+  /** The inode, where a number can hold it and making a bigint can be spared. */
+  readonly inodeNumber?: number | undefined;
+}
+
+/** Of an entry, or of what the system says of a file. The size is that of a file's content. */
+export function writeHead(body: ByteWriter, head: Head): void {
+  body.u8(ENTRY_TYPES.indexOf(head.type) + 1);
+  body.varint(head.mode);
+  body.varint(head.uid);
+  body.varint(head.gid);
+  body.signed(head.mtimeSeconds);
+  body.varint(head.mtimeNanoseconds);
+  body.signed(head.ctimeSeconds);
+  body.varint(head.ctimeNanoseconds);
+  const { inodeNumber } = head;
+  if (inodeNumber === undefined) body.varint64(head.inode);
+  else body.varint(inodeNumber);
+  body.varint(head.type === 'file' ? head.size : 0);
+}
+
+/** Mode, owner, group, two times in two numbers each, inode. */
+const NUMBERS_BEFORE_SIZE = 8;
+
+/** Jumps over a head; returns the size in it. */
+export function skipHead(body: ByteReader): number {
+  body.u8();
+  for (let i = 0; i < NUMBERS_BEFORE_SIZE; i++) body.skipVarint();
+  return body.varint();
 }
 
 /** Appends an entry to a leaf's payload and its ids to the leaf's references. `before` is the path of the entry before, empty for the first. */
@@ -150,7 +183,8 @@ export function* readLeaf(node: Node): Generator<Entry> {
   let before: Buffer | undefined;
   let pathBytes = 0;
   while (!reader.done) {
-    const entry = readEntry(reader.section(reader.varint()), references, before);
+    const body = reader.section(reader.varint());
+    const entry = readEntry(readPath(body, before), body, references);
     pathBytes += entry.path.length;
     if (pathBytes > MAX_LEAF_PATH_BYTES) reader.fail('its paths are too long');
     before = entry.path;
@@ -160,8 +194,12 @@ export function* readLeaf(node: Node): Generator<Entry> {
   if (!references.done) reader.fail('it has references that no entry uses');
 }
 
-function readEntry(body: ByteReader, references: References, before: Buffer | undefined): Entry {
-  const path = readPath(body, before);
+/** An entry of its bytes behind the path, checked as `readLeaf` says. */
+export function decodeEntry(path: Buffer, bytes: Uint8Array, ids: readonly BlobId[]): Entry {
+  return readEntry(path, new ByteReader(bytes, 'tree leaf'), new References(ids));
+}
+
+function readEntry(path: Buffer, body: ByteReader, references: References): Entry {
   const type = ENTRY_TYPES[body.u8() - 1] ?? unknown('a type of file');
   const mode = body.varint();
   const uid = body.varint();
@@ -269,10 +307,10 @@ function entryFault(entry: Entry): string | undefined {
   return undefined;
 }
 
-function writeTime(to: ByteWriter, timeNs: bigint): void {
+/** Whole seconds, rounded down, and the rest in nanoseconds. */
+function splitTime(timeNs: bigint): [seconds: number, nanoseconds: number] {
   const ns = ((timeNs % NS) + NS) % NS;
-  to.signed(Number((timeNs - ns) / NS));
-  to.varint(Number(ns));
+  return [Number((timeNs - ns) / NS), Number(ns)];
 }
 
 function readTime(from: ByteReader): bigint {

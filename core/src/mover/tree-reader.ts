@@ -5,6 +5,7 @@ import type { Repository } from '../repository/repository.ts';
 import type { CallOptions } from '../store/object-store.ts';
 import { ByteReader } from './bytes.ts';
 import { isBelow } from './paths.ts';
+import { LeafScanner } from './leaf-scanner.ts';
 import { readLeaf, readPath, TreeOrder, type Entry } from './tree-format.ts';
 
 export const MAX_HEIGHT = 8;
@@ -33,13 +34,15 @@ export class TreeReader {
     for await (const leaf of this.leaves()) yield* leaf;
   }
 
-  /** As `entries`, a leaf at a time: no promise for each of millions of entries. `onLeaf` is told first of all that its entries refer to. */
-  async *leaves(onLeaf?: (references: readonly BlobId[]) => Promise<void>): AsyncGenerator<Iterable<Entry>> {
+  /** As `entries`, a leaf at a time: no promise for each of millions of entries. */
+  async *leaves(): AsyncGenerator<Iterable<Entry>> {
     const order = new TreeOrder();
-    for await (const leaf of this.#leaves(undefined)) {
-      await onLeaf?.(leaf.references);
-      yield checked(leaf, order);
-    }
+    for await (const leaf of this.#leaves(undefined)) yield checked(leaf, order);
+  }
+
+  /** The leaves as they are stored, in order. */
+  leafNodes(): AsyncGenerator<Node> {
+    return this.#leaves(undefined);
   }
 
   /** The entries at and after `path`, in order. */
@@ -160,27 +163,25 @@ function malformed(fact: string): DmaasError {
   return new DmaasError('REPOSITORY_CORRUPT', `the backed-up tree is malformed: ${fact}`);
 }
 
-/** A reader that goes through a tree beside a walk, as a merge does: `at(path)` must be asked for ascending paths. */
+/** Goes through a tree beside a walk, as a merge does: `at(path)` must be asked for ascending paths. */
 export class TreeCursor {
-  readonly #leaves: AsyncGenerator<Iterable<Entry>>;
-  #leaf: Iterator<Entry> | undefined;
-  #current: Entry | undefined;
+  readonly #leaves: AsyncGenerator<Node>;
+  readonly #onLeaf: (references: readonly BlobId[]) => Promise<void>;
+  #leaf: LeafScanner | undefined;
   #ended = false;
 
-  constructor(reader: TreeReader, onLeaf?: (references: readonly BlobId[]) => Promise<void>) {
-    this.#leaves = reader.leaves(onLeaf);
+  /** `onLeaf` is told of all that the entries of a leaf refer to, before any of them is given. */
+  constructor(reader: TreeReader, onLeaf: (references: readonly BlobId[]) => Promise<void>) {
+    this.#leaves = reader.leafNodes();
+    this.#onLeaf = onLeaf;
   }
 
-  /** The entry of this path, or undefined. Only now and then a promise: most entries lie in the leaf at hand. */
-  at(path: Buffer): Entry | undefined | Promise<Entry | undefined> {
+  /** The entry of this path, valid until the next call, or undefined. Only now and then a promise: most entries lie in the leaf at hand. */
+  at(path: Buffer): LeafScanner | undefined | Promise<LeafScanner | undefined> {
     for (;;) {
-      if (this.#current !== undefined) {
-        const order = Buffer.compare(this.#current.path, path);
-        if (order >= 0) return order === 0 ? this.#current : undefined;
-      }
-      const next = this.#leaf?.next();
-      if (next === undefined || next.done === true) return this.#ended ? undefined : this.#nextLeaf(path);
-      this.#current = next.value;
+      const order = this.#leaf?.comparePath(path) ?? -1;
+      if (order >= 0) return order === 0 ? this.#leaf : undefined;
+      if (this.#leaf?.next() !== true) return this.#ended ? undefined : this.#nextLeaf(path);
     }
   }
 
@@ -188,15 +189,16 @@ export class TreeCursor {
     await this.#leaves.return(undefined);
   }
 
-  async #nextLeaf(path: Buffer): Promise<Entry | undefined> {
+  async #nextLeaf(path: Buffer): Promise<LeafScanner | undefined> {
     const next = await this.#leaves.next();
+    this.#leaf = undefined;
     if (next.done === true) {
       this.#ended = true;
-      this.#leaf = undefined;
-      this.#current = undefined;
       return undefined;
     }
-    this.#leaf = next.value[Symbol.iterator]();
+    await this.#onLeaf(next.value.references);
+    this.#leaf = new LeafScanner(next.value);
+    this.#leaf.next();
     return this.at(path);
   }
 }

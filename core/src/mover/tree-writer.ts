@@ -40,21 +40,25 @@ export class TreeWriter {
     this.#seed = seed;
   }
 
-  async add(path: Buffer, entry: EncodedEntry): Promise<void> {
+  /** A promise when a leaf is complete, until it is stored. */
+  add(path: Buffer, entry: EncodedEntry): Promise<void> | undefined {
     if (this.#entries > 0 && Buffer.compare(this.#before, path) >= 0) {
       throw new DmaasError('INTERNAL', `the tree got ${showPath(path)} after ${showPath(this.#before)}`);
     }
     const leafBefore = this.#payload.length;
     const referencesBefore = this.#references.length;
     this.#append(path, entry);
+    let cut: Promise<void> | undefined;
     if (this.#leafEntries > 1 && (this.#payload.length > LEAF_CUT.maxBytes || this.#pathBytes > LEAF_CUT.maxPathBytes)) {
       // Too much: this entry begins the next leaf instead, where its path is written in full.
-      await this.#cutLeaf(leafBefore, referencesBefore, 1);
+      cut = this.#cutLeaf(leafBefore, referencesBefore, 1);
       this.#append(path, entry);
     }
     if (this.#payload.length >= LEAF_CUT.minBytes && pathHash(path, this.#seed) % 2 ** LEAF_CUT.bits === 0) {
-      await this.#cutLeaf(this.#payload.length, this.#references.length, 0);
+      const full = (): Promise<void> => this.#cutLeaf(this.#payload.length, this.#references.length, 0);
+      return cut === undefined ? full() : cut.then(full);
     }
+    return cut;
   }
 
   /** The top node of the tree. */

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { DmaasError } from '../errors.ts';
 import type { BlobId } from '../repository/blob.ts';
 import type { BlobWriter } from '../repository/blob-writer.ts';

@@ -1,20 +1,48 @@
-import { closeSync, constants, fstatSync, lstatSync, openSync, type BigIntStats } from 'node:fs';
+import { closeSync, constants, lstatSync, openSync } from 'node:fs';
 import { DirectoryNames } from './directory-names.ts';
-import { joinPath, MAX_PATH_BYTES, ROOT } from './paths.ts';
+import { FileStat } from './file-stat.ts';
+import { statOf } from './io.ts';
+import { MAX_PATH_BYTES, ROOT } from './paths.ts';
+import type { Posix } from './posix.ts';
 
-export interface Walked {
+/** One path of a tree. */
+export class Walked {
   readonly path: Buffer;
   /** Its directory, to be retained by whoever uses `at` later. Of the root, the root. */
   readonly directory: OpenDirectory;
-  readonly stat: BigIntStats;
+  readonly stat: FileStat;
+  /** Its inode, when that has other names too. */
+  readonly linkGroup: bigint | undefined;
+  readonly #name: Buffer;
+
+  constructor(path: Buffer, directory: OpenDirectory, name: Buffer, stat: FileStat, hasOtherNames = hasSeveralNames(stat)) {
+    this.path = path;
+    this.directory = directory;
+    this.stat = stat;
+    this.linkGroup = hasOtherNames ? stat.inode : undefined;
+    this.#name = name;
+  }
+
+  /** As if its inode had no other names. */
+  alone(): Walked {
+    return new Walked(this.path, this.directory, this.#name, this.stat, false);
+  }
+
   /**
    * A path that reaches it through its open directory, however long its own path is and whatever is renamed above it. Valid until the
    * walk goes on, and while its directory is retained.
    */
-  readonly at: Buffer;
+  get at(): Buffer {
+    return within(this.directory.fd, this.#name);
+  }
+}
+
+function hasSeveralNames({ nlink, isDirectory }: FileStat): boolean {
+  return nlink > 1 && !isDirectory;
 }
 
 export interface WalkOptions {
+  readonly native: Posix | undefined;
   /** What cannot be looked at or into is told here, and the walk goes on. A directory that cannot be opened has been walked itself. */
   readonly onError: (path: Buffer, error: unknown) => void;
   /** Another file system is mounted there: it is not entered. */
@@ -49,13 +77,13 @@ interface Directory {
   readonly names: DirectoryNames;
 }
 
-const OPEN_DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+export const OPEN_DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
 /**
  * Everything in a directory tree, in the order of paths (see `paths.ts`), the root first. Follows no symlink and stays on one file system. Holds
  * the directories from the root to the current one open, and their names.
  */
-export function* walk(root: string, { onError, onMount, skip = [] }: WalkOptions): Generator<Walked> {
+export function* walk(root: string, { native, onError, onMount, skip = [] }: WalkOptions): Generator<Walked> {
   // The root is named by the caller, who may use a symlink.
   const rootFd = openSync(root, constants.O_RDONLY | constants.O_DIRECTORY);
   const rootDirectory = new OpenDirectory(rootFd);
@@ -63,31 +91,31 @@ export function* walk(root: string, { onError, onMount, skip = [] }: WalkOptions
   /** The path of the directory on top, and so of all below it: one buffer, so that deep trees cost no more than their depth. */
   const prefix = Buffer.allocUnsafe(MAX_PATH_BYTES);
   try {
-    const stat = fstatSync(rootFd, { bigint: true });
-    yield { path: ROOT, directory: rootDirectory, stat, at: within(rootFd, '.') };
+    const stat = statOf(rootFd, native);
+    yield new Walked(ROOT, rootDirectory, Buffer.from('.'), stat);
     const omitted = new Set(skip);
     const isOmitted = (name: string): boolean => omitted.has(name) || (name === 'lost+found' && isDirectory(rootFd, name));
     rootDirectory.retain();
-    stack.push({ open: rootDirectory, length: 0, names: DirectoryNames.of(rootFd) });
+    stack.push({ open: rootDirectory, length: 0, names: DirectoryNames.of(rootFd, native) });
     for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
-      const name = top.names.next();
-      if (name === undefined) {
+      const named = top.names.next();
+      if (named === undefined) {
         stack.pop()?.open.release();
         continue;
       }
+      const name = named.subarray(0, -1);
       if (top.length === 0 && isOmitted(name.toString('latin1'))) continue;
-      // A copy: the prefix changes under way.
-      const path = Buffer.from(joinPath(prefix.subarray(0, top.length), name));
-      const at = within(top.open.fd, name);
-      const found = attempt(() => inspect(at, path), path, onError);
+      const path = pathBelow(prefix, top.length, name);
+      const found = attempt(() => inspect(top.open.fd, named, path, native), path, onError);
       if (found === undefined) continue;
       if (found.dev !== stat.dev) {
         onMount(path);
         continue;
       }
-      yield { path, directory: top.open, stat: found, at };
-      if (!found.isDirectory()) continue;
-      const opened = attempt(() => openDirectory(at, found), path, onError);
+      const walked = new Walked(path, top.open, name, found);
+      yield walked;
+      if (!found.isDirectory) continue;
+      const opened = attempt(() => openDirectory(walked.at, found, native), path, onError);
       if (opened === undefined) continue;
       prefix.set(path);
       stack.push({ ...opened, length: path.length });
@@ -104,17 +132,28 @@ export function within(directoryFd: number, name: Buffer | string): Buffer {
   return Buffer.concat([Buffer.from(`/proc/self/fd/${directoryFd}/`), bytes]);
 }
 
-function inspect(at: Buffer, path: Buffer): BigIntStats {
-  if (path.length > MAX_PATH_BYTES) throw Object.assign(new Error('too long'), { code: 'ENAMETOOLONG' });
-  return lstatSync(at, { bigint: true });
+/** A copy: the prefix changes under way. */
+function pathBelow(prefix: Buffer, length: number, name: Buffer): Buffer {
+  if (length === 0) return Buffer.from(name);
+  const path = Buffer.allocUnsafe(length + 1 + name.length);
+  prefix.copy(path, 0, 0, length);
+  path[length] = 0;
+  path.set(name, length + 1);
+  return path;
 }
 
-function openDirectory(at: Buffer, expected: BigIntStats): Pick<Directory, 'open' | 'names'> {
+function inspect(directoryFd: number, named: Buffer, path: Buffer, native: Posix | undefined): FileStat {
+  if (path.length > MAX_PATH_BYTES) throw Object.assign(new Error('too long'), { code: 'ENAMETOOLONG' });
+  if (native !== undefined) return native.statAt(directoryFd, named);
+  return FileStat.of(lstatSync(within(directoryFd, named.subarray(0, -1)), { bigint: true }));
+}
+
+function openDirectory(at: Buffer, expected: FileStat, native: Posix | undefined): Pick<Directory, 'open' | 'names'> {
   const fd = openSync(at, OPEN_DIRECTORY);
   try {
-    const { dev, ino } = fstatSync(fd, { bigint: true });
-    if (dev !== expected.dev || ino !== expected.ino) throw Object.assign(new Error('replaced'), { code: 'ESTALE' });
-    return { open: new OpenDirectory(fd), names: DirectoryNames.of(fd) };
+    const { dev, inode } = statOf(fd, native);
+    if (dev !== expected.dev || inode !== expected.inode) throw Object.assign(new Error('replaced'), { code: 'ESTALE' });
+    return { open: new OpenDirectory(fd), names: DirectoryNames.of(fd, native) };
   } catch (error) {
     closeSync(fd);
     throw error;

@@ -1,6 +1,6 @@
 import { DmaasError } from '../errors.ts';
 import { orDamageSync, type StoredRange, type WantedBlob } from '../repository/blob-reader.ts';
-import { discard, discardView } from '../repository/discard.ts';
+import { discard, discardView } from '../discard.ts';
 import type { RepositoryKeys } from '../repository/key-set.ts';
 import { blobOf, openFramePayloadSync } from '../repository/pack-reader.ts';
 import { checkChunk } from './content.ts';

@@ -5,7 +5,7 @@ import { backupSchema, matchesFilter, type Backup, type BackupFilter, type NewBa
 import { damaged } from './damage.ts';
 import { fenced, isFence } from './fence.ts';
 import type { RepositoryKeys } from './key-set.ts';
-import type { Random } from './keys.ts';
+import type { Random } from './derive.ts';
 import { mapAhead } from './parallel.ts';
 import { putOnce } from './put-once.ts';
 import { openRecord, sealRecord } from './sealed-record.ts';

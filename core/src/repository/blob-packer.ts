@@ -1,11 +1,11 @@
 import { createCipheriv } from 'node:crypto';
 import type { BlobId } from './blob.ts';
-import { discard, discardView } from './discard.ts';
+import { discard, discardView } from '../discard.ts';
 import { FRAME_ID_BYTES, sealFrame } from './frame.ts';
 import type { RepositoryKeys } from './key-set.ts';
-import type { Random } from './keys.ts';
+import type { Random } from './derive.ts';
 import { PackWriter, type FramedBlob } from './pack-writer.ts';
-import { packPayloadHere } from './payload.ts';
+import { PayloadPacker } from './payload.ts';
 import type { Table } from './table.ts';
 
 /** Blobs are sealed in bundles of about this size, a quarter of a pack at most: native calls cost more than their work on small pieces. */
@@ -76,6 +76,7 @@ export class BlobPacker {
   readonly #rest: Buffer;
   #restBytes = 0;
   #restBlobs: FramedBlob[] = [];
+  readonly #payloads = new PayloadPacker();
   #pack: PackWriter | undefined;
   /** Packing goes one arena after the other. */
   #packing: Promise<void> = Promise.resolve();
@@ -208,7 +209,7 @@ export class BlobPacker {
 
   async #seal(payload: Buffer, blobs: readonly FramedBlob[]): Promise<void> {
     const { keys, random } = this.#parts;
-    const packed = packPayloadHere(payload);
+    const packed = this.#payloads.pack(payload);
     const pieces = sealFrame(keys, random(FRAME_ID_BYTES), packed);
     if (packed[1].buffer !== payload.buffer) discard(packed[1].buffer);
     await this.#addToPack(pieces, blobs);

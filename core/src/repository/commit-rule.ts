@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { DmaasError } from '../errors.ts';
 import type { CallOptions } from '../store/object-store.ts';
 import { rootsOf, type NewBackup } from './backup-record.ts';

@@ -1,12 +1,13 @@
 import { isDeepStrictEqual } from 'node:util';
-import { z } from 'zod';
+import * as z from 'zod';
 import { DmaasError } from '../errors.ts';
 import type { CallOptions, ObjectStore } from '../store/object-store.ts';
 import { LIMITS } from './blob.ts';
 import type { ChunkerParameters } from './chunker.ts';
 import { damaged, needsNewer } from './damage.ts';
-import { newKeySet, RepositoryKeys, unwrapKeySet, wrapKeySet, wrapSchema, type KeySet, type Wrap } from './key-set.ts';
-import type { Random } from './keys.ts';
+import { newKeySet, RepositoryKeys, type KeySet } from './key-set.ts';
+import { unwrapKeySet, wrapKeySet, wrapSchema, type Wrap } from './key-wrap.ts';
+import type { Random } from './derive.ts';
 import { mapAhead } from './parallel.ts';
 import type { Unlock } from './recipients.ts';
 import { encodeHeader, FORMAT_VERSION, OBJECT_TYPE } from './sealed.ts';

@@ -7,7 +7,7 @@ import { FENCE_BYTES, isFence } from './fence.ts';
 import { forEachParallel } from './parallel.ts';
 import { encodeSegment, newSegmentKey } from './index-segment.ts';
 import type { RepositoryKeys } from './key-set.ts';
-import type { Random } from './keys.ts';
+import type { Random } from './derive.ts';
 import { OpenSegment, SegmentVanished, type SegmentDeps } from './open-segment.ts';
 import { openPackTable, packIdOf, PACKS } from './pack-reader.ts';
 import { RepositoryIndex } from './repository-index.ts';

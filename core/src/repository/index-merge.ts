@@ -1,11 +1,11 @@
 import { DmaasError } from '../errors.ts';
 import type { CallOptions, ObjectStore } from '../store/object-store.ts';
 import { BLOB_ID_BYTES } from './blob.ts';
-import { discard } from './discard.ts';
+import { discard } from '../discard.ts';
 import type { IndexLoader, ReplacedSegment } from './index-loader.ts';
 import { newSegmentKey, SegmentWriter } from './index-segment.ts';
 import type { RepositoryKeys } from './key-set.ts';
-import type { Random } from './keys.ts';
+import type { Random } from './derive.ts';
 import { SegmentVanished, type OpenSegment } from './open-segment.ts';
 import type { Session } from './sessions.ts';
 import { packKey } from './pack-reader.ts';

@@ -1,9 +1,9 @@
 import { crc32 } from 'node:zlib';
-import { z } from 'zod';
+import * as z from 'zod';
 import { BLOB_ID_BYTES, LIMITS } from './blob.ts';
 import { damaged } from './damage.ts';
 import type { RepositoryKeys } from './key-set.ts';
-import type { Random } from './keys.ts';
+import type { Random } from './derive.ts';
 import { packPayloadSync, unpackPayloadSync } from './payload.ts';
 import {
   checkCrc,

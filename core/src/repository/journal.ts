@@ -1,9 +1,9 @@
 import type { ObjectStore } from '../store/object-store.ts';
-import { discard } from './discard.ts';
+import { discard } from '../discard.ts';
 import type { IndexLoader } from './index-loader.ts';
 import { encodeSegment, newSegmentKey } from './index-segment.ts';
 import type { RepositoryKeys } from './key-set.ts';
-import type { Random } from './keys.ts';
+import type { Random } from './derive.ts';
 import type { Session } from './sessions.ts';
 import { joinTables, rowCount, type Table } from './table.ts';
 

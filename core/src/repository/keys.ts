@@ -1,14 +1,12 @@
-import { createHash, createHmac, createSecretKey, hkdfSync, randomBytes } from 'node:crypto';
-import { z } from 'zod';
+import { createHash, createSecretKey, randomBytes } from 'node:crypto';
+import * as z from 'zod';
 import { DmaasError } from '../errors.ts';
 import { LIMITS } from './blob.ts';
 import { damaged } from './damage.ts';
+import { hkdf, hmac, KEY_BYTES, type Random } from './derive.ts';
 import { parseStored } from './stored-json.ts';
 import { checkHeader, encodeHeader, HEADER_BYTES, OBJECT_TYPE, SectionCipher } from './sealed.ts';
 
-export type Random = (n: number) => Uint8Array;
-
-export const KEY_BYTES = 32;
 const KEY_PREFIX = 'dmaas-key-1-';
 const CHECKSUM_BYTES = 4;
 const DIRECTORY_BYTES = 16;
@@ -48,15 +46,6 @@ export function parseSecret(prefix: string, text: string): Uint8Array {
     });
   }
   return key;
-}
-
-/** HKDF-SHA-256 (RFC 5869) to 32 bytes. */
-export function hkdf(secret: Uint8Array, info: string | Uint8Array, salt: Uint8Array = new Uint8Array(0)): Buffer {
-  return Buffer.from(hkdfSync('sha256', secret, salt, info, KEY_BYTES));
-}
-
-export function hmac(key: Uint8Array, data: string | Uint8Array): Buffer {
-  return createHmac('sha256', key).update(data).digest();
 }
 
 /** Whose backups one repository of a location holds. */

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { DmaasError } from '../errors.ts';
 import { parseJson, stringifyJson } from '../json.ts';
 import { refOf, type KubeObject } from '../model.ts';

@@ -4,7 +4,7 @@ import type { CallOptions, ObjectStore } from '../store/object-store.ts';
 import type { BlockCache } from './block-cache.ts';
 import { BLOB_ID_BYTES, LIMITS } from './blob.ts';
 import { damaged } from './damage.ts';
-import { discardView } from './discard.ts';
+import { discardView } from '../discard.ts';
 import { segmentHeader, SegmentReader, type SegmentDirectory } from './index-segment.ts';
 import type { RepositoryKeys } from './key-set.ts';
 import { PackList } from './pack-list.ts';
@@ -246,7 +246,7 @@ export class OpenSegment {
       const at = i * BLOB_ID_BYTES;
       if (!isWanted(i) || (this.#filter !== undefined && !mayHave(this.#filter, batch.bytes, at))) continue;
       // Whose id is a node's has no other rows: each kind has a key of its own for its ids.
-      if (this.#nodes !== undefined && searchRows(this.#nodes, batch.bytes, i, onRow)) continue;
+      if (this.#nodes !== undefined && searchRows(this.#nodes, batch, i, onRow)) continue;
       const prefix = batch.prefixes[i] as number;
       // More than one only where blocks begin with the same six bytes.
       for (let b = this.#blockOf(prefix); b < this.#fences.length && (b < 0 || (this.#fences[b] as number) <= prefix); b++) {
@@ -255,7 +255,7 @@ export class OpenSegment {
           block = b;
           rows = unread.has(b) ? undefined : blockAt(b);
         }
-        if (rows !== undefined) searchRows(rows, batch.bytes, i, onRow);
+        if (rows !== undefined) searchRows(rows, batch, i, onRow);
         else if (unread.get(b)?.push(i) === undefined) unread.set(b, [i]);
       }
     }
@@ -344,7 +344,7 @@ export class OpenSegment {
     await forEachParallel(ranges, MAX_REQUESTS, async (range) => {
       for (const [block, rows] of await twice(() => this.#readBlocks(range, opts))) {
         this.#deps.blocks.set(this.#number, block, rows);
-        for (const i of unread.get(block) ?? []) searchRows(rows, batch.bytes, i, onRow);
+        for (const i of unread.get(block) ?? []) searchRows(rows, batch, i, onRow);
       }
     });
   }
@@ -476,18 +476,23 @@ async function fetchRange(store: ObjectStore, key: string, offset: number, lengt
 }
 
 /** Tells of all rows with this id; whether there are any. */
-function searchRows(rows: Buffer, ids: Buffer, i: number, onRow: OnRow): boolean {
-  const id = i * BLOB_ID_BYTES;
+function searchRows(rows: Buffer, batch: IdBatch, i: number, onRow: OnRow): boolean {
+  const prefix = batch.prefixes[i] as number;
   let low = 0;
   let high = rows.length / ROW_BYTES;
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (compareIds(rows, middle * ROW_BYTES, ids, id) < 0) low = middle + 1;
+    if (prefixAt(rows, middle * ROW_BYTES) < prefix) low = middle + 1;
     else high = middle;
   }
-  let at = low * ROW_BYTES;
-  for (; at < rows.length && compareIds(rows, at, ids, id) === 0; at += ROW_BYTES) onRow(i, rows, at);
-  return at > low * ROW_BYTES;
+  let isFound = false;
+  // Others may begin with the same six bytes.
+  for (let at = low * ROW_BYTES; at < rows.length && prefixAt(rows, at) === prefix; at += ROW_BYTES) {
+    if (compareIds(rows, at, batch.bytes, i * BLOB_ID_BYTES) !== 0) continue;
+    onRow(i, rows, at);
+    isFound = true;
+  }
+  return isFound;
 }
 
 function compareIds(a: Buffer, aAt: number, b: Buffer, bAt: number): number {

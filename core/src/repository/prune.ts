@@ -9,7 +9,7 @@ import type { BlobId, BlobKind } from './blob.ts';
 import type { IndexLoader } from './index-loader.ts';
 import { deleteReplaced, mergeSegments } from './index-merge.ts';
 import type { RepositoryKeys } from './key-set.ts';
-import type { Random } from './keys.ts';
+import type { Random } from './derive.ts';
 import { Mark, type MarkedBackup } from './mark.ts';
 import { SegmentVanished } from './open-segment.ts';
 import { packIdOf, packKey, PACKS } from './pack-reader.ts';

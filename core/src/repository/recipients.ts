@@ -1,8 +1,9 @@
 import { createPrivateKey, createPublicKey, diffieHellman, generateKeyPairSync, scryptSync, type KeyObject } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod';
 import { DmaasError } from '../errors.ts';
 import { damaged } from './damage.ts';
-import { formatSecret, hkdf, KEY_BYTES, parseSecret, type Random } from './keys.ts';
+import { formatSecret, parseSecret } from './keys.ts';
+import { hkdf, KEY_BYTES, type Random } from './derive.ts';
 
 /** What opens a repository: a key, a passphrase, or the private half of a recovery key. */
 export type Unlock = Uint8Array | { readonly passphrase: string } | { readonly recoveryKey: Uint8Array };

@@ -6,7 +6,7 @@ import type { BlobId } from './blob.ts';
 import type { IndexLoader } from './index-loader.ts';
 import { encodeSegment, newSegmentKey } from './index-segment.ts';
 import type { RepositoryKeys } from './key-set.ts';
-import type { Random } from './keys.ts';
+import type { Random } from './derive.ts';
 import { packIdOf, PACKS } from './pack-reader.ts';
 import { listSessions, Session } from './sessions.ts';
 import { joinTables, readRow, rowCount, type PackInfo, type Table } from './table.ts';

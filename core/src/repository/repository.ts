@@ -17,7 +17,7 @@ import { IndexLoader } from './index-loader.ts';
 import { condemnedAndGone, mergeIndex } from './index-merge.ts';
 import { Journal } from './journal.ts';
 import type { KeyMaterial } from './key-set.ts';
-import { hmac, type Random } from './keys.ts';
+import { hmac, type Random } from './derive.ts';
 import { PACKS } from './pack-reader.ts';
 import { prune, type PruneOptions, type PruneReport } from './prune.ts';
 import { putOnce, requireConditionalCreates } from './put-once.ts';

@@ -1,10 +1,10 @@
 import { isDeepStrictEqual } from 'node:util';
-import { z } from 'zod';
+import * as z from 'zod';
 import { DmaasError } from '../errors.ts';
 import { parseJson, stringifyJson } from '../json.ts';
 import type { CallOptions, ObjectStore } from '../store/object-store.ts';
 import type { RepositoryKeys } from './key-set.ts';
-import type { Random } from './keys.ts';
+import type { Random } from './derive.ts';
 import { putOnce } from './put-once.ts';
 import { openRecord, sealRecord } from './sealed-record.ts';
 import { OBJECT_TYPE } from './sealed.ts';

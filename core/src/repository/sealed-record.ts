@@ -1,9 +1,9 @@
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { stringifyJson } from '../json.ts';
 import { LIMITS } from './blob.ts';
 import { damaged } from './damage.ts';
 import type { RepositoryKeys } from './key-set.ts';
-import type { Random } from './keys.ts';
+import type { Random } from './derive.ts';
 import { packPayloadSync, unpackPayloadSync } from './payload.ts';
 import { checkHeader, encodeHeader, HEADER_BYTES, type ObjectType } from './sealed.ts';
 import { parseStored } from './stored-json.ts';

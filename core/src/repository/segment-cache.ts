@@ -2,7 +2,7 @@ import { closeSync, fstatSync, mkdirSync, mkdtempSync, openSync, readdirSync, re
 import { open, type FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import type { Random } from './keys.ts';
+import type { Random } from './derive.ts';
 
 export interface SegmentCacheOptions {
   /** Where copies outlive the process; several processes may share it. Without it they are in memory, and what is large in a temporary directory. */

@@ -1,9 +1,9 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { DmaasError } from '../errors.ts';
 import type { CallOptions, ObjectStore } from '../store/object-store.ts';
 import { FENCE_BYTES, fenced, putFence } from './fence.ts';
 import type { RepositoryKeys } from './key-set.ts';
-import type { Random } from './keys.ts';
+import type { Random } from './derive.ts';
 import { requireConditionalCreates } from './put-once.ts';
 import { openRecord, sealRecord } from './sealed-record.ts';
 import { OBJECT_TYPE } from './sealed.ts';

@@ -4,10 +4,10 @@ import { blobIdAt, LIMITS, type BlobId, type BlobKind } from './blob.ts';
 import type { BlobWriter, StoredBlob, WriteTotals } from './blob-writer.ts';
 import { FRAME_BLOBS, FRAME_BYTES, type FinishedPack, type PackingHost, type PackMemory } from './blob-packer.ts';
 import { FRAME_ID_BYTES, sealFrame } from './frame.ts';
-import { discard, discardView } from './discard.ts';
+import { discard, discardView } from '../discard.ts';
 import type { Journal } from './journal.ts';
 import type { RepositoryKeys } from './key-set.ts';
-import type { Random } from './keys.ts';
+import type { Random } from './derive.ts';
 import { PackWriter, type FramedBlob } from './pack-writer.ts';
 import { packPayload } from './payload.ts';
 import type { RepositoryIndex } from './repository-index.ts';
@@ -140,7 +140,8 @@ export class WriteSession {
     if (this.#failure !== undefined) this.#packSlots.release();
     this.#throwIfFailed();
     if (bytes !== this.#parts.packBytes.data) return Buffer.allocUnsafeSlow(bytes).buffer;
-    return this.#packMemory.pop() ?? new SharedArrayBuffer(bytes);
+    // One that might grow begins at a page, as a store wants it that writes past the page cache.
+    return this.#packMemory.pop() ?? new SharedArrayBuffer(bytes, { maxByteLength: bytes });
   }
 
   /** Stores a pack that another thread has made; what is in it is no longer only claimed. */

@@ -1,5 +1,5 @@
 import { parseAllDocuments, parse as parseYaml } from 'yaml';
-import { z } from 'zod';
+import * as z from 'zod';
 import { labelMatcher } from '../cluster/selector.ts';
 import { selectorText } from '../discovery/edges.ts';
 import { idOfKind } from '../discovery/inventory.ts';

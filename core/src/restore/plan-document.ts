@@ -1,5 +1,5 @@
 import { parse as parseYaml } from 'yaml';
-import { z } from 'zod';
+import * as z from 'zod';
 import { kindId } from '../discovery/pod-template.ts';
 import { DmaasError } from '../errors.ts';
 import { parseJson } from '../json.ts';

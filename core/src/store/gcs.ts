@@ -4,7 +4,7 @@ import { GoogleAuth, JWT } from 'google-auth-library';
 import type { AuthClient } from 'google-auth-library';
 import { Agent, EnvHttpProxyAgent, fetch as undiciFetch, request as httpRequest } from 'undici';
 import type { Dispatcher } from 'undici';
-import { z } from 'zod';
+import * as z from 'zod';
 import { DmaasError } from '../errors.ts';
 import type { GcsConfig } from './config.ts';
 import { GcsFailure, judgeGcsError, TokenFailure } from './gcs-error.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Cluster } from '../cluster/cluster.ts';
 import type { Scheduling } from '../discovery/application.ts';
 import { DmaasError } from '../errors.ts';

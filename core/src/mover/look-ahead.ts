@@ -1,0 +1,103 @@
+import { closeSync, openSync } from 'node:fs';
+import { DirectoryNames } from './directory-names.ts';
+import { statOf } from './io.ts';
+import { systemCode, type Posix } from './posix.ts';
+import { MoverThreads, type ThreadsOptions } from './threads.ts';
+import { OPEN_DIRECTORY, within } from './walk.ts';
+
+/** Entries that are looked at before the walk comes to them, at most: the system should still know of them then. */
+const MAX_LEAD = 16_384;
+/** In so many names that follow each other, those at the end are left to the walk, which has the rest of its work besides. */
+const STRETCH = { names: 96, ahead: 64 } as const;
+/** How often the walk tells where it is. */
+const TOLD_EVERY = 256;
+/** In case a word of the walk is missed. */
+const WAIT_MS = 1000;
+const FAR = 2 ** 31 - 1;
+
+export interface LookAheadTask {
+  readonly path: string;
+  /** One number: how many entries the walk has passed. */
+  readonly passed: Int32Array<SharedArrayBuffer>;
+}
+
+/**
+ * Has another thread look at most of the files that a walk will come to. What the system must do to know a file, reading from the disk
+ * above all, is half of a backup of which nothing has changed; so it is done beside the other half.
+ */
+export class LookAhead {
+  readonly #threads: MoverThreads;
+  readonly #passed = new Int32Array(new SharedArrayBuffer(4));
+  #count = 0;
+
+  constructor(path: string, options: Pick<ThreadsOptions, 'repository' | 'fidelity' | 'signal'>) {
+    this.#threads = new MoverThreads({ ...options, count: 1 });
+    // Nothing depends on it: what goes wrong with a file, the walk meets itself.
+    this.#threads.run('look', { path, passed: this.#passed }).catch(() => undefined);
+  }
+
+  /** The walk has come to a further entry. */
+  pass(): void {
+    if (++this.#count % TOLD_EVERY === 0) this.#tell(this.#count);
+  }
+
+  /** When this resolves, nothing is looked at any more. */
+  async stop(): Promise<void> {
+    this.#tell(FAR);
+    await this.#threads.stop();
+  }
+
+  #tell(count: number): void {
+    Atomics.store(this.#passed, 0, count);
+    Atomics.notify(this.#passed, 0);
+  }
+}
+
+/** On the other thread: goes through the tree in the order of the walk, by what directories say of their entries. */
+export function lookAhead({ path, passed }: LookAheadTask, native: Posix): void {
+  const stack: { readonly fd: number; readonly names: DirectoryNames }[] = [];
+  const open = (fd: number): void => {
+    stack.push({ fd, names: DirectoryNames.of(fd, native) });
+  };
+  try {
+    open(openSync(path, OPEN_DIRECTORY));
+    const { dev } = statOf((stack[0] as { fd: number }).fd, native);
+    let count = 1;
+    for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
+      const name = top.names.next();
+      if (name === undefined) {
+        closeSync((stack.pop() as { fd: number }).fd);
+        continue;
+      }
+      const lead = waitFor(passed, ++count);
+      if (lead === FAR) return;
+      orSkip(() => {
+        if (top.names.isDirectory) {
+          const fd = openSync(within(top.fd, name.subarray(0, -1)), OPEN_DIRECTORY);
+          if (statOf(fd, native).dev === dev) open(fd);
+          else closeSync(fd);
+        } else if (lead > 0 && count % STRETCH.names < STRETCH.ahead) native.statAt(top.fd, name);
+      });
+    }
+  } finally {
+    for (const { fd } of stack) closeSync(fd);
+  }
+}
+
+/** How far this is ahead of the walk, once it is not too far; `FAR` when the walk has ended. */
+function waitFor(passed: Int32Array<SharedArrayBuffer>, count: number): number {
+  for (;;) {
+    const walked = Atomics.load(passed, 0);
+    if (walked === FAR) return FAR;
+    if (count - walked <= MAX_LEAD) return count - walked;
+    Atomics.wait(passed, 0, walked, WAIT_MS);
+  }
+}
+
+function orSkip(look: () => void): void {
+  try {
+    look();
+  } catch (error) {
+    systemCode(error);
+  }
+}
