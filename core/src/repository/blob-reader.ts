@@ -3,6 +3,7 @@ import type { CallOptions, ObjectStore } from '../store/object-store.ts';
 import type { BlobIndex, BlobLookup, Entry } from './blob-index.ts';
 import type { BlobId, BlobKind } from './blob.ts';
 import { damaged } from './damage.ts';
+import { discardView } from './discard.ts';
 import { Flow } from './flow.ts';
 import type { RepositoryKeys } from './key-set.ts';
 import { blobOf, openFramePayload, packKey } from './pack-reader.ts';
@@ -267,6 +268,7 @@ async function deliverRange(
       else await deliver(blob.i, data);
     }
   }
+  discardView(bytes);
   return damagedOnes;
 }
 

@@ -351,12 +351,14 @@ export class OpenSegment {
 
   async #readBlocks({ offset, length, blocks }: BlockRange, opts: CallOptions): Promise<Map<number, Buffer>> {
     const bytes = await this.#fetch(offset, length, opts);
-    return new Map(
+    const read = new Map(
       blocks.map((block) => {
         const at = (this.#offsets[block] as number) - offset;
         return [block, this.#open(block, bytes.subarray(at, at + (this.#lengths[block] as number)))];
       }),
     );
+    discardView(bytes);
+    return read;
   }
 
   #rangesOf(blocks: readonly number[]): BlockRange[] {
