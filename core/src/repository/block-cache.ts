@@ -38,13 +38,14 @@ export class BlockCache {
     return this.#memory?.subarray(place.at, place.at + place.length);
   }
 
-  /** Keeps a copy. */
-  set(segment: number, block: number, rows: Buffer): void {
+  /** Returns the copy that it keeps, which is as good. */
+  set(segment: number, block: number, rows: Buffer): Buffer {
     const key = segment * STRIDE + block;
     const at = this.#places.get(key)?.at ?? this.#free();
     this.#places.set(key, { at, length: rows.length });
     this.#memory ??= Buffer.allocUnsafeSlow(MAX_BLOCKS * BLOCK_BYTES);
     this.#memory.set(rows, at);
+    return this.#memory.subarray(at, at + rows.length);
   }
 
   /** A place that nothing has, or that of the oldest. */

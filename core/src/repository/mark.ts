@@ -62,7 +62,8 @@ export class Mark {
           return found.pack(entry).kind === 'node' ? i : [];
         });
       },
-      read: (nodes: readonly BlobId[], deliver: (i: number, node: Uint8Array) => Promise<void>) => reader.readMany(nodes, deliver, opts),
+      read: (nodes: readonly BlobId[], deliver: (i: number, node: Uint8Array) => Promise<void>) =>
+        reader.readMany(nodes, deliver, { ...opts, isLent: true }),
     };
     await walk(
       backups.map(({ roots }) => roots),

@@ -222,7 +222,7 @@ class Verification {
         refuse(i, references);
         return undefined;
       };
-      return this.#parts.reader.readMany(nodes, deliverSound, { ...this.#call, onUnreadable: refuse });
+      return this.#parts.reader.readMany(nodes, deliverSound, { ...this.#call, onUnreadable: refuse, isLent: true });
     };
     return walk(
       backups.map(({ roots }) => roots),
