@@ -152,6 +152,8 @@ describe('a frame', () => {
       assert.throws(() => openFrame(keys, changed, 'packs/x'), { code: 'REPOSITORY_CORRUPT', message: /packs\/x/ });
     }
     for (let length = 0; length < frame.length; length++) assert.throws(() => openFrame(keys, frame.subarray(0, length), 'k'), CORRUPT);
+    const empty = Buffer.concat(sealFrame(keys, Buffer.alloc(16, 3), [Uint8Array.of(), Uint8Array.of()]));
+    assert.throws(() => openFrame(keys, empty, 'k'), CORRUPT, 'not even a codec is in it');
   });
 });
 

@@ -56,7 +56,8 @@ export async function keepReachable(record: NewBackup, parts: CommitParts, opts:
         return i;
       });
     },
-    read: (ids: readonly BlobId[], deliver: (i: number, node: Uint8Array) => Promise<void>) => reader.readMany(ids, deliver, opts),
+    read: (ids: readonly BlobId[], deliver: (i: number, node: Uint8Array) => Promise<void>) =>
+      reader.readMany(ids, deliver, { ...opts, isLent: true }),
   };
   try {
     await walk([rootsOf(record)], visitor, opts);
