@@ -1,7 +1,7 @@
 import { DmaasError } from '../errors.ts';
 
 const MIN_SLOTS = 1 << 10;
-const MAX_LOAD = 0.85;
+const MAX_LOAD = 0.9;
 /** Of a slot: nine bytes of the id, and its mark. */
 const SLOT_WORDS = 3;
 const LAST = 2;

@@ -15,7 +15,8 @@ const ORPHAN = 0;
 /** A backup, as far as marking needs it: many are in memory. */
 export interface MarkedBackup {
   readonly id: string;
-  readonly roots: readonly BlobId[];
+  /** End to end. */
+  readonly roots: string;
 }
 
 export interface MarkParts {
@@ -52,7 +53,7 @@ export class Mark {
       },
       visit: async (ids: readonly BlobId[], by: readonly number[]) => {
         const found = await index.locate(ids, opts);
-        return ids.flatMap((id, i) => {
+        const nodes = ids.flatMap((id, i) => {
           const entry = found.find(id);
           if (entry === undefined) throw unnamed(id);
           const { innerLength } = found.inner(entry, id);
@@ -61,6 +62,8 @@ export class Mark {
           if (before !== undefined) add(before, -innerLength);
           return found.pack(entry).kind === 'node' ? i : [];
         });
+        found.discard();
+        return nodes;
       },
       read: (nodes: readonly BlobId[], deliver: (i: number, node: Uint8Array) => Promise<void>) =>
         reader.readMany(nodes, deliver, { ...opts, isLent: true }),

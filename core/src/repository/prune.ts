@@ -212,7 +212,7 @@ class Collection {
     const backups: ReadBackup[] = [];
     try {
       for await (const backup of this.#parts.records.list(undefined, this.#call)) {
-        backups.push({ id: backup.id, name: backup.name, roots: rootsOf(backup) });
+        backups.push({ id: backup.id, name: backup.name, roots: rootsOf(backup).join('') });
       }
     } catch (e) {
       throw orDoubt(e);

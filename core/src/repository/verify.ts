@@ -70,7 +70,8 @@ interface Fault {
 /** What is kept of each record: there may be a hundred thousand. */
 interface ReadBackup {
   readonly id: string;
-  readonly roots: readonly BlobId[];
+  /** End to end. */
+  readonly roots: string;
 }
 
 /** Who loses something by a fault. */
@@ -146,7 +147,7 @@ class Verification {
       this.#add('blocker', 'backup-unreadable', error.message, `the backup ${id} is lost; ${BACKUPS}${id} can be deleted`);
     };
     for await (const backup of this.#parts.records.list(undefined, { ...this.#call, onUnreadable })) {
-      backups.push({ id: backup.id, roots: rootsOf(backup) });
+      backups.push({ id: backup.id, roots: rootsOf(backup).join('') });
     }
     return backups;
   }
@@ -207,10 +208,7 @@ class Verification {
     enter: (node: BlobId) => boolean,
     onLost: (fault: Fault, id: BlobId) => void,
   ): Promise<void> {
-    const visit = async (ids: readonly BlobId[]) => {
-      const check = await this.#checker(ids, onLost);
-      return ids.flatMap((id, i) => (check(id) && enter(id) ? i : []));
-    };
+    const visit = async (ids: readonly BlobId[]) => (await this.#soundNodes(ids, onLost)).filter((i) => enter(ids[i] as BlobId));
     const read: Visitor['read'] = (nodes, deliver) => {
       const refuse = (i: number, error: DmaasError) => {
         const id = nodes[i] as BlobId;
@@ -231,20 +229,23 @@ class Verification {
     );
   }
 
-  /** Says whether these are nodes that can be read, as far as the index and the packs' sizes tell. */
-  async #checker(ids: readonly BlobId[], onLost: (fault: Fault, id: BlobId) => void): Promise<(id: BlobId) => boolean> {
+  /** The places of those that are nodes and can be read, as far as the index and the packs' sizes tell. */
+  async #soundNodes(ids: readonly BlobId[], onLost: (fault: Fault, id: BlobId) => void): Promise<number[]> {
     const indexed = await this.#index.locate(ids, this.#call);
     const others = ids.filter((id) => !indexed.has(id));
     const unindexed = others.length === 0 ? undefined : await this.#unindexed?.locate(others, this.#call);
-    return (id) => {
+    const nodes = ids.flatMap((id, i) => {
       const at = indexed.has(id) ? indexed : unindexed?.has(id) === true ? unindexed : undefined;
       const entry = at?.find(id);
       const pack = at !== undefined && entry !== undefined ? at.pack(entry) : undefined;
       if (at === unindexed && pack !== undefined) this.#neededUnindexed.add(packKey(pack.id));
       const fault = this.#faultOf(id, unindexed === undefined ? [indexed] : [indexed, unindexed]);
       if (fault !== undefined) onLost(fault, id);
-      return fault === undefined && pack?.kind === 'node';
-    };
+      return fault === undefined && pack?.kind === 'node' ? i : [];
+    });
+    indexed.discard();
+    unindexed?.discard();
+    return nodes;
   }
 
   /** Why a blob cannot be read, if no copy of it can. */

@@ -4,9 +4,9 @@ import { BLOB_ID_BYTES, blobIdAt, type BlobId } from './blob.ts';
 import { referencesOf } from './node.ts';
 
 /** Nodes that are read together, at most: what lies near in time lies in one frame, and each frame is opened once for all of them. */
-const NODES_AT_ONCE = 1 << 14;
+const NODES_AT_ONCE = 1 << 13;
 /** References that are looked up together: so many that each block of the index serves several. */
-const REFERENCES_AT_ONCE = 1 << 16;
+const REFERENCES_AT_ONCE = 1 << 15;
 /** Groups of roots that are begun together, at most. */
 const GROUPS_AT_ONCE = 1024;
 
@@ -21,16 +21,15 @@ export interface Visitor {
 }
 
 /**
- * Reaches every blob from groups of roots, the roots of a backup being one, as far as `follow` lets it. Earlier groups come first as a rule, but not strictly: many are under way
+ * Reaches every blob from groups of roots (ids end to end), the roots of a backup being one, as far as `follow` lets it. Earlier groups come first as a rule, but not strictly: many are under way
  * at once, since each alone would wait for one node after the other. The first is reached alone, then two, four and so on: most of what groups share is then reached from the first. Memory grows by 28 bytes
  * for each node that waits to be read, of one group nearly all at worst.
  */
-export async function walk(groups: Iterable<readonly BlobId[]>, visitor: Visitor, opts: CallOptions = {}): Promise<void> {
+export async function walk(groups: Iterable<string>, visitor: Visitor, opts: CallOptions = {}): Promise<void> {
   const nodes = new ReachedNodes();
-  let waiting = new References();
+  const waiting = new References();
   const visitWaiting = async () => {
-    const { ids, by } = waiting.followed(visitor);
-    waiting = new References();
+    const { ids, by } = waiting.takeFollowed(visitor);
     // The first of them are to be read first.
     const found = await visitor.visit(ids, by);
     for (const i of found.toReversed()) nodes.push(ids[i] as BlobId, by[i] as number);
@@ -43,7 +42,7 @@ export async function walk(groups: Iterable<readonly BlobId[]>, visitor: Visitor
     if (nodes.count > 0 && waiting.count < REFERENCES_AT_ONCE) {
       const { ids, by } = nodes.take(NODES_AT_ONCE);
       await visitor.read(ids, async (i, node) => {
-        waiting.add(Buffer.from(referencesOf(node, ids[i] as BlobId)), by[i] as number);
+        waiting.add(referencesOf(node, ids[i] as BlobId), by[i] as number);
         if (waiting.count >= REFERENCES_AT_ONCE) await visitWaiting();
       });
     } else if (waiting.count > 0) {
@@ -52,7 +51,7 @@ export async function walk(groups: Iterable<readonly BlobId[]>, visitor: Visitor
       for (let n = Math.min(begun + 1, GROUPS_AT_ONCE); n > 0 && !isAllBegun; n--) {
         const group = queue.next();
         isAllBegun = group.done === true;
-        if (group.done !== true) waiting.add(Buffer.from(group.value.join(''), 'hex'), begun++);
+        if (group.done !== true) waiting.add(Buffer.from(group.value, 'hex'), begun++);
       }
     }
   }
@@ -86,26 +85,43 @@ class ReachedNodes {
   }
 }
 
-/** Ids that nodes refer to, as they stand in them. */
+/** Ids that nodes refer to, as they stand in them: in one piece of memory, for as many small ones come and go as there are nodes. */
 class References {
-  readonly #lists: { readonly ids: Buffer; readonly by: number }[] = [];
-  count = 0;
+  #ids = Buffer.allocUnsafeSlow(2 * REFERENCES_AT_ONCE * BLOB_ID_BYTES);
+  #lists: { readonly from: number; readonly to: number; readonly by: number }[] = [];
+  #end = 0;
 
-  add(ids: Buffer, by: number): void {
-    this.#lists.push({ ids, by });
-    this.count += ids.length / BLOB_ID_BYTES;
+  get count(): number {
+    return this.#end / BLOB_ID_BYTES;
   }
 
-  /** Those that the visitor follows. It is asked for the first groups first: nodes are delivered in the order in which they lie in packs. */
-  followed({ follow }: Visitor): { readonly ids: BlobId[]; readonly by: number[] } {
+  /** Copies them. */
+  add(ids: Buffer, by: number): void {
+    const from = this.#end;
+    this.#end += ids.length;
+    if (this.#end > this.#ids.length) this.#grow(from);
+    this.#ids.set(ids, from);
+    this.#lists.push({ from, to: this.#end, by });
+  }
+
+  /** Those that the visitor follows; none is left. It is asked for the first groups first: nodes are delivered in the order in which they lie in packs. */
+  takeFollowed({ follow }: Visitor): { readonly ids: BlobId[]; readonly by: number[] } {
     const followed = { ids: [] as BlobId[], by: [] as number[] };
-    for (const { ids, by } of this.#lists.sort((a, b) => a.by - b.by)) {
-      for (let at = 0; at < ids.length; at += BLOB_ID_BYTES) {
-        if (!follow(ids, at, by)) continue;
-        followed.ids.push(blobIdAt(ids, at));
+    for (const { from, to, by } of this.#lists.sort((a, b) => a.by - b.by)) {
+      for (let at = from; at < to; at += BLOB_ID_BYTES) {
+        if (!follow(this.#ids, at, by)) continue;
+        followed.ids.push(blobIdAt(this.#ids, at));
         followed.by.push(by);
       }
     }
+    this.#lists = [];
+    this.#end = 0;
     return followed;
+  }
+
+  #grow(used: number): void {
+    const ids = Buffer.allocUnsafeSlow(2 * this.#end);
+    ids.set(this.#ids.subarray(0, used));
+    this.#ids = ids;
   }
 }
