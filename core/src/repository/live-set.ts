@@ -1,4 +1,5 @@
 import { DmaasError } from '../errors.ts';
+import { discard } from './discard.ts';
 
 const MIN_SLOTS = 1 << 10;
 const MAX_LOAD = 0.9;
@@ -64,6 +65,11 @@ export class LiveSet {
         if (last !== 0) table[at] = last - (last & MAX_MARK) + number + 1;
       }
     }
+  }
+
+  /** Gives its memory back at once; it must not be used any more. */
+  discard(): void {
+    for (const { buffer } of this.#tables) discard(buffer);
   }
 
   /** As much again as there is. */

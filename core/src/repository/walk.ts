@@ -4,7 +4,7 @@ import { BLOB_ID_BYTES, blobIdAt, type BlobId } from './blob.ts';
 import { referencesOf } from './node.ts';
 
 /** Nodes that are read together, at most: what lies near in time lies in one frame, and each frame is opened once for all of them. */
-const NODES_AT_ONCE = 1 << 13;
+const NODES_AT_ONCE = 1 << 14;
 /** References that are looked up together: so many that each block of the index serves several. */
 const REFERENCES_AT_ONCE = 1 << 15;
 /** Groups of roots that are begun together, at most. */
