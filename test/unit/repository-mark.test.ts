@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { BackupList } from '../../core/src/repository/backup-list.ts';
 import { BlockCache } from '../../core/src/repository/block-cache.ts';
 import type { BlobId } from '../../core/src/repository/blob.ts';
 import { LiveSet } from '../../core/src/repository/live-set.ts';
@@ -62,6 +63,24 @@ describe('the set of what is needed', () => {
       set.set(Buffer.alloc(24), 0, largest + 1);
     }, /cannot be told apart/);
     assert.equal(set.size, 4);
+  });
+});
+
+describe('the list of backups', () => {
+  it('gives back what was added, in both orders, whatever its names and however many', () => {
+    const list = new BackupList();
+    const idOf = (n: number) => Buffer.alloc(24, n).toString('hex') as BlobId;
+    const names = ['', 'täglich', 'with \0 in it', '日'.repeat(2000), 'x'];
+    const expected = Array.from({ length: 300 }, (_, n) => {
+      const { volumes, ...backup } = newBackup(n, { manifests: idOf(n % 256), volume: idOf(255 - (n % 256)) });
+      const added = { ...backup, id: `id-${n}`, name: names[n % names.length]!, volumes: n % 3 === 0 ? [] : volumes };
+      list.add(added);
+      return { id: added.id, name: added.name, roots: [idOf(n % 256), ...(n % 3 === 0 ? [] : [idOf(255 - (n % 256))])].join('') };
+    });
+    assert.equal(list.length, 300);
+    assert.deepEqual([...list], expected);
+    assert.deepEqual([...list.reversed()], expected.toReversed());
+    assert.deepEqual([...new BackupList()], []);
   });
 });
 
