@@ -237,6 +237,8 @@ describe('a table', () => {
     assert.equal(hex(encodeTable(table)), expected);
     assert.deepEqual(decodeTable(Buffer.from(expected, 'hex'), 'k'), table);
     assert.deepEqual(readRow(table.rows, 0), row(0x11, { offset: 0x102, length: 0x304, innerOffset: 5, innerLength: 6 }));
+    const ofTwo: Table = { packs: [packA, packB], rows: rowsOf(row(1), row(2, { pack: 1 })) };
+    assert.deepEqual(decodeTable(encodeTable(ofTwo), 'k'), ofTwo);
   });
 
   it('is refused when cut short, too long, or of an unknown kind', () => {

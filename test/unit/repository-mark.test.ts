@@ -32,6 +32,8 @@ describe('the set of what is needed', () => {
     }
     assert.equal(set.size, model.size);
     for (const id of ids) assert.equal(set.get(id, 0), model.get(id.toString('hex')));
+    set.setAll(7);
+    for (const id of ids) assert.equal(set.get(id, 0), 7);
     set.setAll(0);
     for (const id of ids) assert.equal(set.get(id, 0), 0);
     assert.equal(set.get(Buffer.alloc(24), 0), undefined);
