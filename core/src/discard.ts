@@ -1,5 +1,5 @@
 /** Smaller buffers are left to the collector. */
-const MIN_BYTES = 16 << 10;
+const MIN_BYTES = 8 << 10;
 /** Smaller ones may be parts of Node's pool. */
 const MIN_SHARED_BYTES = 128 << 10;
 

@@ -152,6 +152,8 @@ describe('a frame', () => {
       assert.throws(() => openFrame(keys, changed, 'packs/x'), { code: 'REPOSITORY_CORRUPT', message: /packs\/x/ });
     }
     for (let length = 0; length < frame.length; length++) assert.throws(() => openFrame(keys, frame.subarray(0, length), 'k'), CORRUPT);
+    const empty = Buffer.concat(sealFrame(keys, Buffer.alloc(16, 3), [Uint8Array.of(), Uint8Array.of()]));
+    assert.throws(() => openFrame(keys, empty, 'k'), CORRUPT, 'not even a codec is in it');
   });
 });
 
@@ -250,6 +252,8 @@ describe('a table', () => {
     assert.equal(hex(encodeTable(table)), expected);
     assert.deepEqual(decodeTable(Buffer.from(expected, 'hex'), 'k'), table);
     assert.deepEqual(readRow(table.rows, 0), row(0x11, { offset: 0x102, length: 0x304, innerOffset: 5, innerLength: 6 }));
+    const ofTwo: Table = { packs: [packA, packB], rows: rowsOf(row(1), row(2, { pack: 1 })) };
+    assert.deepEqual(decodeTable(encodeTable(ofTwo), 'k'), ofTwo);
   });
 
   it('is refused when cut short, too long, or of an unknown kind', () => {

@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
+import { BackupList } from '../../core/src/repository/backup-list.ts';
+import { BlockCache } from '../../core/src/repository/block-cache.ts';
 import type { BlobId } from '../../core/src/repository/blob.ts';
 import { LiveSet } from '../../core/src/repository/live-set.ts';
 import { encodeNode, NODE_TYPE } from '../../core/src/repository/node.ts';
 import { planPrune } from '../../core/src/repository/prune-plan.ts';
 import { createRepository } from '../../core/src/repository/repository.ts';
+import { ROW_BYTES } from '../../core/src/repository/table.ts';
 import { MemoryStore } from '../../core/src/store/memory.ts';
 import { chooser } from '../support/interleaving.ts';
 import { newBackup, QUIET, seededRandom, SMALL, UNLOCK } from '../support/repository.ts';
@@ -29,9 +32,82 @@ describe('the set of what is needed', () => {
     }
     assert.equal(set.size, model.size);
     for (const id of ids) assert.equal(set.get(id, 0), model.get(id.toString('hex')));
+    set.setAll(7);
+    for (const id of ids) assert.equal(set.get(id, 0), 7);
     set.setAll(0);
     for (const id of ids) assert.equal(set.get(id, 0), 0);
     assert.equal(set.get(Buffer.alloc(24), 0), undefined);
+  });
+
+  it('takes ids for different that lie in one run of slots and differ in any of nine bytes', () => {
+    const set = new LiveSet(100);
+    const base = Buffer.alloc(24, 0xff);
+    const variants = Array.from({ length: 9 }, (_, i) => {
+      const id = Buffer.from(base);
+      id[4 + i]! ^= 1;
+      return id;
+    });
+    for (const [n, id] of [base, ...variants].entries()) set.set(id, 0, n);
+    for (const [n, id] of [base, ...variants].entries()) assert.equal(set.get(id, 0), n, `byte ${3 + n}`);
+  });
+
+  it('keeps numbers up to its limit beside any id, and refuses larger ones', () => {
+    const set = new LiveSet();
+    const largest = 2 ** 24 - 2;
+    for (const fill of [0, 0x7f, 0x80, 0xff]) {
+      const id = Buffer.alloc(24, fill);
+      set.set(id, 0, largest);
+      assert.equal(set.get(id, 0), largest);
+      set.set(id, 0, 0);
+      assert.equal(set.get(id, 0), 0);
+    }
+    assert.throws(() => {
+      set.set(Buffer.alloc(24), 0, largest + 1);
+    }, /cannot be told apart/);
+    assert.equal(set.size, 4);
+  });
+});
+
+describe('the list of backups', () => {
+  it('gives back what was added, in both orders, whatever its names and however many', () => {
+    const list = new BackupList();
+    const idOf = (n: number) => Buffer.alloc(24, n).toString('hex') as BlobId;
+    const names = ['', 'täglich', 'with \0 in it', '日'.repeat(2000), 'x'];
+    const expected = Array.from({ length: 300 }, (_, n) => {
+      const { volumes, ...backup } = newBackup(n, { manifests: idOf(n % 256), volume: idOf(255 - (n % 256)) });
+      const added = { ...backup, id: `id-${n}`, name: names[n % names.length]!, volumes: n % 3 === 0 ? [] : volumes };
+      list.add(added);
+      return { id: added.id, name: added.name, roots: [idOf(n % 256), ...(n % 3 === 0 ? [] : [idOf(255 - (n % 256))])].join('') };
+    });
+    assert.equal(list.length, 300);
+    assert.deepEqual([...list], expected);
+    assert.deepEqual([...list.reversed()], expected.toReversed());
+    assert.deepEqual([...new BackupList()], []);
+  });
+});
+
+describe('the cache of index blocks', () => {
+  const blockOf = (n: number, rows = 3) => Buffer.alloc(rows * ROW_BYTES, n);
+
+  it('gives back what was put in, of each segment its own, and lets go of what was not used for the longest time', () => {
+    const cache = new BlockCache();
+    const [one, other] = [cache.newNumber(), cache.newNumber()];
+    for (let n = 0; n < 1024; n++) cache.set(n % 2 === 0 ? one : other, n, blockOf(n % 251, 1 + (n % 256)));
+    assert.deepEqual(cache.get(one, 0), blockOf(0, 1));
+    cache.set(one, 5000, blockOf(7));
+    assert.deepEqual(cache.get(one, 5000), blockOf(7));
+    assert.equal(cache.get(other, 1), undefined, 'the oldest, as 0 was asked for since');
+    assert.equal(cache.get(one, 1), undefined);
+    for (let n = 2; n < 1024; n++) assert.deepEqual(cache.get(n % 2 === 0 ? one : other, n), blockOf(n % 251, 1 + (n % 256)));
+    assert.deepEqual(cache.get(one, 0), blockOf(0, 1));
+  });
+
+  it('takes a block that comes twice', () => {
+    const cache = new BlockCache();
+    cache.set(0, 1, blockOf(1));
+    cache.set(0, 1, blockOf(2, 2));
+    cache.set(0, 2, blockOf(3));
+    assert.deepEqual([cache.get(0, 1), cache.get(0, 2)], [blockOf(2, 2), blockOf(3)]);
   });
 });
 

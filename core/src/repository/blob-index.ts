@@ -1,6 +1,7 @@
 import type { CallOptions } from '../store/object-store.ts';
 import { BLOB_ID_BYTES, type BlobId } from './blob.ts';
 import { damaged } from './damage.ts';
+import { discard } from '../discard.ts';
 import { packKey } from './pack-reader.ts';
 import { ROW_BYTES, type PackInfo, type Row, type Table } from './table.ts';
 
@@ -156,6 +157,11 @@ export class BlobIndex implements BlobLookup {
     return { packs: [pack], rows: Buffer.concat(rows) };
   }
 
+  /** Gives its memory back at once; it must not be used any more. */
+  discard(): void {
+    for (const { buffer } of [...this.#pages, this.#slots]) discard(buffer);
+  }
+
   #packNumber(pack: PackInfo, key: string): number {
     const known = this.#packNumbers.get(pack.id);
     if (known === undefined) {
@@ -205,6 +211,7 @@ export class BlobIndex implements BlobLookup {
       while (slots[slot] !== NONE) slot = (slot + 1) & mask;
       slots[slot] = entry + 1;
     }
+    discard(this.#slots.buffer);
     this.#slots = slots;
   }
 

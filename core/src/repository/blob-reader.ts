@@ -3,6 +3,7 @@ import type { CallOptions, ObjectStore } from '../store/object-store.ts';
 import type { BlobIndex, BlobLookup, Entry } from './blob-index.ts';
 import type { BlobId, BlobKind } from './blob.ts';
 import { damaged } from './damage.ts';
+import { discardView } from '../discard.ts';
 import { Flow } from './flow.ts';
 import type { RepositoryKeys } from './key-set.ts';
 import { blobOf, openFramePayload, packKey } from './pack-reader.ts';
@@ -19,6 +20,8 @@ const CACHE_BYTES = 32 << 20;
 export interface ReadManyOptions extends CallOptions {
   /** Takes what cannot be read, so that the rest is still delivered. Without it the first such blob ends the call. */
   readonly onUnreadable?: (i: number, error: DmaasError) => void;
+  /** What is delivered is good only until `deliver` resolves; its memory is given back then. */
+  readonly isLent?: boolean;
 }
 
 export type Deliver = (i: number, data: Uint8Array) => Promise<void> | void;
@@ -100,7 +103,7 @@ export class BlobReader {
   }
 
   async readMany(ids: readonly BlobId[], deliver: Deliver, opts: ReadManyOptions = {}): Promise<void> {
-    await this.fetchMany(ids, (range) => deliverRange(this.#keys, range, deliver, opts.signal), deliver, opts);
+    await this.fetchMany(ids, (range) => deliverRange(this.#keys, range, deliver, opts), deliver, opts);
   }
 
   /** As `readMany`; but frames are left to `open`, as they are stored, and only what that cannot read there is delivered from elsewhere. */
@@ -255,7 +258,7 @@ async function deliverRange(
   keys: RepositoryKeys,
   { key, kind, bytes, frames }: StoredRange,
   deliver: Deliver,
-  signal: AbortSignal | undefined,
+  { signal, isLent }: ReadManyOptions,
 ): Promise<number[]> {
   const damagedOnes: number[] = [];
   for (const { offset, length, blobs } of frames) {
@@ -266,7 +269,9 @@ async function deliverRange(
       if (DmaasError.is(data)) damagedOnes.push(blob.i);
       else await deliver(blob.i, data);
     }
+    if (isLent === true && !DmaasError.is(payload)) discardView(payload);
   }
+  discardView(bytes);
   return damagedOnes;
 }
 

@@ -56,10 +56,11 @@ export async function keepReachable(record: NewBackup, parts: CommitParts, opts:
         return i;
       });
     },
-    read: (ids: readonly BlobId[], deliver: (i: number, node: Uint8Array) => Promise<void>) => reader.readMany(ids, deliver, opts),
+    read: (ids: readonly BlobId[], deliver: (i: number, node: Uint8Array) => Promise<void>) =>
+      reader.readMany(ids, deliver, { ...opts, isLent: true }),
   };
   try {
-    await walk([rootsOf(record)], visitor, opts);
+    await walk([rootsOf(record).join('')], visitor, opts);
     await parts.copy([...leaving], opts);
   } catch (e) {
     throw DmaasError.is(e, 'REPOSITORY_CORRUPT') ? fenced(`what the backup of operation ${record.operation} relied on`) : e;

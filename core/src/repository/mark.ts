@@ -1,6 +1,7 @@
 import type { CallOptions } from '../store/object-store.ts';
 import { BLOB_ID_BYTES, blobIdAt, type BlobId } from './blob.ts';
 import type { BlobReader } from './blob-reader.ts';
+import { rootsOfEach, type BackupList } from './backup-list.ts';
 import { unnamed } from './damage.ts';
 import { LiveSet } from './live-set.ts';
 import type { PackUse } from './prune-plan.ts';
@@ -12,12 +13,6 @@ const INNER_LENGTH_AT = 40;
 /** No pack keeps it yet. */
 const ORPHAN = 0;
 
-/** A backup, as far as marking needs it: many are in memory. */
-export interface MarkedBackup {
-  readonly id: string;
-  readonly roots: readonly BlobId[];
-}
-
 export interface MarkParts {
   readonly index: RepositoryIndex;
   readonly reader: BlobReader;
@@ -28,18 +23,19 @@ export class Mark {
   /** First by the number of the newest backup that needs it, then by that of the pack that keeps it. */
   #live: LiveSet;
   readonly #packs = new Map<string, number>();
-  /** Bytes of each backup, by id, that no newer one needs. */
-  readonly keeps = new Map<string, number>();
+  /** Bytes of each backup, the newest first, that no newer one needs. */
+  readonly keeps: Float64Array;
 
   /** `expected`: how many blobs there are, at most. */
-  private constructor(expected: number) {
+  private constructor(expected: number, backups: number) {
     this.#live = new LiveSet(expected);
+    this.keeps = new Float64Array(backups);
   }
 
-  /** `backups`: newest first. Throws REPOSITORY_CORRUPT when it cannot be known what they need. */
-  static async of(backups: readonly MarkedBackup[], { index, reader }: MarkParts, opts: CallOptions = {}): Promise<Mark> {
-    const mark = new Mark(index.size);
-    const keeps = new Float64Array(backups.length);
+  /** `backups`: in order of time. Throws REPOSITORY_CORRUPT when it cannot be known what they need. */
+  static async of(backups: BackupList, { index, reader }: MarkParts, opts: CallOptions = {}): Promise<Mark> {
+    const mark = new Mark(index.size, backups.length);
+    const { keeps } = mark;
     const add = (backup: number, bytes: number) => (keeps[backup] = (keeps[backup] as number) + bytes);
     const moved = new MovedBlobs();
     const visitor = {
@@ -52,7 +48,7 @@ export class Mark {
       },
       visit: async (ids: readonly BlobId[], by: readonly number[]) => {
         const found = await index.locate(ids, opts);
-        return ids.flatMap((id, i) => {
+        const nodes = ids.flatMap((id, i) => {
           const entry = found.find(id);
           if (entry === undefined) throw unnamed(id);
           const { innerLength } = found.inner(entry, id);
@@ -61,15 +57,13 @@ export class Mark {
           if (before !== undefined) add(before, -innerLength);
           return found.pack(entry).kind === 'node' ? i : [];
         });
+        found.discard();
+        return nodes;
       },
-      read: (nodes: readonly BlobId[], deliver: (i: number, node: Uint8Array) => Promise<void>) => reader.readMany(nodes, deliver, opts),
+      read: (nodes: readonly BlobId[], deliver: (i: number, node: Uint8Array) => Promise<void>) =>
+        reader.readMany(nodes, deliver, { ...opts, isLent: true }),
     };
-    await walk(
-      backups.map(({ roots }) => roots),
-      visitor,
-      opts,
-    );
-    for (const [i, { id }] of backups.entries()) mark.keeps.set(id, keeps[i] as number);
+    await walk(rootsOfEach(backups.reversed()), visitor, opts);
     mark.#live.setAll(ORPHAN);
     return mark;
   }
@@ -118,6 +112,7 @@ export class Mark {
 
   /** Gives the memory back; what was found out stays. */
   release(): void {
+    this.#live.discard();
     this.#live = new LiveSet();
   }
 

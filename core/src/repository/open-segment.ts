@@ -177,7 +177,7 @@ export class OpenSegment {
     return unread.size === 0 ? undefined : this.#fetchAndSearch(unread, batch, isWanted, onRow, opts);
   }
 
-  /** All rows in order, in pieces: from the local copy when it is good, otherwise from the store. */
+  /** All rows in order, in pieces that are good until the next is asked for: from the local copy when it is good, otherwise from the store. */
   async *rows(opts: CallOptions = {}): AsyncGenerator<Buffer> {
     for (let block = 0; block < this.#offsets.length;) {
       throwIfCancelled(opts.signal);
@@ -185,7 +185,9 @@ export class OpenSegment {
       const offset = this.#offsets[first] as number;
       while (block < this.#offsets.length && this.#end(block) - offset <= RUN_BYTES) block++;
       block = Math.max(block, first + 1);
-      yield this.#localRun(first, block) ?? (await this.#remoteRun(first, block, opts));
+      const rows = this.#localRun(first, block) ?? (await this.#remoteRun(first, block, opts));
+      yield rows;
+      discardView(rows);
     }
   }
 
@@ -278,8 +280,13 @@ export class OpenSegment {
     const known = this.#deps.blocks.get(this.#number, block);
     if (known !== undefined) return known;
     const rows = this.#localRun(block, block + 1);
-    if (rows !== undefined) this.#deps.blocks.set(this.#number, block, rows);
-    return rows;
+    return rows && this.#keep(block, rows);
+  }
+
+  #keep(block: number, rows: Buffer): Buffer {
+    const kept = this.#deps.blocks.set(this.#number, block, rows);
+    discardView(rows);
+    return kept;
   }
 
   /** Rows of these blocks from the local copy; a copy that is not what was sealed is given up. */
@@ -304,7 +311,12 @@ export class OpenSegment {
 
   async #remoteRun(first: number, end: number, opts: CallOptions): Promise<Buffer> {
     const from = this.#offsets[first] as number;
-    return twice(async () => this.#openRun(first, end, await this.#fetch(from, this.#end(end - 1) - from, opts)));
+    return twice(async () => {
+      const bytes = await this.#fetch(from, this.#end(end - 1) - from, opts);
+      const rows = this.#openRun(first, end, bytes);
+      discardView(bytes);
+      return rows;
+    });
   }
 
   #openRun(first: number, end: number, bytes: Uint8Array): Buffer {
@@ -314,7 +326,10 @@ export class OpenSegment {
       const at = (this.#offsets[block] as number) - from;
       parts.push(this.#open(block, bytes.subarray(at, at + (this.#lengths[block] as number))));
     }
-    return parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts);
+    if (parts.length === 1) return parts[0] as Buffer;
+    const rows = Buffer.concat(parts);
+    parts.forEach(discardView);
+    return rows;
   }
 
   #open(block: number, section: Uint8Array): Buffer {
@@ -343,20 +358,22 @@ export class OpenSegment {
     this.#spent += cost;
     await forEachParallel(ranges, MAX_REQUESTS, async (range) => {
       for (const [block, rows] of await twice(() => this.#readBlocks(range, opts))) {
-        this.#deps.blocks.set(this.#number, block, rows);
-        for (const i of unread.get(block) ?? []) searchRows(rows, batch, i, onRow);
+        const kept = this.#keep(block, rows);
+        for (const i of unread.get(block) ?? []) searchRows(kept, batch, i, onRow);
       }
     });
   }
 
   async #readBlocks({ offset, length, blocks }: BlockRange, opts: CallOptions): Promise<Map<number, Buffer>> {
     const bytes = await this.#fetch(offset, length, opts);
-    return new Map(
+    const read = new Map(
       blocks.map((block) => {
         const at = (this.#offsets[block] as number) - offset;
         return [block, this.#open(block, bytes.subarray(at, at + (this.#lengths[block] as number)))];
       }),
     );
+    discardView(bytes);
+    return read;
   }
 
   #rangesOf(blocks: readonly number[]): BlockRange[] {

@@ -2,7 +2,7 @@ import { DmaasError } from '../errors.ts';
 import type { RunOptions } from '../events.ts';
 import type { Finding } from '../model.ts';
 import type { CallOptions, ObjectStore } from '../store/object-store.ts';
-import { rootsOf } from './backup-record.ts';
+import { BackupList } from './backup-list.ts';
 import type { BackupRecords } from './backups.ts';
 import type { BlobReader } from './blob-reader.ts';
 import type { BlobId, BlobKind } from './blob.ts';
@@ -10,7 +10,7 @@ import type { IndexLoader } from './index-loader.ts';
 import { deleteReplaced, mergeSegments } from './index-merge.ts';
 import type { RepositoryKeys } from './key-set.ts';
 import type { Random } from './derive.ts';
-import { Mark, type MarkedBackup } from './mark.ts';
+import { Mark } from './mark.ts';
 import { SegmentVanished } from './open-segment.ts';
 import { packIdOf, packKey, PACKS } from './pack-reader.ts';
 import { forEachParallel } from './parallel.ts';
@@ -79,14 +79,10 @@ class BackupVanished extends Error {
   override readonly name = 'BackupVanished';
 }
 
-/** What is kept of each record: there may be a hundred thousand. */
-interface ReadBackup extends MarkedBackup {
-  readonly name: string;
-}
-
 interface ListedPack {
   readonly size: number;
-  readonly modifiedAt: Date;
+  /** By the store's clock. */
+  readonly writtenAt: number;
 }
 
 class Collection {
@@ -131,23 +127,22 @@ class Collection {
     const oldest = Math.min(...(await this.#living()).map(({ beganAt }) => beganAt.getTime()));
     const named = loader.index.packs();
     const plan = planPrune({
-      packs: [...packs].map(([id, { size, modifiedAt }]) => ({
+      packs: [...packs].map(([id, { size, writtenAt }]) => ({
         id,
         size,
         kind: named.get(id)?.kind,
         use: uses.get(id),
-        isSettled: modifiedAt.getTime() < oldest && modifiedAt.getTime() <= this.#now - this.#graceMs,
+        isSettled: writtenAt < oldest && writtenAt <= this.#now - this.#graceMs,
       })),
       condemned: tombstones.newest,
       ripe,
       packBytes: this.#parts.packBytes,
     });
     if (this.#opts.dryRun !== true) await this.#apply(plan, mark, packs, absent);
-    const names = new Map(backups.map((backup) => [backup.id, backup.name]));
     return {
       ...plan,
       deletableAt: new Date(this.#now + this.#graceMs).toISOString(),
-      keeps: [...mark.keeps].map(([backup, bytes]) => ({ backup, name: names.get(backup) ?? '', bytes })),
+      keeps: [...backups.reversed()].map(({ id, name }, i) => ({ backup: id, name, bytes: mark.keeps[i] as number })),
       findings: this.#findings,
     };
   }
@@ -208,11 +203,11 @@ class Collection {
     return ripe;
   }
 
-  async #readRecords(): Promise<ReadBackup[]> {
-    const backups: ReadBackup[] = [];
+  async #readRecords(): Promise<BackupList> {
+    const backups = new BackupList();
     try {
       for await (const backup of this.#parts.records.list(undefined, this.#call)) {
-        backups.push({ id: backup.id, name: backup.name, roots: rootsOf(backup) });
+        backups.add(backup);
       }
     } catch (e) {
       throw orDoubt(e);
@@ -220,14 +215,14 @@ class Collection {
     return backups;
   }
 
-  async #mark(backups: readonly ReadBackup[]): Promise<Mark> {
+  async #mark(backups: BackupList): Promise<Mark> {
     const { loader, reader } = this.#parts;
     try {
-      return await Mark.of(backups.toReversed(), { index: loader.index, reader }, this.#call);
+      return await Mark.of(backups, { index: loader.index, reader }, this.#call);
     } catch (e) {
       if (!DmaasError.is(e, 'REPOSITORY_CORRUPT')) throw orDoubt(e);
-      const present = new Set((await this.#readRecords()).map(({ id }) => id));
-      throw backups.every(({ id }) => present.has(id)) ? orDoubt(e) : new BackupVanished(e.message, { cause: e });
+      const present = new Set([...(await this.#readRecords())].map(({ id }) => id));
+      throw [...backups].every(({ id }) => present.has(id)) ? orDoubt(e) : new BackupVanished(e.message, { cause: e });
     }
   }
 
@@ -240,7 +235,7 @@ class Collection {
     const packs = new Map<string, ListedPack>();
     for await (const { key, size, modifiedAt } of this.#parts.store.list(PACKS, this.#call)) {
       const id = packIdOf(key);
-      if (id !== undefined) packs.set(id, { size, modifiedAt });
+      if (id !== undefined) packs.set(id, { size, writtenAt: modifiedAt.getTime() });
     }
     return packs;
   }

@@ -102,13 +102,15 @@ export class RepositoryIndex implements BlobLookup {
     return false;
   }
 
-  /** Every entry of these ids, and no others. */
+  /** Every entry of these ids, and no others, in an index of its own. */
   async locate(ids: readonly BlobId[], opts: CallOptions = {}): Promise<BlobIndex> {
     const found = new BlobIndex();
     const addRow = (segment: OpenSegment) => (_: number, rows: Buffer, at: number) => {
       found.addRow(segment.packs.at(rows.readUInt32LE(at + ROW_BYTES - 20)), rows, at, segment.key);
     };
-    await this.#search(new IdBatch(ids), () => true, addRow, opts);
+    const batch = new IdBatch(ids);
+    await this.#search(batch, () => true, addRow, opts);
+    batch.discard();
     for (const index of this.#fresh) for (const id of ids) found.addFrom(index, id);
     return found;
   }

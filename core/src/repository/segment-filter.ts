@@ -1,4 +1,5 @@
 import { BLOB_ID_BYTES } from './blob.ts';
+import { discard } from '../discard.ts';
 
 const BLOCK_BYTES = 512;
 const BLOCK_BITS = BLOCK_BYTES * 8;
@@ -58,6 +59,11 @@ export class IdBatch {
     this.prefixes = Float64Array.from(ids, (_, i) => prefixAt(this.bytes, i * BLOB_ID_BYTES));
     this.order = Uint32Array.from(ids.keys());
     if (ids.length > 1) this.order.sort((a, b) => (this.prefixes[a] as number) - (this.prefixes[b] as number));
+  }
+
+  /** Gives its memory back at once; it must not be used any more. */
+  discard(): void {
+    for (const { buffer } of [this.bytes, this.prefixes, this.order]) discard(buffer);
   }
 }
 

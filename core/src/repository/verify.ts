@@ -2,7 +2,8 @@ import { DmaasError, throwIfCancelled } from '../errors.ts';
 import type { RunOptions } from '../events.ts';
 import type { Finding } from '../model.ts';
 import type { CallOptions, ObjectStore } from '../store/object-store.ts';
-import { rootsOf, type Backup } from './backup-record.ts';
+import { BackupList, rootsOfEach, type ListedBackup } from './backup-list.ts';
+import type { Backup } from './backup-record.ts';
 import { BACKUPS, type BackupRecords } from './backups.ts';
 import type { BlobIndex } from './blob-index.ts';
 import { orDamageSync, type BlobReader } from './blob-reader.ts';
@@ -65,12 +66,6 @@ interface Fault {
   readonly isLost: (id: BlobId, end: number) => boolean;
   /** Says how much cannot be read. */
   readonly loss: string;
-}
-
-/** What is kept of each record: there may be a hundred thousand. */
-interface ReadBackup {
-  readonly id: string;
-  readonly roots: readonly BlobId[];
 }
 
 /** Who loses something by a fault. */
@@ -140,13 +135,13 @@ class Verification {
     }
   }
 
-  async #readRecords(): Promise<ReadBackup[]> {
-    const backups: ReadBackup[] = [];
+  async #readRecords(): Promise<BackupList> {
+    const backups = new BackupList();
     const onUnreadable = (id: string, error: DmaasError) => {
       this.#add('blocker', 'backup-unreadable', error.message, `the backup ${id} is lost; ${BACKUPS}${id} can be deleted`);
     };
     for await (const backup of this.#parts.records.list(undefined, { ...this.#call, onUnreadable })) {
-      backups.push({ id: backup.id, roots: rootsOf(backup) });
+      backups.add(backup);
     }
     return backups;
   }
@@ -178,7 +173,7 @@ class Verification {
   }
 
   /** Reaches every blob of the backups once. */
-  async #walkAll(backups: readonly ReadBackup[]): Promise<void> {
+  async #walkAll(backups: BackupList): Promise<void> {
     const seen = new LiveSet(this.#index.size + (this.#unindexed?.size ?? 0));
     const follow = (ids: Buffer, at: number) => {
       if (seen.get(ids, at) !== undefined) return false;
@@ -194,7 +189,7 @@ class Verification {
   }
 
   /** Reaches every blob of one backup. `onLost` is told of each that is lost. */
-  async #walkOne(backup: ReadBackup, onLost: (fault: Fault, id: BlobId) => void): Promise<void> {
+  async #walkOne(backup: ListedBackup, onLost: (fault: Fault, id: BlobId) => void): Promise<void> {
     const nodes = new Set<BlobId>();
     const enter = (id: BlobId) => !nodes.has(id) && nodes.add(id).has(id);
     await this.#walk([backup], (ids, at) => !nodes.has(blobIdAt(ids, at)), enter, onLost);
@@ -202,15 +197,12 @@ class Verification {
 
   /** `enter`: whether to read a node. */
   #walk(
-    backups: readonly ReadBackup[],
+    backups: Iterable<ListedBackup>,
     follow: (ids: Buffer, at: number) => boolean,
     enter: (node: BlobId) => boolean,
     onLost: (fault: Fault, id: BlobId) => void,
   ): Promise<void> {
-    const visit = async (ids: readonly BlobId[]) => {
-      const check = await this.#checker(ids, onLost);
-      return ids.flatMap((id, i) => (check(id) && enter(id) ? i : []));
-    };
+    const visit = async (ids: readonly BlobId[]) => (await this.#soundNodes(ids, onLost)).filter((i) => enter(ids[i] as BlobId));
     const read: Visitor['read'] = (nodes, deliver) => {
       const refuse = (i: number, error: DmaasError) => {
         const id = nodes[i] as BlobId;
@@ -222,29 +214,28 @@ class Verification {
         refuse(i, references);
         return undefined;
       };
-      return this.#parts.reader.readMany(nodes, deliverSound, { ...this.#call, onUnreadable: refuse });
+      return this.#parts.reader.readMany(nodes, deliverSound, { ...this.#call, onUnreadable: refuse, isLent: true });
     };
-    return walk(
-      backups.map(({ roots }) => roots),
-      { follow, visit, read },
-      this.#call,
-    );
+    return walk(rootsOfEach(backups), { follow, visit, read }, this.#call);
   }
 
-  /** Says whether these are nodes that can be read, as far as the index and the packs' sizes tell. */
-  async #checker(ids: readonly BlobId[], onLost: (fault: Fault, id: BlobId) => void): Promise<(id: BlobId) => boolean> {
+  /** The places of those that are nodes and can be read, as far as the index and the packs' sizes tell. */
+  async #soundNodes(ids: readonly BlobId[], onLost: (fault: Fault, id: BlobId) => void): Promise<number[]> {
     const indexed = await this.#index.locate(ids, this.#call);
     const others = ids.filter((id) => !indexed.has(id));
     const unindexed = others.length === 0 ? undefined : await this.#unindexed?.locate(others, this.#call);
-    return (id) => {
+    const nodes = ids.flatMap((id, i) => {
       const at = indexed.has(id) ? indexed : unindexed?.has(id) === true ? unindexed : undefined;
       const entry = at?.find(id);
       const pack = at !== undefined && entry !== undefined ? at.pack(entry) : undefined;
       if (at === unindexed && pack !== undefined) this.#neededUnindexed.add(packKey(pack.id));
       const fault = this.#faultOf(id, unindexed === undefined ? [indexed] : [indexed, unindexed]);
       if (fault !== undefined) onLost(fault, id);
-      return fault === undefined && pack?.kind === 'node';
-    };
+      return fault === undefined && pack?.kind === 'node' ? i : [];
+    });
+    indexed.discard();
+    unindexed?.discard();
+    return nodes;
   }
 
   /** Why a blob cannot be read, if no copy of it can. */
@@ -290,7 +281,7 @@ class Verification {
     });
   }
 
-  async #report(backups: readonly ReadBackup[]): Promise<void> {
+  async #report(backups: BackupList): Promise<void> {
     if (this.#packFaults.size + this.#blobFaults.size === 0) return;
     const affected = new Map<Fault, Affected>();
     const of = (fault: Fault): Affected => {
@@ -314,7 +305,7 @@ class Verification {
     }
   }
 
-  async #nameLost({ id }: ReadBackup, lost: ReadonlyMap<BlobId, Fault>, of: (fault: Fault) => Affected): Promise<void> {
+  async #nameLost({ id }: ListedBackup, lost: ReadonlyMap<BlobId, Fault>, of: (fault: Fault) => Affected): Promise<void> {
     const backup = await this.#parts.records.read(id, this.#call);
     if (backup === undefined) return;
     const onLost = (name: string, ids: readonly BlobId[]) => {
