@@ -52,6 +52,11 @@ export function sortFindings(findings: Iterable<Finding>): Finding[] {
   return [...findings].sort((a, b) => rank(a) - rank(b) || byText(a.code, b.code) || byText(a.message, b.message));
 }
 
+/** One of those that say the same. */
+export function withoutRepeats(findings: Iterable<Finding>): Finding[] {
+  return [...new Map([...findings].map((finding) => [finding.message, finding])).values()];
+}
+
 /**
  * Kinds that could not be read. A kind of the namespace is a gap, and so is any kind that members refer to. For the rest
  * of the cluster one remark is enough: who may only use a namespace is told so, but is not warned at each backup.

@@ -1,5 +1,6 @@
 import type { Access, Cluster } from '../cluster/cluster.ts';
 import { parseQuantity } from '../discovery/quantity.ts';
+import { withoutRepeats } from '../discovery/findings.ts';
 import { at, mapAt } from '../discovery/read.ts';
 import { DmaasError } from '../errors.ts';
 import type { RunOptions } from '../events.ts';
@@ -116,8 +117,8 @@ export async function tryCanaries(
       findings.set(canary, await tryCanary(id, canary, plan, target, deps, each));
     });
     // Canaries of several kinds say the same where it is not the kind that matters.
-    const found = new Map(canaries.flatMap((canary) => findings.get(canary) ?? []).map((finding) => [finding.message, finding]));
-    return [...found.values(), ...(await cleanupOperation(deps.cluster, namespace, id)).findings];
+    const found = withoutRepeats(canaries.flatMap((canary) => findings.get(canary) ?? []));
+    return [...found, ...(await cleanupOperation(deps.cluster, namespace, id)).findings];
   } catch (e) {
     await cleanupOperation(deps.cluster, namespace, id).catch(() => undefined); // it never hides why it came to it
     throw e;

@@ -1,10 +1,9 @@
 import { podTemplateOf } from '../discovery/pod-template.ts';
-import { at, listAt, mapAt } from '../discovery/read.ts';
+import { at, listAt, mapAt, stringAt, stringsAt } from '../discovery/read.ts';
 import type { Json } from '../discovery/read.ts';
 import { refName, refOf } from '../model.ts';
 import type { Finding, KubeObject } from '../model.ts';
 import { onTarget } from './hints.ts';
-import { meets } from './label-selector.ts';
 
 /** Workloads that no node of the target would take: their pods stay Pending, and so do the movers that go where they go. */
 export function nodeFindings(
@@ -35,6 +34,27 @@ function fits(spec: Json, node: KubeObject): boolean {
   if (Object.entries(mapAt(spec, 'nodeSelector')).some(([key, value]) => labels[key] !== value)) return false;
   const terms = listAt(spec, 'affinity', 'nodeAffinity', 'requiredDuringSchedulingIgnoredDuringExecution', 'nodeSelectorTerms');
   return terms.length === 0 || terms.some((term) => listAt(term, 'matchExpressions').every((e) => meets(e, labels)));
+}
+
+function meets(expression: Json, labels: Readonly<Record<string, string>>): boolean {
+  const value = labels[stringAt(expression, 'key') ?? ''];
+  const values = stringsAt(expression, 'values');
+  switch (stringAt(expression, 'operator')) {
+    case 'In':
+      return value !== undefined && values.includes(value);
+    case 'NotIn':
+      return value === undefined || !values.includes(value);
+    case 'Exists':
+      return value !== undefined;
+    case 'DoesNotExist':
+      return value === undefined;
+    case 'Gt':
+      return value !== undefined && Number(value) > Number(values[0]);
+    case 'Lt':
+      return value !== undefined && Number(value) < Number(values[0]);
+    default:
+      return true;
+  }
 }
 
 function tolerates(spec: Json, node: KubeObject): boolean {

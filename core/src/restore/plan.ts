@@ -304,9 +304,7 @@ function madeSteps(settled: readonly Settled[], ownersIn: Stage, { owned, map, o
   return owned
     .filter((o) => MADE_KINDS.has(kindId(o)))
     .flatMap((o): WaitStep[] => {
-      const owner = settled.find(
-        ({ captured }) => controllerOf(o)?.name === captured.metadata.name && controllerOf(o)?.kind === captured.kind,
-      );
+      const owner = settled.find(({ captured }) => isOwner(captured, o));
       // Under another name its workloads have other names too, which only its operator knows.
       const isSame = owner !== undefined && isSent(owner.decision.action) && owner.object.metadata.name === owner.captured.metadata.name;
       if (!isSame || owner.position.stage !== ownersIn) return [];

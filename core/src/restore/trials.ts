@@ -1,4 +1,5 @@
 import type { Cluster } from '../cluster/cluster.ts';
+import { withoutRepeats } from '../discovery/findings.ts';
 import type { RunOptions } from '../events.ts';
 import type { Finding } from '../model.ts';
 import type { MoverOptions, MoverSpec } from '../mover/job.ts';
@@ -28,8 +29,8 @@ export async function tryMoversAndStore(
     probeStore(objects, now, run),
   ]);
   const hint = onTarget(`kubectl describe resourcequotas,limitranges -n ${namespace}`, plan.target);
-  const reasons = new Map(refused.map((finding) => [finding.message, { hint, ...finding }])); // of movers of several kinds one is enough
-  return [...reasons.values(), ...store];
+  // Of movers of several kinds one is enough.
+  return [...withoutRepeats(refused.map((finding) => ({ hint, ...finding }))), ...store];
 }
 
 function moversOf({ id, steps, target }: RestorePlan): readonly MoverSpec[] {

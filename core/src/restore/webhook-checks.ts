@@ -1,3 +1,5 @@
+import { labelMatcher } from '../cluster/selector.ts';
+import { selectorText } from '../discovery/edges.ts';
 import { idOfKind } from '../discovery/inventory.ts';
 import { kindId } from '../discovery/pod-template.ts';
 import { at, listAt, mapAt, recordAt, stringAt, stringsAt } from '../discovery/read.ts';
@@ -5,7 +7,6 @@ import type { Json } from '../discovery/read.ts';
 import { refKey, refName, refOf } from '../model.ts';
 import type { Finding, KubeObject, ObjectRef } from '../model.ts';
 import { onTarget } from './hints.ts';
-import { selectorMatches } from './label-selector.ts';
 import type { TargetState } from './model.ts';
 
 export const WEBHOOK_KINDS: readonly string[] = ['Mutating', 'Validating'].map(
@@ -56,7 +57,7 @@ export function webhookFindings(
         (stringAt(webhook, 'failurePolicy') ?? 'Fail') === 'Fail' &&
         service !== undefined &&
         gone.has(refKey(service)) &&
-        selectorMatches(at(webhook, 'namespaceSelector'), labels) &&
+        labelMatcher(selectorText(recordAt(webhook, 'namespaceSelector')))(labels) &&
         asked(webhook, made).length > 0
       );
     });
