@@ -26,23 +26,20 @@ export class Parent {
     this.#signal = signal;
   }
 
-  /** How many entries it has. */
+  /** Returns how many entries it has. */
   async open(root: BlobId | undefined): Promise<number> {
-    let count = 0;
-    if (root === undefined) return count;
+    if (root === undefined) return 0;
     const opts = this.#signal === undefined ? {} : { signal: this.#signal };
-    await this.#orNothing(async () => {
+    const count = await this.#orNothing(async () => {
       const { mode, top, entries } = await readVolume(this.#repository, root, opts);
-      if (mode === 'filesystem') {
-        count = entries;
-        this.#cursor = new TreeCursor(new TreeReader(this.#repository, top, opts), async (references) => {
-          const known = await this.#repository.known(references);
-          this.#missing = new Set(references.filter((_, i) => known[i] !== true));
-        });
-      }
-      return undefined;
+      if (mode !== 'filesystem') return 0;
+      this.#cursor = new TreeCursor(new TreeReader(this.#repository, top, opts), async (references) => {
+        const known = await this.#repository.known(references);
+        this.#missing = new Set(references.filter((_, i) => known[i] !== true));
+      });
+      return entries;
     });
-    return count;
+    return count ?? 0;
   }
 
   /** The entry of a path, if what it refers to is still there. Paths must ascend. */

@@ -1,9 +1,7 @@
-import { closeSync, openSync } from 'node:fs';
-import { DirectoryNames } from './directory-names.ts';
-import { statOf } from './io.ts';
+import type { FileStat } from './file-stat.ts';
 import { systemCode, type Posix } from './posix.ts';
 import { MoverThreads, type ThreadsOptions } from './threads.ts';
-import { OPEN_DIRECTORY, within } from './walk.ts';
+import { openDirectory, within } from './walk.ts';
 
 /** Entries that are looked at before the walk comes to them, at most: the system should still know of them then. */
 const MAX_LEAD = 16_384;
@@ -55,32 +53,28 @@ export class LookAhead {
 
 /** On the other thread: goes through the tree in the order of the walk, by what directories say of their entries. */
 export function lookAhead({ path, passed }: LookAheadTask, native: Posix): void {
-  const stack: { readonly fd: number; readonly names: DirectoryNames }[] = [];
-  const open = (fd: number): void => {
-    stack.push({ fd, names: DirectoryNames.of(fd, native) });
-  };
+  let dev: number | undefined;
+  const isHere = (stat: FileStat): boolean => (dev ??= stat.dev) === stat.dev;
+  // What is in it, for the root may be named by a symlink.
+  const stack = [openDirectory(Buffer.from(`${path}/.`), native, isHere)];
   try {
-    open(openSync(path, OPEN_DIRECTORY));
-    const { dev } = statOf((stack[0] as { fd: number }).fd, native);
     let count = 1;
     for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
-      const name = top.names.next();
+      const { open, names } = top;
+      const name = names.next();
       if (name === undefined) {
-        closeSync((stack.pop() as { fd: number }).fd);
+        stack.pop()?.open.release();
         continue;
       }
       const lead = waitFor(passed, ++count);
       if (lead === FAR) return;
       orSkip(() => {
-        if (top.names.isDirectory) {
-          const fd = openSync(within(top.fd, name.subarray(0, -1)), OPEN_DIRECTORY);
-          if (statOf(fd, native).dev === dev) open(fd);
-          else closeSync(fd);
-        } else if (lead > 0 && count % STRETCH.names < STRETCH.ahead) native.statAt(top.fd, name);
+        if (names.isDirectory) stack.push(openDirectory(within(open.fd, name.subarray(0, -1)), native, isHere));
+        else if (lead > 0 && count % STRETCH.names < STRETCH.ahead) native.statAt(open.fd, name);
       });
     }
   } finally {
-    for (const { fd } of stack) closeSync(fd);
+    for (const { open } of stack) open.release();
   }
 }
 

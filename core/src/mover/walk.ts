@@ -2,7 +2,7 @@ import { closeSync, constants, lstatSync, openSync } from 'node:fs';
 import { DirectoryNames } from './directory-names.ts';
 import { FileStat } from './file-stat.ts';
 import { statOf } from './io.ts';
-import { MAX_PATH_BYTES, ROOT } from './paths.ts';
+import { joinPath, MAX_PATH_BYTES, ROOT } from './paths.ts';
 import type { Posix } from './posix.ts';
 
 /** One path of a tree. */
@@ -70,14 +70,17 @@ export class OpenDirectory {
   }
 }
 
-interface Directory {
+interface Listed {
   readonly open: OpenDirectory;
-  /** How much of the walk's prefix is its path. */
-  readonly length: number;
   readonly names: DirectoryNames;
 }
 
-export const OPEN_DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+interface Directory extends Listed {
+  /** How much of the walk's prefix is its path. */
+  readonly length: number;
+}
+
+const OPEN_DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
 /**
  * Everything in a directory tree, in the order of paths (see `paths.ts`), the root first. Follows no symlink and stays on one file system. Holds
@@ -105,7 +108,7 @@ export function* walk(root: string, { native, onError, onMount, skip = [] }: Wal
       }
       const name = named.subarray(0, -1);
       if (top.length === 0 && isOmitted(name.toString('latin1'))) continue;
-      const path = pathBelow(prefix, top.length, name);
+      const path = joinPath(prefix.subarray(0, top.length), name);
       const found = attempt(() => inspect(top.open.fd, named, path, native), path, onError);
       if (found === undefined) continue;
       if (found.dev !== stat.dev) {
@@ -115,7 +118,8 @@ export function* walk(root: string, { native, onError, onMount, skip = [] }: Wal
       const walked = new Walked(path, top.open, name, found);
       yield walked;
       if (!found.isDirectory) continue;
-      const opened = attempt(() => openDirectory(walked.at, found, native), path, onError);
+      const isFound = ({ dev, inode }: FileStat): boolean => dev === found.dev && inode === found.inode;
+      const opened = attempt(() => openDirectory(walked.at, native, isFound), path, onError);
       if (opened === undefined) continue;
       prefix.set(path);
       stack.push({ ...opened, length: path.length });
@@ -132,27 +136,17 @@ export function within(directoryFd: number, name: Buffer | string): Buffer {
   return Buffer.concat([Buffer.from(`/proc/self/fd/${directoryFd}/`), bytes]);
 }
 
-/** A copy: the prefix changes under way. */
-function pathBelow(prefix: Buffer, length: number, name: Buffer): Buffer {
-  if (length === 0) return Buffer.from(name);
-  const path = Buffer.allocUnsafe(length + 1 + name.length);
-  prefix.copy(path, 0, 0, length);
-  path[length] = 0;
-  path.set(name, length + 1);
-  return path;
-}
-
 function inspect(directoryFd: number, named: Buffer, path: Buffer, native: Posix | undefined): FileStat {
   if (path.length > MAX_PATH_BYTES) throw Object.assign(new Error('too long'), { code: 'ENAMETOOLONG' });
   if (native !== undefined) return native.statAt(directoryFd, named);
   return FileStat.of(lstatSync(within(directoryFd, named.subarray(0, -1)), { bigint: true }));
 }
 
-function openDirectory(at: Buffer, expected: FileStat, native: Posix | undefined): Pick<Directory, 'open' | 'names'> {
+/** Opens a directory, never through a symlink, and lists it. Throws as Node does, and ESTALE when it is not the one that is expected. */
+export function openDirectory(at: Buffer, native: Posix | undefined, isExpected: (stat: FileStat) => boolean): Listed {
   const fd = openSync(at, OPEN_DIRECTORY);
   try {
-    const { dev, inode } = statOf(fd, native);
-    if (dev !== expected.dev || inode !== expected.inode) throw Object.assign(new Error('replaced'), { code: 'ESTALE' });
+    if (!isExpected(statOf(fd, native))) throw Object.assign(new Error('replaced'), { code: 'ESTALE' });
     return { open: new OpenDirectory(fd), names: DirectoryNames.of(fd, native) };
   } catch (error) {
     closeSync(fd);

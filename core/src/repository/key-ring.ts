@@ -1,7 +1,7 @@
 import { DmaasError } from '../errors.ts';
 import type { CallOptions, ObjectStore } from '../store/object-store.ts';
 import { CONFIG_KEY, epochKey, jsonBytes, listWraps, loadConfig, WRAPS, type RepositoryConfig } from './config.ts';
-import { type KeySet } from './key-set.ts';
+import type { KeySet } from './key-set.ts';
 import { unwrapKeySet, wrapKeySet, type Wrap } from './key-wrap.ts';
 import { KEY_BYTES, type Random } from './derive.ts';
 import { formatRecipient, publicKeyOf, type Recipient, type Unlock } from './recipients.ts';
