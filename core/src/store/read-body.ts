@@ -1,11 +1,19 @@
 import type { Readable } from 'node:stream';
 import { discardView } from '../discard.ts';
 
+/** Larger than anything that is read whole: memory is taken for what an answer says. */
+const MAX_BODY_BYTES = 1 << 30;
+
 /**
- * The body of an answer in one piece of memory of its length. The pieces that it came in are given back at once: left to the collector, they cost
- * more than receiving them. Undefined when it is shorter or longer; rejects when it breaks off.
+ * The body of an answer in one piece of memory of its length, `most` bytes. The pieces that it came in are given back at once: left to the collector,
+ * they cost more than receiving them. Undefined when it is not as long as it should be; rejects when it breaks off.
  */
-export function readBody(body: Readable, length: number): Promise<Uint8Array | undefined> {
+export async function readBody(body: Readable, length: number, most = MAX_BODY_BYTES): Promise<Uint8Array | undefined> {
+  if (length > most) {
+    body.on('error', () => undefined); // that it was not read
+    body.destroy();
+    return undefined;
+  }
   const bytes = Buffer.allocUnsafeSlow(length);
   let used = 0;
   return new Promise((resolve, reject) => {

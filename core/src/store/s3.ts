@@ -48,8 +48,6 @@ export async function objectLockDays(config: S3Config, deps: NetworkDeps = {}, o
 }
 
 const DEFAULT_REGION = 'us-east-1';
-/** Larger than anything that is read whole: memory is taken for what an answer says. */
-const MAX_OBJECT_BYTES = 1 << 30;
 
 function clientFor(config: S3Config, deps: NetworkDeps): S3Client {
   const timeouts = { ...DEFAULT_TIMEOUTS, ...deps.timeouts };
@@ -258,13 +256,13 @@ function leaveBodyUnsigned(command: PutObjectCommand): void {
 }
 
 /** Undefined when it is not as long as the answer says. */
-async function bodyOf({ Body: stream, ContentLength: length }: GetObjectCommandOutput, range: ByteRange | undefined) {
-  if (stream === undefined) return new Uint8Array(0);
-  if (length === undefined) return stream.transformToByteArray();
-  const body = stream as Readable; // as it always is in Node
-  if (length <= (range?.length ?? MAX_OBJECT_BYTES)) return readBody(body, length);
-  body.destroy();
-  return undefined;
+function bodyOf(
+  { Body: stream, ContentLength: length }: GetObjectCommandOutput,
+  range: ByteRange | undefined,
+): Promise<Uint8Array | undefined> {
+  if (stream === undefined) return Promise.resolve(new Uint8Array(0));
+  // In Node it always is a stream of Node's.
+  return length === undefined ? stream.transformToByteArray() : readBody(stream as Readable, length, range?.length);
 }
 
 /** Four bytes, the highest first, in base64. */
