@@ -1,5 +1,6 @@
-import { PHASES, type DmaasEvent, type EventSink, type Phase, formatBytes, formatDuration } from '@dmaas/core';
+import { PHASES, type EventSink, type Phase, formatDuration } from '@dmaas/core';
 import { findingLines } from './findings.ts';
+import { stepText, volumeText } from './progress-text.ts';
 
 /** Shows a running operation on stderr: live on a terminal, a line per change elsewhere, JSON events with `--log-format=json`. */
 export interface Progress {
@@ -60,19 +61,4 @@ function lineProgress({ stderr, now }: ProgressOptions): Progress {
     },
     finish: () => Promise.resolve(),
   };
-}
-
-/** One line for a step. */
-export function stepText(event: Extract<DmaasEvent, { type: 'step' }>): string {
-  const mark = { start: '…', done: '✔', skipped: '-', failed: '✖' }[event.state];
-  return `${mark} ${event.title}${event.reason === undefined ? '' : `: ${event.reason}`}`;
-}
-
-/** One line for a volume: a bar where it is known how much there is. */
-export function volumeText(event: Extract<DmaasEvent, { type: 'bytes' }>): string {
-  const share = event.total === undefined || event.total === 0 ? undefined : Math.min(1, event.done / event.total);
-  const bar =
-    share === undefined ? '' : `${'█'.repeat(Math.round(share * 16)).padEnd(16, '░')} ${`${Math.floor(share * 100)}%`.padStart(4)}  `;
-  const amount = event.total === undefined ? formatBytes(event.done) : `${formatBytes(event.done)}/${formatBytes(event.total)}`;
-  return `${event.volume}  ${bar}${amount}${event.added > 0 ? ` (${formatBytes(event.added)} new)` : ''}`;
 }

@@ -9,7 +9,8 @@ import {
 } from 'listr2';
 import { PHASES, type Phase } from '@dmaas/core';
 import { findingLines } from './findings.ts';
-import { stepText, volumeText, type Progress, type ProgressOptions } from './progress.ts';
+import { stepText, volumeText } from './progress-text.ts';
+import type { Progress, ProgressOptions } from './progress.ts';
 
 type Wrapper = ListrTaskWrapper<unknown, typeof DefaultRenderer, typeof SimpleRenderer>;
 
