@@ -67,10 +67,14 @@ function hintTarget({ target, map }: Checked): { readonly context: string; reado
   return { context: target.context, namespace: map.to };
 }
 
+/** Whether a namespace is being deleted: it takes no new objects. */
+export function isTerminating(namespace: KubeObject | undefined): boolean {
+  return namespace?.metadata.deletionTimestamp !== undefined || at(namespace, 'status', 'phase') === 'Terminating';
+}
+
 function namespaceUsable(c: Checked): readonly Finding[] {
   const namespace = c.target.namespace;
-  if (namespace === undefined) return [];
-  if (namespace.metadata.deletionTimestamp === undefined && at(namespace, 'status', 'phase') !== 'Terminating') return [];
+  if (namespace === undefined || !isTerminating(namespace)) return [];
   return [
     {
       level: 'blocker',

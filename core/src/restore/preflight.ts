@@ -18,6 +18,7 @@ import type { ApplyStep, BackupView, ClaimStep, RestoreOptions, RestorePlan, Res
 import { gatherInPlace } from './in-place.ts';
 import { planNeeds } from './needs.ts';
 import { planInPlace } from './plan-in-place.ts';
+import { isTerminating } from './plan-checks.ts';
 import { planRestore } from './plan.ts';
 import { readTarget, REQUESTS_AT_ONCE } from './read-target.ts';
 import { scrub } from './scrub.ts';
@@ -166,6 +167,7 @@ function untriedReason(plan: RestorePlan, target: TargetState, trials: ReadonlyS
     if (!kinds.has(kindId(step.ref))) return 'its kind is not served yet';
     if (needsOthersFirst(step, coming)) return 'it needs others of this plan first';
     if (step.ref.namespace !== undefined && target.namespace === undefined) return `namespace ${namespace} does not exist yet`;
+    if (step.ref.namespace !== undefined && isTerminating(target.namespace)) return `namespace ${namespace} is being deleted`;
     if (!trials.has(step)) return `${String(TRIALS_PER_KIND)} others of its kind are tried`;
     return undefined;
   };

@@ -1,8 +1,10 @@
+import { KNOWN_KINDS } from '../cluster/known-kinds.ts';
+import { idOfKind } from '../discovery/inventory.ts';
 import { kindId } from '../discovery/pod-template.ts';
 import { parseQuantity } from '../discovery/quantity.ts';
 import { at, listAt, stringAt } from '../discovery/read.ts';
 import { refKey, refName, refOf } from '../model.ts';
-import type { Finding, KubeObject, ObjectRef } from '../model.ts';
+import type { Finding, KubeObject, ObjectRef, ResourceKind } from '../model.ts';
 import { inServedApi } from './api-versions.ts';
 import { describeDiff } from './diff.ts';
 import { listed } from './hints.ts';
@@ -65,9 +67,16 @@ export function plannedRefs(
     const needs = podNeeds(object).map((need) => needRef(need.kind, need.name, map.to));
     const ingressClass = stringAt(object, 'spec', 'ingressClassName');
     const classes = ingressClass === undefined ? [] : [{ apiVersion: 'networking.k8s.io/v1', kind: 'IngressClass', name: ingressClass }];
-    return [own, ...beside, ...needs, ...classes];
+    return [own, ...beside, ...needs, ...classes, ...definitionsOf(object, target.kinds)];
   });
   return [...new Map(refs.map((ref) => [refKey(ref), ref])).values()];
+}
+
+/** The definition of a custom resource on the target, which the backup need not have: it says which versions are served. */
+function definitionsOf(object: KubeObject, kinds: readonly ResourceKind[]): readonly ObjectRef[] {
+  const kind = kinds.find((k) => idOfKind(k) === kindId(object));
+  if (kind === undefined || KNOWN_KINDS.some(({ group }) => group === kind.group)) return [];
+  return [{ apiVersion: 'apiextensions.k8s.io/v1', kind: 'CustomResourceDefinition', name: `${kind.plural}.${kind.group}` }];
 }
 
 /** What an object is called that is restored beside one of its name. */
