@@ -48,6 +48,9 @@ export interface PackerParts {
 /** The most that `reserve` gives at once, beside a blob that is not complete. */
 const READ_BYTES = 1 << 20;
 
+/** An arena that holds so much is packed when no blob is half in it: what is never filled takes no memory. It has space for more only because a blob may need it. */
+const ARENA_BYTES = 2 << 20;
+
 /** Bytes that are being filled, or wait until the host has said which of their blobs are new. */
 interface Arena {
   readonly memory: Buffer;
@@ -92,7 +95,8 @@ export class BlobPacker {
   /** Space behind the bytes that no blob has taken yet, up to 1 MiB, or a whole blob when there is no such byte. What was given before may be given away by this. */
   reserve(bytes: number): Buffer | Promise<Buffer> {
     const { memory } = this.#arena;
-    return this.#end + bytes <= memory.length ? memory.subarray(this.#end, this.#end + bytes) : this.#turnOver(bytes);
+    const isFull = this.#end + bytes > memory.length || (this.#start === this.#end && this.#end >= ARENA_BYTES);
+    return !isFull ? memory.subarray(this.#end, this.#end + bytes) : this.#turnOver(bytes);
   }
 
   /** The first so many bytes of the space are filled. */
