@@ -35,9 +35,9 @@ export async function noteBeginning(operation: string, condemned: number, runs: 
 /** Core/DESIGN.md, 7.2: what was condemned while the operation ran is written anew, if the backup needs it. The session that announces the record has begun before. */
 export async function keepReachable(record: NewBackup, parts: CommitParts, opts: CallOptions): Promise<void> {
   const { tombstones, runs } = parts;
-  await tombstones.refresh(opts);
+  const [note] = await Promise.all([runs.get(record.operation, BEGAN, opts), tombstones.refresh(opts)]);
   tombstones.requireKnown();
-  const began = beganSchema.safeParse(await runs.get(record.operation, BEGAN, opts));
+  const began = beganSchema.safeParse(note);
   if (tombstones.number <= (began.success ? began.data.condemned : 0)) return;
   await parts.refresh(opts);
   const { index, reader } = parts;

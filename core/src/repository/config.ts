@@ -110,14 +110,17 @@ export function makeConfig(unlock: Uint8Array, parameters: RepositoryParameters,
 
 /** Opens the repository's identity with a key; undefined when there is none. */
 export async function loadConfig(store: ObjectStore, unlock: Unlock, opts: CallOptions): Promise<RepositoryConfig | undefined> {
-  const object = await store.get(CONFIG_KEY, opts);
+  const reading = store.get(CONFIG_KEY, opts);
+  const keysListed = listKeys(store, opts);
+  keysListed.catch(() => undefined); // it is thrown where the list is needed
+  const object = await reading;
   if (object === undefined) return undefined;
   if (object.length > LIMITS.config) throw damaged(CONFIG_KEY, 'it is too large');
   const { minReader, required } = parseStored(object, envelopeSchema, CONFIG_KEY);
   if (minReader > FORMAT_VERSION || required.length > 0) throw needsNewer(CONFIG_KEY);
   const plain = parseStored(object, plainSchema, CONFIG_KEY);
   const repositoryId = Buffer.from(plain.repositoryId, 'hex');
-  const keys = new RepositoryKeys(await findKeySet(store, unlock, plain, opts), repositoryId);
+  const keys = new RepositoryKeys(await findKeySet(store, unlock, plain, keysListed, opts), repositoryId);
   const sealed = configCipher(keys).open(0, Buffer.from(plain.sealed, 'base64'));
   const { parameters, ...identity } = parseStored(sealed, sealedSchema, CONFIG_KEY);
   const { keys: wraps, sealed: _, ...claimed } = plain;
@@ -126,7 +129,13 @@ export async function loadConfig(store: ObjectStore, unlock: Unlock, opts: CallO
 }
 
 /** The newest key set that `unlock` opens. Each stands in two places at first, `dmaas.json` and `keys/`; later ones, after a rotation, only in `keys/`. */
-async function findKeySet(store: ObjectStore, unlock: Unlock, config: z.infer<typeof plainSchema>, opts: CallOptions): Promise<KeySet> {
+async function findKeySet(
+  store: ObjectStore,
+  unlock: Unlock,
+  config: z.infer<typeof plainSchema>,
+  keysListed: Promise<readonly string[]>,
+  opts: CallOptions,
+): Promise<KeySet> {
   const repositoryId = Buffer.from(config.repositoryId, 'hex');
   const found: KeySet[] = [];
   let damage: Error | undefined;
@@ -141,7 +150,8 @@ async function findKeySet(store: ObjectStore, unlock: Unlock, config: z.infer<ty
     }
   };
   const opened = new Set(config.keys.filter((wrap) => attempt(wrap, CONFIG_KEY)).map((wrap) => WRAPS + wrap.id));
-  for await (const { key, wrap, error } of listWraps(store, config.repositoryId, opts, opened)) {
+  const others = (await keysListed).filter((key) => !opened.has(key));
+  for await (const { key, wrap, error } of readWraps(store, others, config.repositoryId, opts)) {
     if (wrap !== undefined) attempt(wrap, key);
     else damage ??= error as Error;
   }
@@ -162,14 +172,22 @@ interface ListedWrap {
 }
 
 /** The wrapped keys under `keys/` that belong to this repository; with `error` instead of a wrap, those that cannot be read. */
-export async function* listWraps(
+export async function* listWraps(store: ObjectStore, repositoryId: string, opts: CallOptions): AsyncGenerator<ListedWrap> {
+  yield* readWraps(store, await listKeys(store, opts), repositoryId, opts);
+}
+
+async function listKeys(store: ObjectStore, opts: CallOptions): Promise<readonly string[]> {
+  const listed: string[] = [];
+  for await (const { key, size: bytes } of store.list(WRAPS, opts)) if (bytes <= LIMITS.config) listed.push(key);
+  return listed;
+}
+
+async function* readWraps(
   store: ObjectStore,
+  keys: readonly string[],
   repositoryId: string,
   opts: CallOptions,
-  except: ReadonlySet<string> = new Set(),
 ): AsyncGenerator<ListedWrap> {
-  const listed: string[] = [];
-  for await (const { key, size: bytes } of store.list(WRAPS, opts)) if (!except.has(key) && bytes <= LIMITS.config) listed.push(key);
   const read = async (key: string): Promise<ListedWrap[]> => {
     const object = await store.get(key, opts);
     if (object === undefined) return [];
@@ -183,7 +201,7 @@ export async function* listWraps(
       return [{ key, error }];
     }
   };
-  for await (const results of mapAhead(listed, 8, read)) yield* results;
+  for await (const results of mapAhead(keys, 8, read)) yield* results;
 }
 
 function configCipher(keys: RepositoryKeys) {

@@ -89,7 +89,7 @@ export class Session {
     await this.#tail.catch(() => undefined);
     if (this.#open.size > 0 || this.#sent.length > 0) return;
     try {
-      for (const n of new Set([0, this.#next - 1])) await this.#parts.store.delete(sessionKey(this.id, n));
+      await Promise.all([...new Set([0, this.#next - 1])].map((n) => this.#parts.store.delete(sessionKey(this.id, n))));
     } catch (e) {
       // It will look dead some time, and is settled then.
       if (!DmaasError.is(e)) throw e;

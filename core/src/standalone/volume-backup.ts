@@ -23,7 +23,7 @@ export interface VolumeBackupRequest extends Pick<CaptureOptions, 'fidelity'> {
 }
 
 /**
- * Backs up a directory or a device without any cluster. The record is one like any other, of an application without manifests and
+ * Backs up a directory or a device without any cluster, into a repository that was opened for it. The record is one like any other, of an application without manifests and
  * with this one volume. What could not be read is among its findings. Cancelled or failed, no backup exists; what was stored is not sent again.
  */
 export async function backupVolume(repository: Repository, request: VolumeBackupRequest, run: RunOptions): Promise<Backup> {
@@ -33,24 +33,21 @@ export async function backupVolume(repository: Repository, request: VolumeBackup
   const call = run.signal === undefined ? {} : { signal: run.signal };
   const startedAt = new Date().toISOString();
   const operation = newOperationId();
-  await repository.begin(operation, call);
-  const parent = await latestOf(repository, name, mode, run);
+  const [parent] = await Promise.all([latestOf(repository, name, mode, run), repository.begin(operation, { ...call, isFresh: true })]);
   const parentRoot = parent?.volumes[0]?.root;
-  const captured = await inPhase('capture', run, () =>
-    captureVolume(
-      {
-        name,
-        path,
-        mode,
-        repository,
-        ...(parentRoot === undefined ? {} : { parent: parentRoot }),
-        ...(request.fidelity === undefined ? {} : { fidelity: request.fidelity }),
-      },
-      run,
-    ),
-  );
+  // In one session. The manifests, which all such backups share, come after the flush of the capture, into a pack of their own.
+  const [captured, manifests] = await repository.write(async (writer) => {
+    const captureOptions: CaptureOptions = {
+      name,
+      path,
+      mode,
+      repository,
+      ...(parentRoot === undefined ? {} : { parent: parentRoot }),
+      ...(request.fidelity === undefined ? {} : { fidelity: request.fidelity }),
+    };
+    return [await inPhase('capture', run, () => captureVolume(captureOptions, run)), await writeManifests(writer, [])];
+  }, call);
   return inPhase('commit', run, async () => {
-    const manifests = await repository.write((writer) => writeManifests(writer, []), call);
     const { root, files, bytes, addedBytes } = captured;
     return repository.commit(
       {
