@@ -105,6 +105,21 @@ describe('the server in a plan', () => {
     const step = p.steps.find((s): s is ApplyStep => s.do === 'apply' && s.ref.name === 'web-config');
     assert.equal(step?.action, 'update');
     assert.deepEqual(step.changes, ['data["app.ini"]: host = old  -> host = db ']);
+    const kept = p.findings.find(({ code }) => code === 'fields-kept');
+    assert.deepEqual([kept?.level, kept?.message], ['warning', 'configmap/web-config keeps what the backup does not have: data.added']);
+    assert.equal(kept?.hint, 'kubectl edit configmap web-config -n shop --context dr');
+  });
+
+  it('has nothing to do for an object that an overwrite would leave as it is', async () => {
+    const { objects } = backup();
+    const found = objects.find(({ kind, metadata }) => kind === 'ConfigMap' && metadata.name === 'web-config');
+    assert.ok(found);
+    const data = { ...(found['data'] as Readonly<Record<string, string>>), added: 'later' };
+    const cluster = playedCluster({ objects: [live({ ...found, data })] });
+    const p = await preflightRestore(OPERATION, backup(), cluster, { activate: true, allow: ['*'], conflict: 'overwrite' }, quiet);
+    const step = p.steps.find((s): s is ApplyStep => s.do === 'apply' && s.ref.name === 'web-config');
+    assert.deepEqual([step?.action, step?.reason], ['skip', 'the target has all of it']);
+    assert.ok(p.findings.some(({ code }) => code === 'fields-kept'));
   });
 
   it('an applied plan is refused when the target has moved, and again it changes nothing', async () => {

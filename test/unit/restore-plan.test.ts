@@ -341,6 +341,16 @@ describe('conflicts', () => {
     assert.equal(stepOf(p, 'ClusterRoleBinding', 'shop-web').action, 'skip');
   });
 
+  it('a role with other labels is shared, unless they add it to others', () => {
+    const roles = captured.filter((o) => o.kind === 'ClusterRole');
+    const withLabels = (labels: Readonly<Record<string, string>>) => roles.map((o) => ({ ...o, metadata: { ...o.metadata, labels } }));
+    assert.equal(stepOf(planned({}, { existing: withLabels({ of: 'another' }) }), 'ClusterRole', 'shop-web').action, 'skip');
+    const wider = withLabels({ 'rbac.authorization.k8s.io/aggregate-to-admin': 'true' });
+    assert.equal(stepOf(planned({}, { existing: wider }), 'ClusterRole', 'shop-web').action, 'conflict');
+    const renaming = planned({ conflict: 'rename' }, { existing: wider });
+    assert.ok(renaming.findings.some(({ hint }) => hint?.startsWith('--exclude clusterrole/shop-web')));
+  });
+
   it('a role that differs is a blocker', () => {
     assert.deepEqual(blockers(planned({}, { existing: [rbac('shop-web', 'ClusterRole', { rules: [] })] })), ['object-exists']);
   });

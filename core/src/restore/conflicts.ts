@@ -57,6 +57,9 @@ export function decide(object: KubeObject, context: ConflictContext): Decision {
       });
     case 'ClusterRoleBinding.rbac.authorization.k8s.io':
       return decideBinding(object, found, context);
+    case 'ClusterRole.rbac.authorization.k8s.io':
+      // Labels that were mapped for the restored objects are no reason for a second role.
+      return grantsSame(object, found) ? skip(object, found, 'the target has one that grants the same') : byPolicy(object, found, context);
     case 'PersistentVolumeClaim':
       return decideClaim(object, found, context);
     default:
@@ -93,6 +96,16 @@ function isSame(object: KubeObject, found: KubeObject): boolean {
   return sameJson(scrub(object).object, scrub(found).object);
 }
 
+/** Whether two cluster roles have the same rules, and add them to the same roles. */
+function grantsSame(object: KubeObject, found: KubeObject): boolean {
+  const facts = (role: KubeObject) => {
+    const { rules, aggregationRule, metadata } = scrub(role).object;
+    const labels = Object.entries(metadata.labels ?? {}).filter(([key]) => key.includes('/aggregate-to-'));
+    return { rules, aggregationRule, labels: Object.fromEntries(labels) };
+  };
+  return sameJson(facts(object), facts(found));
+}
+
 function byPolicy(object: KubeObject, found: KubeObject, { policy, namespace }: ConflictContext): Decision {
   if (policy === 'skip') return skip(object, found, 'it exists');
   if (policy === 'overwrite') {
@@ -107,7 +120,9 @@ function byPolicy(object: KubeObject, found: KubeObject, { policy, namespace }: 
     ref: refOf(object),
     hint:
       object.metadata.namespace === undefined
-        ? '--on-conflict skip'
+        ? policy === 'rename'
+          ? `--exclude ${refName(refOf(object))}, to use the one that is there`
+          : '--on-conflict skip'
         : `--to-namespace ${namespace}-restored, or --on-conflict skip to keep what is there, rename to restore beside it`,
   });
 }

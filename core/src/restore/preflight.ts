@@ -2,17 +2,17 @@ import type { Cluster } from '../cluster/cluster.ts';
 import { mapConcurrent } from '../cluster/map-concurrent.ts';
 import { sortFindings } from '../discovery/findings.ts';
 import { idOfKind } from '../discovery/inventory.ts';
-import { kindId } from '../discovery/pod-template.ts';
+import { kindId, podTemplateOf } from '../discovery/pod-template.ts';
 import { stringAt } from '../discovery/read.ts';
 import { DmaasError, throwIfCancelled } from '../errors.ts';
 import type { RunOptions } from '../events.ts';
-import { refKey, refOf } from '../model.ts';
+import { refKey, refName, refOf } from '../model.ts';
 import type { Finding, KubeObject, ObjectRef } from '../model.ts';
 import type { OperationId } from '../operation.ts';
 import { activeForm } from './activation.ts';
 import { isOwn, isSent } from './conflicts.ts';
-import { describeDiff } from './diff.ts';
-import { about, onTarget } from './hints.ts';
+import { describeDiff, diffFields } from './diff.ts';
+import { about, listed, onTarget } from './hints.ts';
 import { everyStep, mapSteps } from './later.ts';
 import type { ApplyStep, BackupView, ClaimStep, RestoreOptions, RestorePlan, RestoreStep, TargetState } from './model.ts';
 import { gatherInPlace } from './in-place.ts';
@@ -192,6 +192,44 @@ function needsOthersFirst(step: Sent, coming: ReadonlySet<string>): boolean {
   return coming.has(refKey(inNamespace('ServiceAccount', stringAt(manifest, 'spec', 'serviceAccountName') ?? 'default')));
 }
 
+/** The server keeps what others have set and the backup does not have: only it knows what the object will be. */
+async function tryUpdate(
+  step: ApplyStep,
+  manifest: KubeObject,
+  existing: KubeObject | undefined,
+  plan: RestorePlan,
+  cluster: Cluster,
+): Promise<{ readonly step: Sent; readonly finding?: Finding }> {
+  const sent = activeForm(manifest);
+  const after = scrub(await cluster.apply(sent, { dryRun: true, force: true })).object;
+  const server = { verdict: 'accepted' } as const;
+  if (existing === undefined) return { step: { ...step, server } };
+  const changes = describeDiff(scrub(existing).object, after);
+  // A workload is stopped and started by other steps of the plan, whatever becomes of its fields.
+  const isThere = changes.length === 0 && podTemplateOf(manifest) === undefined;
+  const settled = isThere
+    ? ({ ...step, action: 'skip', changes, reason: 'the target has all of it', server } as const)
+    : { ...step, changes, server };
+  const kept = diffFields(scrub(sent).object, after).flatMap(({ path, before }) =>
+    before === undefined && !path.startsWith('metadata') ? path : [],
+  );
+  if (kept.length === 0) return { step: settled };
+  const { kind, name } = step.ref;
+  return {
+    step: settled,
+    finding: {
+      level: ['ConfigMap', 'Secret'].includes(kind) ? 'warning' : 'info',
+      code: 'fields-kept',
+      message: `${refName(step.ref)} keeps what the backup does not have: ${listed(kept)}`,
+      ref: step.ref,
+      hint: onTarget(
+        `kubectl edit ${kind.toLowerCase()} ${name}${step.ref.namespace === undefined ? '' : ` -n ${step.ref.namespace}`}`,
+        plan.target,
+      ),
+    },
+  };
+}
+
 async function tryObject(
   step: Sent,
   manifest: KubeObject,
@@ -200,13 +238,8 @@ async function tryObject(
   cluster: Cluster,
 ): Promise<{ readonly step: Sent; readonly finding?: Finding }> {
   try {
-    if (step.action === 'create') await cluster.create(manifest, { dryRun: true });
-    else {
-      const after = await cluster.apply(activeForm(manifest), { dryRun: true, force: true });
-      // The server keeps what others have set and the backup does not have: only it knows what the object will be.
-      const changes = existing === undefined ? step.changes : describeDiff(scrub(existing).object, scrub(after).object);
-      return { step: { ...step, changes, server: { verdict: 'accepted' } } };
-    }
+    if (step.action === 'update') return await tryUpdate(step, manifest, existing, plan, cluster);
+    await cluster.create(manifest, { dryRun: true });
     return { step: { ...step, server: { verdict: 'accepted' } } };
   } catch (e) {
     if (!DmaasError.is(e)) throw e;
