@@ -50,8 +50,7 @@ export class PayloadPacker {
 
 function levelFor(payload: Uint8Array): number {
   const sample = payload.subarray((payload.length - SAMPLE_BYTES) >> 1, (payload.length + SAMPLE_BYTES) >> 1);
-  const bytesAt = (level: number): number => zstdCompressSync(sample, compression(sample, level)).length;
-  const isWorthIt = bytesAt(LEVEL.dense) <= bytesAt(LEVEL.fast) * (1 - DENSE_SAVING_PERCENT / 100);
+  const isWorthIt = lengthAt(sample, LEVEL.dense) <= lengthAt(sample, LEVEL.fast) * (1 - DENSE_SAVING_PERCENT / 100);
   return isWorthIt ? LEVEL.dense : LEVEL.fast;
 }
 
@@ -93,8 +92,19 @@ function stored(payload: Uint8Array): Packed {
 function looksCompressible(payload: Uint8Array): boolean {
   if (payload.length <= PROBES * PROBE_BYTES) return payload.length > 0;
   const step = Math.floor((payload.length - PROBE_BYTES) / (PROBES - 1));
-  const samples = Buffer.concat(Array.from({ length: PROBES }, (_, i) => payload.subarray(i * step, i * step + PROBE_BYTES)));
-  return zstdCompressSync(samples, compression(samples)).length < samples.length * (1 - MIN_SAVING_PERCENT / 100);
+  for (let i = 0; i < PROBES; i++) samples.set(payload.subarray(i * step, i * step + PROBE_BYTES), i * PROBE_BYTES);
+  return lengthAt(samples, LEVEL.fast) < samples.length * (1 - MIN_SAVING_PERCENT / 100);
+}
+
+/** Used again for each payload, as a new one for each would be garbage faster than it is collected. */
+const samples = Buffer.allocUnsafeSlow(PROBES * PROBE_BYTES);
+
+/** What is compressed is given back at once, for the same reason: memory of the size that was asked for is no part of Node's pool. */
+function lengthAt(bytes: Uint8Array, level: number): number {
+  const options = compression(bytes, level);
+  const { buffer, length } = zstdCompressSync(bytes, options);
+  if (buffer.byteLength === options.chunkSize) buffer.transfer(0);
+  return length;
 }
 
 /** `chunkSize` as large as the result: zlib otherwise gathers it from many small buffers. */
