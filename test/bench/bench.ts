@@ -1,5 +1,6 @@
 /** Runs the tools in turn on the same data and stores, and checks what they restored. */
 import { execFileSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { existsSync, globSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -61,7 +62,7 @@ export async function runBench(options: BenchOptions): Promise<Measurement[]> {
     for (const name of options.sets) {
       say(`making the data set ${name}`);
       const dir = join(work.path, 'source');
-      mkdirSync(restoredDir(work.path));
+      mkdirSync(asideDir(work.path));
       const data = makeDataSet(name, { dir, seed: options.seed, scale: options.scale });
       for (const storeName of options.stores) {
         const store = await openBenchStore(storeName, work.path);
@@ -78,7 +79,7 @@ export async function runBench(options: BenchOptions): Promise<Measurement[]> {
         }
       }
       rmSync(dir, { recursive: true });
-      rmSync(restoredDir(work.path), { recursive: true });
+      rmSync(asideDir(work.path), { recursive: true });
     }
     return measurements;
   } finally {
@@ -88,10 +89,10 @@ export async function runBench(options: BenchOptions): Promise<Measurement[]> {
 }
 
 /**
- * What was restored stays there until the set is done: ext4 without a journal passes over the inodes that were freed in the last
- * minutes, so that a tool that makes 100 000 files would pay for the 100 000 that were removed after the tool before it.
+ * What tools have restored, and their caches, stay there until the set is done: ext4 without a journal passes over the inodes that were freed in the
+ * last minutes, so that a tool that makes 100 000 files would pay for the 100 000 that were removed after the tool before it.
  */
-const restoredDir = (work: string): string => join(work, 'restored');
+const asideDir = (work: string): string => join(work, 'aside');
 
 interface RunParts {
   readonly tool: Tool;
@@ -140,8 +141,8 @@ class Run {
     } finally {
       data.change?.(0);
       store.clear(this.#job.place);
-      rmSync(this.#job.state, { recursive: true, force: true });
-      rmSync(this.#job.target, { recursive: true, force: true });
+      this.#setAside(this.#job.state);
+      this.#setAside(this.#job.target);
     }
   }
 
@@ -173,11 +174,14 @@ class Run {
 
   /** On a machine that has never seen the repository. */
   async #restore(work: Work, command: Command, check: () => string | undefined): Promise<void> {
-    rmSync(cacheOf(this.#job), { recursive: true, force: true });
+    this.#setAside(cacheOf(this.#job));
     await this.#prepare(this.#parts.tool.reconnect?.(this.#job));
     await this.#measure(work, command, check);
-    const { tool, round, store, work: dir } = this.#parts;
-    if (existsSync(this.#job.target)) renameSync(this.#job.target, join(restoredDir(dir), `${store.name}-${round}-${tool.name}-${work}`));
+    this.#setAside(this.#job.target);
+  }
+
+  #setAside(path: string): void {
+    if (existsSync(path)) renameSync(path, join(asideDir(this.#parts.work), randomUUID()));
   }
 
   #differences(): string | undefined {
