@@ -1,8 +1,10 @@
 /** Rows A3, D2, D3 and D6 of the fault matrix: garbage collection against the real code, on a store whose clock is the test's. */
 import assert from 'node:assert/strict';
 import { loadConfig } from '../../core/src/repository/config.ts';
+import { putFence } from '../../core/src/repository/fence.ts';
 import { decodeSegment } from '../../core/src/repository/index-segment.ts';
 import { packKey } from '../../core/src/repository/pack-reader.ts';
+import { putOnce } from '../../core/src/repository/put-once.ts';
 import { createRepository, openRepository, type PruneReport, type Repository } from '../../core/src/repository/repository.ts';
 import { MemoryStore } from '../../core/src/store/memory.ts';
 import { FaultyStore, StoreCrash } from '../support/faulty-store.ts';
@@ -239,6 +241,34 @@ describe('garbage collection', function () {
       assert.deepEqual(await keysUnder(store, 'packs/'), packs);
       await makeBackup(await open(store), 3, contentsOf(3));
     }
+  });
+
+  it('C2: a segment that is damaged deletes nothing, even where no backup needs what it names', async () => {
+    const { store, pass } = clockedStore();
+    await createRepository(store, UNLOCK, { parameters: SMALL });
+    for (const n of [1, 2]) await makeBackup(await open(store), n, contentsOf(n));
+    const [, unneeded] = await keysUnder(store, 'backups/');
+    await store.delete(unneeded!);
+    pass(2 * DAY);
+    for (const key of await keysUnder(store, 'index/')) {
+      const sound = (await store.get(key))!;
+      await store.put(key, Buffer.from(sound).fill(0, 20));
+      await assert.rejects(prune(store), { code: 'REPOSITORY_CORRUPT', message: /^nothing was deleted/ });
+      await store.put(key, sound);
+    }
+    assert.deepEqual(await keysUnder(store, 'gc/'), []);
+    assert.ok((await prune(store)).condemn.length > 0);
+  });
+
+  it('a create of which nobody knows how it ended is an error, not a place that is taken', async () => {
+    const store = new FaultyStore(new MemoryStore());
+    store.addRule({ verb: 'put', times: 2, fault: { kind: 'error', code: 'STORE_UNAVAILABLE' } });
+    await assert.rejects(putFence(store, 'sessions/0/1'), { code: 'STORE_UNAVAILABLE' });
+    await assert.rejects(putOnce(store, 'sessions/0/1', Buffer.from('mine')), { code: 'STORE_UNAVAILABLE' });
+    assert.equal(await putFence(store, 'sessions/0/1'), true);
+    assert.equal(await putFence(store, 'sessions/0/1'), true);
+    await store.put('sessions/0/2', Buffer.from('somebody'));
+    assert.equal(await putFence(store, 'sessions/0/2'), false);
   });
 
   it('D6: a writer that was silent for longer than the grace is fenced, and its next run succeeds', async () => {
