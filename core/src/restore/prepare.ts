@@ -58,6 +58,7 @@ export function plannedRefs(
 ): readonly ObjectRef[] {
   const map = mappingOf(backup, options);
   const { items } = prepare(backup, target, options);
+  const definitions = definitionsOf(target.kinds);
   const refs = items.flatMap(({ object }) => {
     const own = refOf(object);
     const beside = [
@@ -65,18 +66,24 @@ export function plannedRefs(
       ...(options.conflict === 'rename' ? [{ ...own, name: besideName(own.name) }] : []),
     ];
     const needs = podNeeds(object).map((need) => needRef(need.kind, need.name, map.to));
+    const definition = definitions.get(kindId(object));
     const ingressClass = stringAt(object, 'spec', 'ingressClassName');
     const classes = ingressClass === undefined ? [] : [{ apiVersion: 'networking.k8s.io/v1', kind: 'IngressClass', name: ingressClass }];
-    return [own, ...beside, ...needs, ...classes, ...definitionsOf(object, target.kinds)];
+    return [own, ...beside, ...needs, ...classes, ...(definition === undefined ? [] : [definition])];
   });
   return [...new Map(refs.map((ref) => [refKey(ref), ref])).values()];
 }
 
-/** The definition of a custom resource on the target, which the backup need not have: it says which versions are served. */
-function definitionsOf(object: KubeObject, kinds: readonly ResourceKind[]): readonly ObjectRef[] {
-  const kind = kinds.find((k) => idOfKind(k) === kindId(object));
-  if (kind === undefined || KNOWN_KINDS.some(({ group }) => group === kind.group)) return [];
-  return [{ apiVersion: 'apiextensions.k8s.io/v1', kind: 'CustomResourceDefinition', name: `${kind.plural}.${kind.group}` }];
+/** By kind: the definitions of custom resources on the target, which the backup need not have. They say which versions are served. */
+function definitionsOf(kinds: readonly ResourceKind[]): ReadonlyMap<string, ObjectRef> {
+  const builtIn = new Set(KNOWN_KINDS.map(({ group }) => group));
+  const custom = kinds.filter(({ group }) => !builtIn.has(group));
+  return new Map(
+    custom.map((kind) => {
+      const name = `${kind.plural}.${kind.group}`;
+      return [idOfKind(kind), { apiVersion: 'apiextensions.k8s.io/v1', kind: 'CustomResourceDefinition', name }];
+    }),
+  );
 }
 
 /** What an object is called that is restored beside one of its name. */
