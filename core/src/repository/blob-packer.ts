@@ -96,7 +96,7 @@ export class BlobPacker {
   reserve(bytes: number): Buffer | Promise<Buffer> {
     const { memory } = this.#arena;
     const isFull = this.#end + bytes > memory.length || (this.#start === this.#end && this.#end >= ARENA_BYTES);
-    return !isFull ? memory.subarray(this.#end, this.#end + bytes) : this.#turnOver(bytes);
+    return isFull ? this.#turnOver(bytes) : memory.subarray(this.#end, this.#end + bytes);
   }
 
   /** The first so many bytes of the space are filled. */
