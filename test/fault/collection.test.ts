@@ -1,10 +1,8 @@
 /** Rows A3, D2, D3 and D6 of the fault matrix: garbage collection against the real code, on a store whose clock is the test's. */
 import assert from 'node:assert/strict';
 import { loadConfig } from '../../core/src/repository/config.ts';
-import { putFence } from '../../core/src/repository/fence.ts';
 import { decodeSegment } from '../../core/src/repository/index-segment.ts';
 import { packKey } from '../../core/src/repository/pack-reader.ts';
-import { putOnce } from '../../core/src/repository/put-once.ts';
 import { createRepository, openRepository, type PruneReport, type Repository } from '../../core/src/repository/repository.ts';
 import { MemoryStore } from '../../core/src/store/memory.ts';
 import { FaultyStore, StoreCrash } from '../support/faulty-store.ts';
@@ -258,17 +256,6 @@ describe('garbage collection', function () {
     }
     assert.deepEqual(await keysUnder(store, 'gc/'), []);
     assert.ok((await prune(store)).condemn.length > 0);
-  });
-
-  it('a create of which nobody knows how it ended is an error, not a place that is taken', async () => {
-    const store = new FaultyStore(new MemoryStore());
-    store.addRule({ verb: 'put', times: 2, fault: { kind: 'error', code: 'STORE_UNAVAILABLE' } });
-    await assert.rejects(putFence(store, 'sessions/0/1'), { code: 'STORE_UNAVAILABLE' });
-    await assert.rejects(putOnce(store, 'sessions/0/1', Buffer.from('mine')), { code: 'STORE_UNAVAILABLE' });
-    assert.equal(await putFence(store, 'sessions/0/1'), true);
-    assert.equal(await putFence(store, 'sessions/0/1'), true);
-    await store.put('sessions/0/2', Buffer.from('somebody'));
-    assert.equal(await putFence(store, 'sessions/0/2'), false);
   });
 
   it('D6: a writer that was silent for longer than the grace is fenced, and its next run succeeds', async () => {

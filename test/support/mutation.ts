@@ -23,15 +23,15 @@ const TESTS: Readonly<Record<string, readonly string[]>> = {
   'live-set.ts': ['unit/repository-mark'],
   'sessions.ts': ['fault/collection'],
   'tombstones.ts': ['fault/collection'],
-  'commit-rule.ts': ['unit/repository', 'fault/collection'],
-  'fence.ts': ['unit/repository-codecs', 'fault/collection'],
-  'put-once.ts': ['unit/repository', 'fault/repository-crash'],
+  'commit-rule.ts': ['unit/repository-commit-rule', 'unit/repository', 'fault/collection'],
+  'fence.ts': ['unit/repository-creates', 'fault/collection'],
+  'put-once.ts': ['unit/repository-creates', 'unit/repository', 'fault/repository-crash'],
   'frame.ts': ['unit/repository-codecs'],
   'sealed.ts': ['unit/repository-codecs', 'unit/repository'],
   'table.ts': ['unit/repository-codecs', 'unit/repository'],
   'pack-reader.ts': ['unit/repository-codecs', 'unit/repository', 'fault/repository-repair'],
-  'index-merge.ts': ['fault/repository-index', 'property/repository-index'],
-  'write-session.ts': ['unit/repository', 'fault/repository-claims', 'fault/repository-crash'],
+  'index-merge.ts': ['unit/repository-index-merge', 'fault/repository-index', 'property/repository-index'],
+  'write-session.ts': ['unit/repository-write-session', 'unit/repository', 'fault/repository-claims', 'fault/repository-crash'],
 };
 
 export interface MutationResult {
