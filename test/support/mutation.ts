@@ -16,7 +16,7 @@ const SPARE_MS = 20_000;
 
 /** Modules in which a fault loses data, and the tests, quickest first, that are to notice it. */
 const TESTS: Readonly<Record<string, readonly string[]>> = {
-  'prune-plan.ts': ['unit/repository-mark', 'fault/collection'],
+  'prune-plan.ts': ['unit/repository-prune-plan', 'fault/collection'],
   'prune.ts': ['unit/repository-mark', 'fault/collection'],
   'mark.ts': ['unit/repository-mark', 'fault/collection'],
   'walk.ts': ['unit/repository-mark', 'fault/collection'],

@@ -4,7 +4,6 @@ import { BlockCache } from '../../core/src/repository/block-cache.ts';
 import type { BlobId } from '../../core/src/repository/blob.ts';
 import { LiveSet } from '../../core/src/repository/live-set.ts';
 import { encodeNode, NODE_TYPE } from '../../core/src/repository/node.ts';
-import { planPrune } from '../../core/src/repository/prune-plan.ts';
 import { createRepository } from '../../core/src/repository/repository.ts';
 import { ROW_BYTES } from '../../core/src/repository/table.ts';
 import { MemoryStore } from '../../core/src/store/memory.ts';
@@ -161,23 +160,4 @@ describe('what each backup keeps', () => {
       );
     });
   }
-});
-
-describe('what is worth rewriting', () => {
-  it('is a tenth of the repository at most, and as many blobs as memory has room for', () => {
-    const pack = (n: number, deadBytes: number, liveBlobs: number) => ({
-      id: String(n),
-      size: 1000,
-      kind: 'data' as const,
-      use: { liveBytes: 1000 - deadBytes, deadBytes, liveBlobs },
-      isSettled: true,
-    });
-    const rewritten = (liveBlobs: number) => {
-      const packs = Array.from({ length: 100 }, (_, i) => pack(i, i < 30 ? 300 + i : 0, liveBlobs));
-      return planPrune({ packs, condemned: new Map(), ripe: 0, packBytes: { data: 1000, node: 1000 } }).condemn.map(({ pack: id }) => id);
-    };
-    assert.deepEqual(rewritten(10), ['29', '28', '27', '26', '25', '24', '23', '22', '21', '20'], 'those with most dead');
-    assert.deepEqual(rewritten(100_000), ['29', '28', '27', '26']);
-    assert.deepEqual(rewritten(1_000_000), ['29'], 'one always goes, or nothing ever would');
-  });
 });

@@ -48,8 +48,9 @@ export interface PrunePlan {
 /** A pack is worth rewriting when so much of it is dead, or when it is so small and not the only one. */
 const DEAD_SHARE = 0.2;
 const SMALL_SHARE = 0.25;
-/** Of all packs, at most, in one collection. */
+/** Of all packs, at most, in one collection; but always so many whole data packs, or a small repository would keep its space for many days. */
 const REWRITE_SHARE = 0.1;
+const REWRITE_PACKS = 4;
 /** Copied in one collection, at most: each takes memory until all are. */
 const REWRITE_BLOBS = 400_000;
 
@@ -67,7 +68,7 @@ export function planPrune({ packs, condemned, ripe, packBytes }: PruneFacts): Pr
   const rewritten = chooseRewrites(
     candidates.filter((pack) => reasonFor(pack) === undefined),
     packBytes,
-    totalBytes * REWRITE_SHARE,
+    Math.max(totalBytes * REWRITE_SHARE, packBytes.data * REWRITE_PACKS),
   );
   const liveOf = (ids: ReadonlySet<string>) => packs.reduce((sum, { id, use }) => sum + (ids.has(id) ? (use?.liveBytes ?? 0) : 0), 0);
   const leaving = new Set([...condemn.map(({ pack }) => pack), ...rewritten.map(({ id }) => id)]);
