@@ -13,7 +13,7 @@ export { listContexts, type ClusterOptions, type ContextInfo } from './cluster/k
 export { connectCluster } from './cluster/connect.ts';
 export { listNamespaces } from './cluster/namespaces.ts';
 
-export { objectLockDays, openStore } from './store/open.ts';
+export { openStore } from './store/open.ts';
 export { parseStoreUrl, type StoreConfig, type StoreFlags } from './store/config.ts';
 export { PATIENT } from './store/retry.ts';
 export type { CheckResult } from './store/checks.ts';

@@ -8,6 +8,8 @@ import {
   CreateBucketCommand,
   DeleteObjectCommand,
   ListObjectVersionsCommand,
+  HeadObjectCommand,
+  ListObjectsV2Command,
   PutObjectLockConfigurationCommand,
   type S3Client,
 } from '@aws-sdk/client-s3';
@@ -88,18 +90,17 @@ describe('kubectl dmaas volume over a difficult store', function () {
 
   it('B10: under Object Lock everything works, and what is deleted can be brought back while the lock lasts', async () => {
     await client.send(new CreateBucketCommand({ Bucket: 'locked', ObjectLockEnabledForBucket: true }));
-    await client.send(
-      new PutObjectLockConfigurationCommand({
-        Bucket: 'locked',
-        ObjectLockConfiguration: { ObjectLockEnabled: 'Enabled', Rule: { DefaultRetention: { Mode: 'COMPLIANCE', Days: 1 } } },
-      }),
-    );
+    const lockRule = (days: number) =>
+      client.send(
+        new PutObjectLockConfigurationCommand({
+          Bucket: 'locked',
+          ObjectLockConfiguration: { ObjectLockEnabled: 'Enabled', Rule: { DefaultRetention: { Mode: 'COMPLIANCE', Days: days } } },
+        }),
+      );
+    await lockRule(1);
     const init = await plugin.run(['repository', 'init', ...where('locked')], env());
     assert.equal(init.code, 0, init.stderr);
-    assert.match(
-      init.stderr,
-      /the bucket locks what is written for 1 day; what a backup uses of older ones is locked from when that was written/,
-    );
+    assert.match(init.stderr, /the bucket locks what is written for 1 day; repository prune, once a day, keeps what backups need locked/);
     writeFileSync(at('source/kept'), randomBytes(1 << 20));
     writeFileSync(at('source/old'), randomBytes(8 << 20));
     const old = readFileSync(at('source/old'));
@@ -109,9 +110,30 @@ describe('kubectl dmaas volume over a difficult store', function () {
     await client.send(new DeleteObjectCommand({ Bucket: 'locked', Key: `r/backups/${id}` }));
     for (let n = 0; n < 3; n++) {
       await sleep(1100);
-      await ok('repository prune --grace 0m', 'locked');
+      assert.match(
+        await ok('repository prune --grace 0m', 'locked'),
+        /locked again: {2}0 objects, until /,
+        'more than half of the day is left',
+      );
     }
     assert.match(await ok('repository verify --read-data', 'locked'), /^no faults found/);
+
+    const inUse = new Set(
+      (await client.send(new ListObjectsV2Command({ Bucket: 'locked', Prefix: 'r/' }))).Contents!.map(({ Key }) => Key!),
+    );
+    await lockRule(10);
+    const { items } = JSON.parse(await ok('repository prune --grace 0m -o json', 'locked')) as { items: { locks: { extended: number } }[] };
+    const isLong = async (Key: string, VersionId?: string) => {
+      const { ObjectLockRetainUntilDate: until } = await client.send(new HeadObjectCommand({ Bucket: 'locked', Key, VersionId }));
+      return until! > new Date(Date.now() + 9 * 24 * 3_600_000);
+    };
+    const long = new Set<string>();
+    for (const key of inUse) if (await isLong(key)) long.add(key);
+    // Of the index that is enough which replaces the rest.
+    for (const key of inUse) if (!key.startsWith('r/index/')) assert.equal(long.has(key), !/^r\/(runs|sessions)\//.test(key), key);
+    assert.ok([...long].some((key) => key.startsWith('r/index/')));
+    assert.equal(items[0]!.locks.extended, long.size);
+    assert.match(await ok('repository prune --grace 0m', 'locked'), /locked again: {2}0 objects/);
     await ok('volume restore latest out', 'locked');
     assert.equal(readFileSync(at('out/old'), 'utf8'), 'now');
 
@@ -121,6 +143,7 @@ describe('kubectl dmaas volume over a difficult store', function () {
       client.send(new DeleteObjectCommand({ Bucket: 'locked', Key: body.Key, VersionId: body.VersionId })),
       'the lock holds',
     );
+    assert.equal(await isLong(body.Key!, body.VersionId), false, 'what no backup needs is not locked again');
     // Without the delete markers the repository is what it was: the deleted backup and its packs are back.
     for (const { Key, VersionId } of versions.DeleteMarkers ?? []) {
       if (/^r\/(packs|backups|index)\//.test(Key!)) await client.send(new DeleteObjectCommand({ Bucket: 'locked', Key, VersionId }));

@@ -28,8 +28,8 @@ const TESTS: Readonly<Record<string, readonly string[]>> = {
   'put-once.ts': ['unit/repository-creates', 'unit/repository', 'fault/repository-crash'],
   'frame.ts': ['unit/repository-codecs'],
   'sealed.ts': ['unit/repository-codecs', 'unit/repository'],
-  'table.ts': ['unit/repository-codecs', 'unit/repository'],
-  'pack-reader.ts': ['unit/repository-codecs', 'unit/repository', 'fault/repository-repair'],
+  'table.ts': ['unit/repository-pack-reader', 'unit/repository-codecs', 'unit/repository'],
+  'pack-reader.ts': ['unit/repository-pack-reader', 'unit/repository', 'fault/repository-repair'],
   'index-merge.ts': ['unit/repository-index-merge', 'fault/repository-index', 'property/repository-index'],
   'write-session.ts': ['unit/repository-write-session', 'unit/repository', 'fault/repository-claims', 'fault/repository-crash'],
 };

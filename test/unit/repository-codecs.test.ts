@@ -109,7 +109,8 @@ describe('the header of objects', () => {
         ),
       CORRUPT,
     );
-    assert.throws(() => checkHeader(new Uint8Array(15), 'k', OBJECT_TYPE.pack), CORRUPT);
+    const whole = encodeHeader(OBJECT_TYPE.pack, 1);
+    for (let length = 0; length < 16; length++) assert.throws(() => checkHeader(whole.subarray(0, length), 'k', OBJECT_TYPE.pack), CORRUPT);
   });
 });
 
@@ -133,7 +134,8 @@ describe('a sealed section', () => {
     assert.throws(() => keys.sections(newer, 'backups/x').open(5, sealed), CORRUPT);
     assert.throws(() => keys.sections(encodeHeader(OBJECT_TYPE.backup, 2), 'backups/x'), CORRUPT);
     assert.throws(() => other.open(5, sealed), CORRUPT);
-    assert.throws(() => cipher.open(5, sealed.subarray(0, 27)), CORRUPT);
+    for (let length = 0; length < sealed.length; length++) assert.throws(() => cipher.open(5, sealed.subarray(0, length)), CORRUPT);
+    assert.equal(cipher.open(1, cipher.seal(1, Buffer.alloc(0), seededRandom(1))).length, 0);
   });
 });
 
@@ -154,6 +156,8 @@ describe('a frame', () => {
     for (let length = 0; length < frame.length; length++) assert.throws(() => openFrame(keys, frame.subarray(0, length), 'k'), CORRUPT);
     const empty = Buffer.concat(sealFrame(keys, Buffer.alloc(16, 3), [Uint8Array.of(), Uint8Array.of()]));
     assert.throws(() => openFrame(keys, empty, 'k'), CORRUPT, 'not even a codec is in it');
+    const largest = Buffer.concat(sealFrame(keys, Buffer.alloc(16, 3), [Uint8Array.of(0), Buffer.alloc(LIMITS.frame)]));
+    assert.equal(openFrame(keys, largest, 'k').length, 1 + LIMITS.frame);
   });
 });
 
@@ -369,6 +373,16 @@ describe('the trailer', () => {
       assert.throws(() => {
         checkCrc(object.subarray(0, length), 'k');
       }, CORRUPT);
+    for (let length = 0; length < object.length; length++)
+      assert.throws(() => lastSection(object.subarray(object.length - length).subarray(0, 31), 'k'), CORRUPT);
+  });
+
+  it('points at the first byte behind the header at most', () => {
+    const body = Buffer.concat([encodeHeader(OBJECT_TYPE.pack, 1), Buffer.from('section')]);
+    assert.equal(lastSection(Buffer.concat([body, encodeTrailer(7, 0)]), 'k').length, 7);
+    assert.throws(() => lastSection(Buffer.concat([body, encodeTrailer(8, 0)]), 'k'), CORRUPT);
+    assert.throws(() => lastSection(encodeTrailer(0, 0), 'k'), CORRUPT);
+    assert.throws(() => lastSection(Buffer.concat([Buffer.alloc(15), encodeTrailer(0, 0)]), 'k'), CORRUPT);
   });
 });
 

@@ -86,6 +86,13 @@ describe('what a collection condemns', () => {
     assert.deepEqual(condemned(packs).length, 4);
   });
 
+  it('passes over what does not fit, and takes what does', () => {
+    const large = pack('large', 800, { size: 5000 });
+    assert.deepEqual(condemned([pack('a', 900), large, pack('b', 700)]), ['a: rewritten', 'b: rewritten']);
+    const many = pack('many', 800, { use: { liveBytes: 200, deadBytes: 800, liveBlobs: 400_000 } });
+    assert.deepEqual(condemned([pack('a', 900), many, pack('b', 700)]), ['a: rewritten', 'b: rewritten']);
+  });
+
   it('begins with the smaller of two that are dead alike', () => {
     const large = pack('large', 500, { size: 5000 });
     assert.deepEqual(condemned([large, pack('small', 500)]), ['small: rewritten']);

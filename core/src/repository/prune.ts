@@ -8,6 +8,7 @@ import type { BlobReader } from './blob-reader.ts';
 import type { BlobId, BlobKind } from './blob.ts';
 import type { IndexLoader } from './index-loader.ts';
 import { deleteReplaced, mergeSegments } from './index-merge.ts';
+import { extendLocks, type LockReport } from './locks.ts';
 import type { RepositoryKeys } from './key-set.ts';
 import type { Random } from './derive.ts';
 import { Mark } from './mark.ts';
@@ -38,6 +39,8 @@ export interface PruneReport extends PrunePlan {
   readonly deletableAt: string;
   /** For each backup, newest first: bytes that no newer one needs, before compression. They come back when it and all older ones are deleted. */
   readonly keeps: readonly { readonly backup: string; readonly name: string; readonly bytes: number }[];
+  /** Where the bucket's rule locks what is written to it. */
+  readonly locks: LockReport | undefined;
   readonly findings: readonly Finding[];
 }
 
@@ -138,9 +141,11 @@ class Collection {
       ripe,
       packBytes: this.#parts.packBytes,
     });
+    const locks = this.#opts.dryRun === true ? undefined : await this.#extendLocks(plan, packs.keys());
     if (this.#opts.dryRun !== true) await this.#apply(plan, mark, packs, absent);
     return {
       ...plan,
+      locks,
       deletableAt: new Date(this.#now + this.#graceMs).toISOString(),
       keeps: [...backups.reversed()].map(({ id, name }, i) => ({ backup: id, name, bytes: mark.keeps[i] as number })),
       findings: this.#findings,
@@ -249,6 +254,21 @@ class Collection {
     return sessions.filter((session) => !session.isSettled && session.id !== this.#session.id && this.#isLiving(session));
   }
 
+  /** Of what backups need: before anything goes, so that it is done also where nobody may delete. */
+  async #extendLocks(plan: PrunePlan, packs: Iterable<string>): Promise<LockReport | undefined> {
+    const { store, loader, tombstones } = this.#parts;
+    const leaving = new Set([...tombstones.condemned.keys(), ...plan.condemn.map(({ pack }) => pack)]);
+    const needed = [...packs].filter((id) => !leaving.has(id)).map(packKey);
+    try {
+      return await extendLocks(store, [...needed, ...[...loader.index.segments].map(({ key }) => key)], this.#now, this.#call);
+    } catch (e) {
+      if (!DmaasError.is(e) || !e.code.startsWith('STORE_')) throw e;
+      const hint = 'allow s3:GetBucketObjectLockConfiguration, s3:GetObjectRetention and s3:PutObjectRetention';
+      this.#note('warning', 'locks-not-extended', `locks of what backups need were not made longer: ${e.message}`, hint);
+      return undefined;
+    }
+  }
+
   /** `absent`: condemned packs that are not in the bucket any more. */
   async #apply(plan: PrunePlan, mark: Mark, packs: ReadonlyMap<string, ListedPack>, absent: ReadonlySet<string>): Promise<void> {
     const { tombstones, loader, store } = this.#parts;
@@ -323,8 +343,8 @@ class Collection {
     return this.#run.signal === undefined ? {} : { signal: this.#run.signal };
   }
 
-  #note(level: Finding['level'], code: string, message: string): void {
-    const finding: Finding = { level, code, message };
+  #note(level: Finding['level'], code: string, message: string, hint?: string): void {
+    const finding: Finding = { level, code, message, ...(hint !== undefined && { hint }) };
     this.#findings.push(finding);
     this.#run.emit({ type: 'finding', finding });
   }

@@ -93,7 +93,6 @@ export function readTrailer(trailer: Uint8Array, objectSize: number, key: string
 
 /** The last section of a whole object. */
 export function lastSection(object: Uint8Array, key: string): Uint8Array {
-  if (object.length < HEADER_BYTES + TRAILER_BYTES) throw damaged(key, 'it is cut short');
   const end = object.length - TRAILER_BYTES;
   const { lastSectionLength } = readTrailer(object.subarray(end), object.length, key);
   return object.subarray(end - lastSectionLength, end);

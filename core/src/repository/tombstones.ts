@@ -7,7 +7,7 @@ import type { Random } from './derive.ts';
 import { openRecord, sealRecord } from './sealed-record.ts';
 import { OBJECT_TYPE } from './sealed.ts';
 
-const LISTS = 'gc/';
+export const LISTS = 'gc/';
 const LIST_KEY = /^gc\/(\d{8})\/(packs|sessions)$/;
 
 const packsSchema = z.looseObject({ packs: z.array(z.tuple([z.string().regex(/^[0-9a-f]{32}$/), z.number().int().positive()])) });

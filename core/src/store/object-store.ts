@@ -20,6 +20,14 @@ export interface PutOptions extends CallOptions {
   readonly crc32?: number;
 }
 
+/** Object Lock: nobody can delete what is locked, nor make its lock shorter. */
+export interface ObjectLocks {
+  /** For how many days the store's own rule locks whatever is written to it; undefined when it has no such rule. */
+  days(opts?: CallOptions): Promise<number | undefined>;
+  /** Locks an object until `until` if it is not locked until `enough`; whether it did. Of an object that is not there: false. */
+  extend(key: string, time: { readonly until: Date; readonly enough: Date }, opts?: CallOptions): Promise<boolean>;
+}
+
 /**
  * A flat map from '/'-separated keys to bytes, in one bucket under one prefix (keys never contain the prefix).
  *
@@ -37,6 +45,8 @@ export interface PutOptions extends CallOptions {
 export interface ObjectStore {
   /** For messages, e.g. `s3://bucket/prefix`. Never carries credentials. */
   readonly location: string;
+  /** Of stores that can lock objects. */
+  readonly locks?: ObjectLocks;
   put(key: string, body: Uint8Array, opts?: PutOptions): Promise<void>;
   get(
     key: string,

@@ -1,6 +1,6 @@
 import type { StoreConfig } from './config.ts';
 import type { NetworkDeps } from './network.ts';
-import type { CallOptions, ObjectStore } from './object-store.ts';
+import type { ObjectStore } from './object-store.ts';
 import { withPrefix } from './prefix.ts';
 
 /**
@@ -21,9 +21,4 @@ async function openRoot(config: StoreConfig, deps: NetworkDeps): Promise<ObjectS
     case 'file':
       return new (await import('./file.ts')).FileStore(config.path);
   }
-}
-
-/** For how many days the bucket's rule locks what is written to it; undefined when there is no such rule, or nobody may ask. */
-export async function objectLockDays(config: StoreConfig, deps: NetworkDeps = {}, opts: CallOptions = {}): Promise<number | undefined> {
-  return config.provider === 's3' ? (await import('./s3.ts')).objectLockDays(config, deps, opts) : undefined;
 }

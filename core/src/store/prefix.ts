@@ -1,6 +1,6 @@
 import { assertKeyPrefix } from './keys.ts';
 import type { ByteRange } from './keys.ts';
-import type { CallOptions, ObjectInfo, ObjectStore, PutOptions } from './object-store.ts';
+import type { CallOptions, ObjectInfo, ObjectLocks, ObjectStore, PutOptions } from './object-store.ts';
 
 /**
  * A view of the objects of `store` under `prefix` (with or without a final slash). Closing the view closes nothing, unless told
@@ -14,6 +14,7 @@ export function withPrefix(store: ObjectStore, prefix: string, close: () => Prom
 
 class PrefixView implements ObjectStore {
   readonly location: string;
+  readonly locks?: ObjectLocks;
   readonly #store: ObjectStore;
   readonly #prefix: string;
   readonly #close: () => Promise<void>;
@@ -22,6 +23,13 @@ class PrefixView implements ObjectStore {
     this.#close = close;
     this.#store = store;
     this.#prefix = prefix;
+    const { locks } = store;
+    if (locks !== undefined) {
+      this.locks = {
+        days: (opts) => locks.days(opts),
+        extend: (key, time, opts) => locks.extend(prefix + key, time, opts),
+      };
+    }
     this.location = prefix === '' ? store.location : `${store.location}/${prefix.slice(0, -1)}`;
   }
 

@@ -43,6 +43,12 @@ export function isNotFound(e: unknown): boolean {
   return readS3Failure(e).status === 404;
 }
 
+/** The bucket has no Object Lock, or its server none at all. */
+export function hasNoLocks(e: unknown): boolean {
+  const { name, status } = readS3Failure(e);
+  return name === 'ObjectLockConfigurationNotFoundError' || name === 'NotImplemented' || status === 501 || status === 405;
+}
+
 export function isTaken(e: unknown): boolean {
   return readS3Failure(e).status === 412;
 }

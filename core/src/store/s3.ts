@@ -9,9 +9,10 @@ import {
   HeadObjectCommand,
   ListObjectsV2Command,
   PutObjectCommand,
+  PutObjectRetentionCommand,
   S3Client,
 } from '@aws-sdk/client-s3';
-import type { GetObjectCommandOutput } from '@aws-sdk/client-s3';
+import type { GetObjectCommandOutput, ObjectLockRule } from '@aws-sdk/client-s3';
 import { DmaasError } from '../errors.ts';
 import type { S3Config } from './config.ts';
 import { assertIntact, assertKey, assertKeyPrefix, assertRange, existsError, isKey, rangeError } from './keys.ts';
@@ -20,10 +21,10 @@ import { listInOrder } from './list-order.ts';
 import type { ListPage } from './list-order.ts';
 import { DEFAULT_TIMEOUTS, MAX_CONNECTIONS, trustedCertificates } from './network.ts';
 import type { NetworkDeps } from './network.ts';
-import type { CallOptions, ObjectInfo, ObjectStore, PutOptions } from './object-store.ts';
+import type { CallOptions, ObjectInfo, ObjectLocks, ObjectStore, PutOptions } from './object-store.ts';
 import { readBody } from './read-body.ts';
 import { PROMPT, withRetry } from './retry.ts';
-import { isNoSuchKey, isNotFound, isOutOfRange, isTaken, judgeS3Error } from './s3-error.ts';
+import { hasNoLocks, isNoSuchKey, isNotFound, isOutOfRange, isTaken, judgeS3Error } from './s3-error.ts';
 import type { S3Names } from './s3-error.ts';
 
 /** The whole bucket: a prefix in the configuration is left to `withPrefix`. */
@@ -31,20 +32,6 @@ export function openS3Store(config: S3Config, deps: NetworkDeps = {}): ObjectSto
   const region = config.region ?? DEFAULT_REGION;
   const names = { bucket: config.bucket, region, endpoint: config.endpoint ?? `https://s3.${region}.amazonaws.com` };
   return new S3Store(clientFor(config, deps), names, config.checksums !== 'when-required', deps);
-}
-
-/** See `objectLockDays` in open.ts. */
-export async function objectLockDays(config: S3Config, deps: NetworkDeps = {}, opts: CallOptions = {}): Promise<number | undefined> {
-  const client = clientFor(config, deps);
-  try {
-    const answer = await client.send(new GetObjectLockConfigurationCommand({ Bucket: config.bucket }), abortOptions(opts));
-    const { Days: days, Years: years } = answer.ObjectLockConfiguration?.Rule?.DefaultRetention ?? {};
-    return days ?? (years === undefined ? undefined : years * 365);
-  } catch {
-    return undefined;
-  } finally {
-    client.destroy();
-  }
 }
 
 const DEFAULT_REGION = 'us-east-1';
@@ -77,6 +64,10 @@ function clientFor(config: S3Config, deps: NetworkDeps): S3Client {
 
 class S3Store implements ObjectStore {
   readonly location: string;
+  readonly locks: ObjectLocks = {
+    days: async (opts) => daysOf(await this.#lockRule(opts)),
+    extend: (key, time, opts) => this.#extendLock(key, time, opts),
+  };
   readonly #client: S3Client;
   readonly #names: S3Names;
   readonly #deps: NetworkDeps;
@@ -156,6 +147,37 @@ class S3Store implements ObjectStore {
   close(): Promise<void> {
     this.#client.destroy();
     return Promise.resolve();
+  }
+
+  async #lockRule(opts: CallOptions = {}): Promise<ObjectLockRule | undefined> {
+    return this.#call('read the lock', opts.signal, async () => {
+      try {
+        const answer = await this.#client.send(new GetObjectLockConfigurationCommand({ Bucket: this.#names.bucket }), abortOptions(opts));
+        return answer.ObjectLockConfiguration?.Rule;
+      } catch (e) {
+        if (hasNoLocks(e)) return undefined;
+        throw e;
+      }
+    });
+  }
+
+  async #extendLock(key: string, { until, enough }: { until: Date; enough: Date }, opts: CallOptions = {}): Promise<boolean> {
+    assertKey(key);
+    const Bucket = this.#names.bucket;
+    return this.#call(`lock ${key}`, opts.signal, async () => {
+      try {
+        const head = await this.#client.send(new HeadObjectCommand({ Bucket, Key: key }), abortOptions(opts));
+        if ((head.ObjectLockRetainUntilDate ?? new Date(0)) >= enough) return false;
+        // A lock keeps its mode: one that nobody may take away cannot become one that some may.
+        const Mode = head.ObjectLockMode ?? (await this.#lockRule(opts))?.DefaultRetention?.Mode ?? 'GOVERNANCE';
+        const Retention = { Mode, RetainUntilDate: until };
+        await this.#client.send(new PutObjectRetentionCommand({ Bucket, Key: key, Retention }), abortOptions(opts));
+        return true;
+      } catch (e) {
+        if (isNotFound(e)) return false;
+        throw e;
+      }
+    });
   }
 
   async #getOnce(key: string, opts: CallOptions & { readonly range?: ByteRange }): Promise<Uint8Array | undefined> {
@@ -263,6 +285,11 @@ function bodyOf(
   if (stream === undefined) return Promise.resolve(new Uint8Array(0));
   // In Node it always is a stream of Node's.
   return length === undefined ? stream.transformToByteArray() : readBody(stream as Readable, length, range?.length);
+}
+
+function daysOf(rule: ObjectLockRule | undefined): number | undefined {
+  const { Days: days, Years: years } = rule?.DefaultRetention ?? {};
+  return days ?? (years === undefined ? undefined : years * 365);
 }
 
 /** Four bytes, the highest first, in base64. */

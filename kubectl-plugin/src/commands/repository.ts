@@ -1,4 +1,4 @@
-import { DmaasError, formatBytes, initRepository, objectLockDays, plural, type Finding, type RepairReport } from '@dmaas/core';
+import { DmaasError, formatBytes, initRepository, plural, type Finding, type RepairReport } from '@dmaas/core';
 import { repairRepository, verifyRepository } from '@dmaas/core/standalone';
 import type { Command } from '../command.ts';
 import { findingLines } from '../findings.ts';
@@ -23,10 +23,8 @@ export const repositoryInit: Command = {
   ],
   run: async (session) => {
     const target = await session.repositoryTarget();
-    const opened = await initRepository(target, session.stores, { signal: session.signal });
-    await opened.close();
-    const { repository, isNewKey } = opened;
-    const lockDays = await objectLockDays(target.store, { proxyEnv: session.streams.env }, { signal: session.signal });
+    const { repository, isNewKey, close } = await initRepository(target, session.stores, { signal: session.signal });
+    const lockDays = await repository.lockDays({ signal: session.signal }).finally(close);
     return {
       data: { id: repository.id, location: repository.location, keyFile: target.keyFile, isNewKey },
       names: [`repository/${repository.id}`],
@@ -41,7 +39,7 @@ export const repositoryInit: Command = {
 };
 
 function lockNote(days: number): string {
-  return `the bucket locks what is written for ${plural(days, 'day')}; what a backup uses of older ones is locked from when that was written: keep no backup for longer, or lock for longer`;
+  return `the bucket locks what is written for ${plural(days, 'day')}; repository prune, once a day, keeps what backups need locked for at least half of that`;
 }
 
 export const repositoryVerify: Command = {

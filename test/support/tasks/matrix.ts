@@ -28,10 +28,7 @@ const ROWS: Readonly<Record<string, readonly [what: string, gap?: string]>> = {
     'credentials that expire or are refused',
     'credentials that expire while a command runs and are renewed by the SDK need a provider that issues them',
   ],
-  B10: [
-    'Object Lock',
-    'the lock of packs that a newer backup uses again is not extended: `repository init` says that the retention of the bucket must be as long as that of the backups',
-  ],
+  B10: ['Object Lock', 'locks of Google Cloud Storage are not made longer: no server that has them can be run here'],
   B11: ['no space'],
   B12: ['leftovers of multipart uploads', 'there are none: nothing is uploaded in parts'],
   C1: ['one flipped bit anywhere in every kind of object'],
