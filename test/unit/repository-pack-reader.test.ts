@@ -139,11 +139,22 @@ describe('rows', () => {
       { length: FRAME_OVERHEAD },
       { innerOffset: 2, innerLength: (16 << 20) - 1 },
     ]) {
-      assert.throws(() => check(change), corrupt(/points outside of a pack/), JSON.stringify(change));
+      assert.throws(
+        () => {
+          check(change);
+        },
+        corrupt(/points outside of a pack/),
+        JSON.stringify(change),
+      );
     }
     sizes[0] = 2 ** 32 - 1;
     check({ length: FRAME_OVERHEAD + 1 + (16 << 20) });
-    assert.throws(() => check({ length: FRAME_OVERHEAD + 2 + (16 << 20) }), corrupt(/points outside/));
+    assert.throws(
+      () => {
+        check({ length: FRAME_OVERHEAD + 2 + (16 << 20) });
+      },
+      corrupt(/points outside/),
+    );
   });
 });
 

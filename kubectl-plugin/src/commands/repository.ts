@@ -23,8 +23,9 @@ export const repositoryInit: Command = {
   ],
   run: async (session) => {
     const target = await session.repositoryTarget();
-    const { repository, isNewKey, close } = await initRepository(target, session.stores, { signal: session.signal });
-    const lockDays = await repository.lockDays({ signal: session.signal }).finally(close);
+    const opened = await initRepository(target, session.stores, { signal: session.signal });
+    const { repository, isNewKey } = opened;
+    const lockDays = await repository.lockDays({ signal: session.signal }).finally(() => opened.close());
     return {
       data: { id: repository.id, location: repository.location, keyFile: target.keyFile, isNewKey },
       names: [`repository/${repository.id}`],
