@@ -1,0 +1,141 @@
+import assert from 'node:assert/strict';
+import { Tombstones } from '../../core/src/repository/tombstones.ts';
+import { MemoryStore } from '../../core/src/store/memory.ts';
+import { FaultyStore } from '../support/faulty-store.ts';
+import { keysUnder, seededRandom, testKeys } from '../support/repository.ts';
+
+const keys = testKeys();
+const random = seededRandom(6);
+const packOf = (n: number) => Buffer.alloc(16, n).toString('hex');
+const listOf = (...packs: [n: number, since: number][]) => new Map(packs.map(([n, since]) => [packOf(n), since]));
+
+describe('the lists of what is condemned', () => {
+  let now: number;
+  let memory: MemoryStore;
+  let store: FaultyStore;
+  beforeEach(() => {
+    now = Date.parse('2026-11-22T12:00:00Z');
+    memory = new MemoryStore({ now: () => new Date(now) });
+    store = new FaultyStore(memory);
+  });
+
+  const newReader = () => new Tombstones(store, keys, random);
+
+  /** Somebody else writes the next list. */
+  async function addList(...packs: [n: number, since: number][]): Promise<void> {
+    const other = new Tombstones(memory, keys, random);
+    await other.refresh();
+    assert.equal(await other.add(listOf(...packs)), true);
+  }
+
+  it('are none at first', async () => {
+    const tombstones = newReader();
+    await tombstones.refresh();
+    tombstones.requireKnown();
+    assert.deepEqual([tombstones.number, tombstones.lists, tombstones.newest.size, tombstones.condemned.size], [0, [], 0, 0]);
+    assert.equal(store.count('get'), 0);
+  });
+
+  it('are numbered without gaps, each won by one', async () => {
+    const [one, other] = [newReader(), newReader()];
+    assert.equal(await one.add(listOf([1, 1])), true);
+    assert.equal(await other.add(listOf([2, 1])), false);
+    assert.deepEqual(await keysUnder(store, 'gc/'), ['gc/00000001/packs']);
+    await other.refresh();
+    assert.deepEqual([...other.condemned.keys()], [packOf(1)]);
+    assert.equal(await other.add(listOf([1, 1], [2, 2])), true);
+    assert.deepEqual(await keysUnder(store, 'gc/'), ['gc/00000001/packs', 'gc/00000002/packs']);
+    store.addRule({ verb: 'put', fault: { kind: 'error' } });
+    await assert.rejects(newReader().add(listOf()), { code: 'STORE_UNAVAILABLE' }, 'not knowing is not losing');
+  });
+
+  it('say it all in the newest, which is all that a new reader reads', async () => {
+    await addList([1, 1], [2, 1]);
+    await addList([2, 1], [3, 2]);
+    const tombstones = newReader();
+    await tombstones.refresh();
+    assert.equal(store.count('get'), 1);
+    assert.deepEqual([tombstones.number, tombstones.newest, tombstones.condemned], [2, listOf([2, 1], [3, 2]), listOf([2, 1], [3, 2])]);
+  });
+
+  it('are remembered by who read them: condemned is for ever', async () => {
+    const tombstones = newReader();
+    await addList([1, 1]);
+    await tombstones.refresh();
+    await addList([1, 1], [2, 2]);
+    await addList([3, 3]);
+    await tombstones.refresh();
+    assert.equal(store.count('get'), 3, 'each that is newer');
+    assert.deepEqual(tombstones.newest, listOf([3, 3]));
+    assert.deepEqual(tombstones.condemned, listOf([1, 1], [2, 2], [3, 3]));
+    assert.equal(tombstones.number, 3);
+    await tombstones.refresh();
+    assert.equal(store.count('get'), 3);
+  });
+
+  it('tell when they were written and witnessed, by the clock of the store', async () => {
+    const tombstones = newReader();
+    await addList([1, 1]);
+    const createdAt = new Date(now);
+    now += 5000;
+    await tombstones.witness(1, ['a', 'b']);
+    await tombstones.witness(1, ['c']);
+    const witnessedAt = new Date(now);
+    now += 5000;
+    await addList([1, 1]);
+    await tombstones.refresh();
+    assert.deepEqual(tombstones.lists, [
+      { number: 1, createdAt, witnessedAt },
+      { number: 2, createdAt: new Date(now), witnessedAt: undefined },
+    ]);
+    assert.deepEqual(await tombstones.witnessed(1), ['a', 'b'], 'the first to say so counts');
+    await assert.rejects(tombstones.witnessed(2), { code: 'REPOSITORY_CORRUPT' });
+    store.addRule({ verb: 'put', fault: { kind: 'error' } });
+    await assert.rejects(tombstones.witness(2, []), { code: 'STORE_UNAVAILABLE' });
+  });
+
+  for (const [what, spoil] of Object.entries({
+    'is missing': () => memory.delete('gc/00000001/packs'),
+    'is damaged': () => memory.put('gc/00000002/packs', Buffer.alloc(100)),
+    'was there and is not any more': () => memory.delete('gc/00000002/packs'),
+  })) {
+    it(`keep from writing and not from reading when one ${what}`, async () => {
+      await addList([1, 1]);
+      const known = newReader();
+      if (what.startsWith('was there')) await addList([2, 2]).then(() => known.refresh());
+      else await known.refresh().then(() => addList([2, 2]));
+      const sound = new Map(
+        await Promise.all((await keysUnder(memory, 'gc/')).map(async (key) => [key, (await memory.get(key))!] as const)),
+      );
+      await spoil();
+      await known.refresh();
+      assert.throws(() => {
+        known.requireKnown();
+      }, { code: 'REPOSITORY_CORRUPT' }); // prettier-ignore
+      for (const [key, bytes] of sound) await memory.put(key, bytes);
+      await known.refresh();
+      known.requireKnown();
+      assert.equal(known.number, 2);
+    });
+  }
+
+  it('are of the future when something among them has a name that is not known', async () => {
+    await addList([1, 1]);
+    await memory.put('gc/00000001/plan', Buffer.alloc(3));
+    const tombstones = newReader();
+    await tombstones.refresh();
+    assert.throws(() => {
+      tombstones.requireKnown();
+    }, { code: 'REPOSITORY_VERSION' }); // prettier-ignore
+  });
+
+  it('are not known while the store does not answer', async () => {
+    await addList([1, 1]);
+    store.addRule({ verb: 'get', times: 1, fault: { kind: 'error' } });
+    const tombstones = newReader();
+    await assert.rejects(tombstones.refresh(), { code: 'STORE_UNAVAILABLE' });
+    assert.equal(tombstones.number, 0);
+    await tombstones.refresh();
+    assert.equal(tombstones.number, 1);
+  });
+});
