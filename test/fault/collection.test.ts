@@ -1,13 +1,14 @@
-/** Rows A3, D2, D3 and D6 of the fault matrix: garbage collection against the real code, on a store whose clock is the test's. */
+/** Rows D2, D3 and D6 of the fault matrix: garbage collection against the real code, on a store whose clock is the test's. */
 import assert from 'node:assert/strict';
 import { loadConfig } from '../../core/src/repository/config.ts';
 import { decodeSegment } from '../../core/src/repository/index-segment.ts';
 import { packKey } from '../../core/src/repository/pack-reader.ts';
 import { createRepository, openRepository, type PruneReport, type Repository } from '../../core/src/repository/repository.ts';
-import { MemoryStore } from '../../core/src/store/memory.ts';
-import { FaultyStore, StoreCrash } from '../support/faulty-store.ts';
+import type { MemoryStore } from '../../core/src/store/memory.ts';
+import { FaultyStore } from '../support/faulty-store.ts';
 import {
   all,
+  clockedStore,
   keysUnder,
   makeBackup,
   newBackup,
@@ -23,17 +24,6 @@ import {
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
-
-/** A store of which the test says what the time is. */
-function clockedStore(): { store: MemoryStore; pass: (ms: number) => void } {
-  let now = Date.parse('2026-11-22T12:00:00Z');
-  return {
-    store: new MemoryStore({ now: () => new Date(now) }),
-    pass: (ms) => {
-      now += ms;
-    },
-  };
-}
 
 const random = seededRandom(21);
 const contentsOf = (n: number, count = 12) => Array.from({ length: count }, () => Buffer.from(random(600 + n)));
@@ -135,64 +125,6 @@ describe('garbage collection', function () {
       [],
     );
   });
-
-  for (const when of ['before', 'after'] as const) {
-    for (const stage of ['condemns', 'deletes', 'forgets'] as const) {
-      it(`A3: killed ${when} the effect of each call while it ${stage} loses nothing, and the next finishes`, async () => {
-        let crashes = 0;
-        for (let k = 1; ; k++) {
-          const { store, pass } = clockedStore();
-          await createRepository(store, UNLOCK, { parameters: SMALL });
-          const shared = Array.from({ length: 4 }, (_, i) => Buffer.from(`shared ${i}`.repeat(100)));
-          const kept = [...shared, ...contentsOf(3, 6)];
-          await makeBackup(await open(store), 1, [...shared, ...contentsOf(2, 30)]);
-          await makeBackup(await open(store), 2, kept);
-          const first = await open(store);
-          await first.deleteBackup((await first.backup(operationOf(1))).id);
-          for (let n = 0; n < ['condemns', 'deletes', 'forgets'].indexOf(stage); n++) {
-            pass(2 * DAY);
-            await prune(store);
-          }
-          pass(2 * DAY);
-          const faulty = new FaultyStore(store);
-          const repository = await openRepository(faulty, UNLOCK);
-          faulty.heal();
-          faulty.crashAt(k, when);
-          const done = await repository.prune({}, QUIET).then(
-            () => true,
-            (e: unknown) => {
-              assert.ok(e instanceof StoreCrash, String(e));
-              return false;
-            },
-          );
-          if (done && faulty.calls.length < k) break;
-          crashes++;
-          const check = async () => {
-            const reader = await open(store);
-            assert.deepEqual(await restoreBackup(reader, await reader.backup(operationOf(2))), kept);
-            assert.deepEqual(
-              (await reader.verify('data', QUIET)).filter((f) => f.level === 'blocker'),
-              [],
-            );
-          };
-          await check();
-          for (let n = 0; n < 4; n++) {
-            pass(2 * DAY);
-            await prune(store);
-          }
-          await check();
-          const last = await open(store);
-          await last.deleteBackup((await last.backup(operationOf(2))).id);
-          for (let n = 0; n < 3; n++) {
-            pass(2 * DAY);
-            await prune(store);
-          }
-          assert.deepEqual(await keysUnder(store, 'packs/'), []);
-        }
-        assert.ok(crashes > 8, `${crashes} crash points`);
-      });
-    }
-  }
 
   it('D4: a clock of the store that goes back deletes nothing, and says so', async () => {
     const { store, pass } = clockedStore();

@@ -16,15 +16,15 @@ const SPARE_MS = 20_000;
 
 /** Modules in which a fault loses data, and the tests, quickest first, that are to notice it. */
 const TESTS: Readonly<Record<string, readonly string[]>> = {
-  'prune-plan.ts': ['unit/repository-prune-plan', 'fault/collection'],
-  'prune.ts': ['unit/repository-mark', 'fault/collection'],
-  'mark.ts': ['unit/repository-mark', 'fault/collection'],
-  'walk.ts': ['unit/repository-mark', 'fault/collection'],
+  'prune-plan.ts': ['unit/repository-prune-plan', 'fault/collection', 'fault/collection-crash'],
+  'prune.ts': ['unit/repository-mark', 'fault/collection', 'fault/collection-crash'],
+  'mark.ts': ['unit/repository-mark', 'fault/collection', 'fault/collection-crash'],
+  'walk.ts': ['unit/repository-mark', 'fault/collection', 'fault/collection-crash'],
   'live-set.ts': ['unit/repository-mark'],
-  'sessions.ts': ['unit/repository-sessions', 'fault/collection'],
-  'tombstones.ts': ['unit/repository-tombstones', 'fault/collection'],
-  'commit-rule.ts': ['unit/repository-commit-rule', 'unit/repository', 'fault/collection'],
-  'fence.ts': ['unit/repository-creates', 'fault/collection'],
+  'sessions.ts': ['unit/repository-sessions', 'fault/collection', 'fault/collection-crash'],
+  'tombstones.ts': ['unit/repository-tombstones', 'fault/collection', 'fault/collection-crash'],
+  'commit-rule.ts': ['unit/repository-commit-rule', 'unit/repository', 'fault/collection', 'fault/collection-crash'],
+  'fence.ts': ['unit/repository-creates', 'fault/collection', 'fault/collection-crash'],
   'put-once.ts': ['unit/repository-creates', 'unit/repository', 'fault/repository-crash'],
   'frame.ts': ['unit/repository-codecs'],
   'sealed.ts': ['unit/repository-codecs', 'unit/repository'],

@@ -53,6 +53,18 @@ export const STORES: readonly { readonly name: string; readonly make: () => { st
   },
 ];
 
+/** A store of which the test says what the time is. */
+export function clockedStore(): { store: MemoryStore; pass: (ms: number) => void; now: () => number } {
+  let now = Date.parse('2026-11-22T12:00:00Z');
+  return {
+    store: new MemoryStore({ now: () => new Date(now) }),
+    pass: (ms) => {
+      now += ms;
+    },
+    now: () => now,
+  };
+}
+
 /** The operation with this number. */
 export function operationOf(n: number): string {
   return `operation${n}`;
