@@ -1,5 +1,6 @@
 import { DmaasError } from '../errors.ts';
 import type { RunOptions } from '../events.ts';
+import { plural } from '../format.ts';
 import type { Finding } from '../model.ts';
 import type { CallOptions, ObjectStore } from '../store/object-store.ts';
 import { BackupList } from './backup-list.ts';
@@ -195,7 +196,7 @@ class Collection {
         this.#note(
           'info',
           'prune-waits',
-          `what was condemned before ${living[0]?.beganAt.toISOString() ?? ''} waits for ${living.length} running operations`,
+          `what was condemned before ${living[0]?.beganAt.toISOString() ?? ''} waits for ${plural(living.length, 'running operation')}`,
         );
         break;
       }
