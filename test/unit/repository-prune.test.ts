@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { DmaasError } from '../../core/src/errors.ts';
 import type { Finding } from '../../core/src/model.ts';
 import { loadConfig } from '../../core/src/repository/config.ts';
 import { isFence } from '../../core/src/repository/fence.ts';
@@ -298,6 +299,32 @@ describe('a collection', () => {
     await prune();
     assert.equal((await newest()).number, number, 'nothing to say is not said');
     await session.end();
+  });
+
+  it('that is told to stop deletes nothing, and leaves nothing behind', async () => {
+    await condemnGarbage();
+    pass(2 * DAY);
+    const before = await keysUnder(memory, '');
+    const repository = await openRepository(store, UNLOCK);
+    for (let k = 0, isStopped = true; isStopped; k++) {
+      const stop = new AbortController();
+      let calls = 0;
+      const list = store.list.bind(store);
+      store.list = (prefix, opts) => {
+        assert.equal(opts?.signal, stop.signal, prefix);
+        if (calls++ === k) stop.abort();
+        return list(prefix, opts);
+      };
+      isStopped = await repository.prune({ dryRun: true }, { ...QUIET, signal: stop.signal }).then(
+        () => false,
+        (e: unknown) => DmaasError.is(e, 'CANCELLED'),
+      );
+      store.list = list;
+      assert.ok(isStopped || k > 3);
+      assert.deepEqual(await keysUnder(memory, ''), before);
+    }
+    await assert.rejects(repository.prune({}, { ...QUIET, signal: AbortSignal.abort() }), { code: 'CANCELLED' });
+    assert.deepEqual(await keysUnder(memory, ''), before);
   });
 
   it('does not count a clock that goes back since the sessions of a list were listed', async () => {

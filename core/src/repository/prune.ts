@@ -70,7 +70,6 @@ export async function prune(parts: PruneParts, opts: PruneOptions, run: RunOptio
         // Somebody merged segments of the index, or deleted a backup, while it was read; nothing is deleted before all has been.
         if (!(e instanceof SegmentVanished) && !(e instanceof BackupVanished)) throw e;
         if (tries === MAX_TRIES) throw doubt('the repository changed again and again while it was read', undefined, 'run it again');
-        await parts.loader.refresh(call);
       }
     }
   } finally {

@@ -317,11 +317,10 @@ export class Repository {
   /**
    * Says that an operation begins: a commit of it need not look at what was condemned before. Whoever writes for it opens the repository after. What it takes over from older
    * backups must have been found after this, or after `condemnedLists` was what `since` says: a backup may be deleted, and its packs condemned, between being found and this.
-   * `isFresh`: this repository was opened a moment ago; then what is found from its opening on will do.
    */
-  async begin(operation: string, opts: CallOptions & { readonly since?: number; readonly isFresh?: boolean } = {}): Promise<void> {
-    if (opts.isFresh !== true) await this.refresh(opts);
-    await noteBeginning(operation, Math.min(opts.since ?? Infinity, this.#tombstones.number), this.runs, callOf(opts));
+  async begin(operation: string, opts: CallOptions & { readonly since?: number } = {}): Promise<void> {
+    if (opts.since === undefined) await this.refresh(opts);
+    await noteBeginning(operation, opts.since ?? this.#tombstones.number, this.runs, callOf(opts));
   }
 
   #keepReachable(record: NewBackup, opts: CallOptions): Promise<void> {

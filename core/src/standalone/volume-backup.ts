@@ -33,7 +33,8 @@ export async function backupVolume(repository: Repository, request: VolumeBackup
   const call = run.signal === undefined ? {} : { signal: run.signal };
   const startedAt = new Date().toISOString();
   const operation = newOperationId();
-  const [parent] = await Promise.all([latestOf(repository, name, mode, run), repository.begin(operation, { ...call, isFresh: true })]);
+  const since = repository.condemnedLists;
+  const [parent] = await Promise.all([latestOf(repository, name, mode, run), repository.begin(operation, { ...call, since })]);
   const parentRoot = parent?.volumes[0]?.root;
   // In one session. The manifests, which all such backups share, come after the flush of the capture, into a pack of their own.
   const [captured, manifests] = await repository.write(async (writer) => {
