@@ -12,6 +12,8 @@ const CORPUS = join(import.meta.dirname, '../corpus/decoders.json');
 const LIMIT_MS = 2000;
 const LIMIT_BYTES = 256 << 20;
 const MAX_INPUT = 1 << 16;
+/** Of a refusal, so many calls up tell it from others. */
+const FRAMES = 3;
 const INTERESTING = [0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff];
 
 /** Inputs that once gave an answer that none before had given, by decoder, in base64. */
@@ -52,7 +54,7 @@ export async function fuzz(
   return found;
 }
 
-/** `decoded`, or the kind of its refusal. Fails when it is anything else. */
+/** `decoded`, or the code of its refusal and where that came from. Fails when it is anything else. */
 export async function answerTo(decoder: Decoder, input: Buffer): Promise<string> {
   const before = process.memoryUsage().arrayBuffers;
   const began = process.cpuUsage();
@@ -67,9 +69,9 @@ export async function answerTo(decoder: Decoder, input: Buffer): Promise<string>
   } catch (e) {
     if (e instanceof assert.AssertionError) throw e;
     assert.ok(DmaasError.is(e) && REFUSALS.has(e.code), `${show()} gives ${inspect(e)}`);
-    const isStored = e.code.startsWith('REPOSITORY_') && e.code !== 'REPOSITORY_KEY';
-    // What was typed is quoted; that is no other answer.
-    answer = isStored ? `${e.code} ${e.message.replaceAll(/[0-9a-f]{8,}|\d+|"[^"]*"/g, '…').slice(0, 80)}` : e.code;
+    // Where it was refused: messages quote what is in the input.
+    const frames = (e.stack ?? '').split('\n').filter((line) => line.includes('/core/src/') && !line.includes('/core/src/errors.ts'));
+    answer = [e.code, ...frames.slice(0, FRAMES).map((line) => line.replace(/^.*\/core\/src\//, '').replace(/\)$/, ''))].join(' ');
   }
   const { user, system } = process.cpuUsage(began);
   assert.ok(user + system < LIMIT_MS * 1000, `${show()} takes ${(user + system) / 1000} ms`);
