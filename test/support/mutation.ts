@@ -17,7 +17,7 @@ const SPARE_MS = 20_000;
 /** Modules in which a fault loses data, and the tests, quickest first, that are to notice it. */
 const TESTS: Readonly<Record<string, readonly string[]>> = {
   'prune-plan.ts': ['unit/repository-prune-plan', 'fault/collection', 'fault/collection-crash'],
-  'prune.ts': ['unit/repository-prune', 'unit/repository-mark', 'fault/collection', 'fault/collection-crash'],
+  'prune.ts': ['unit/repository-prune', 'unit/repository-locks', 'unit/repository-mark', 'fault/collection', 'fault/collection-crash'],
   'mark.ts': ['unit/repository-mark', 'fault/collection', 'fault/collection-crash'],
   'walk.ts': ['unit/repository-mark', 'fault/collection', 'fault/collection-crash'],
   'live-set.ts': ['unit/repository-mark'],

@@ -125,10 +125,9 @@ describe('a collection', () => {
 
   it('leaves alone what was written since a living writer began, and no other', async () => {
     const session = await beginSession(2);
-    pass(1);
-    await backUp(1, contentsOf(20));
+    await backUp(1, contentsOf(20)); // in the same moment
     await remove(1);
-    pass(HOUR - 1);
+    pass(HOUR);
     assert.deepEqual((await prune({ graceMs: 0 })).condemn, [], 'it may rely on it');
     pass(MINUTE);
     assert.ok((await prune({ graceMs: 0 })).condemn.length > 0, 'silent for more than an hour');
@@ -325,6 +324,55 @@ describe('a collection', () => {
     }
     await assert.rejects(repository.prune({}, { ...QUIET, signal: AbortSignal.abort() }), { code: 'CANCELLED' });
     assert.deepEqual(await keysUnder(memory, ''), before);
+  });
+
+  it('knows backups and packs that came after its repository was opened', async () => {
+    await withGarbage();
+    const repository = await openRepository(store, UNLOCK);
+    const late = contentsOf(20);
+    await backUp(3, late);
+    pass(2 * DAY);
+    const { condemn, keeps } = await repository.prune({}, QUIET);
+    assert.ok(condemn.length > 0);
+    assert.equal(keeps.length, 2);
+    pass(2 * DAY);
+    assert.ok((await prune()).delete.length > 0);
+    const reader = await openRepository(memory, UNLOCK);
+    assert.deepEqual(await restoreBackup(reader, await reader.backup(operationOf(3))), late);
+  });
+
+  it('reads the lists again before it marks', async () => {
+    await condemnGarbage();
+    pass(2 * DAY);
+    const list = store.list.bind(store);
+    let listings = 0;
+    store.list = async function* (prefix, opts): AsyncGenerator<ObjectInfo> {
+      // The first is at the opening, the second when it reads the clock.
+      if (prefix === 'gc/' && ++listings === 3) await memory.put('gc/00000002/packs', Buffer.alloc(100));
+      yield* list(prefix, opts);
+    };
+    const before = await packs();
+    await assert.rejects(prune(), { code: 'REPOSITORY_CORRUPT' });
+    assert.deepEqual(await packs(), before);
+  });
+
+  it('deletes what another has condemned, and when it was opened before that', async () => {
+    await withGarbage();
+    const repository = await openRepository(store, UNLOCK);
+    assert.ok((await prune({}, new FaultyStore(memory))).condemn.length > 0);
+    pass(2 * DAY);
+    assert.ok((await repository.prune({}, QUIET)).delete.length > 0);
+  });
+
+  it('forgets what is gone as soon as the segments that named it are', async () => {
+    await condemnGarbage();
+    pass(2 * DAY);
+    await prune(); // deletes, and tidies the index
+    pass(11 * MINUTE);
+    await prune();
+    const tombstones = new Tombstones(memory, keys, random);
+    await tombstones.refresh();
+    assert.deepEqual([tombstones.number, tombstones.newest.size], [2, 0]);
   });
 
   it('does not count a clock that goes back since the sessions of a list were listed', async () => {
