@@ -193,8 +193,9 @@ describe('a collection', () => {
   });
 
   it('settles nobody in a dry run, deletes and marks nothing', async () => {
-    await condemnGarbage();
+    await withGarbage();
     await beginSession(2, 'backups/x');
+    await prune();
     await backUp(3, contentsOf(20));
     await remove(3);
     pass(2 * DAY);
