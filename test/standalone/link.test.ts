@@ -122,6 +122,17 @@ describe('kubectl dmaas volume over a difficult store', function () {
       (await client.send(new ListObjectsV2Command({ Bucket: 'locked', Prefix: 'r/' }))).Contents!.map(({ Key }) => Key!),
     );
     await lockRule(10);
+    proxy.fault = ({ method, url }) => (method === 'PUT' && url!.includes('retention') ? { kind: 'answer', status: 403 } : undefined);
+    const denied = await plugin.run(['repository', 'prune', '--grace', '0m', ...where('locked', proxy.url)], env());
+    assert.equal(denied.code, 0, denied.stderr);
+    assert.match(
+      denied.stderr,
+      /locks of what backups need were not made longer: these credentials may not lock .*\n.*allow s3:GetObjectRetention/,
+    );
+    proxy.fault = ({ url }) => (url!.includes('object-lock') ? { kind: 'answer', status: 403 } : undefined);
+    const unasked = await plugin.run(['repository', 'prune', '--grace', '0m', ...where('locked', proxy.url)], env());
+    assert.deepEqual([unasked.code, /locked again|locks of/.test(unasked.stdout + unasked.stderr)], [0, false], unasked.stderr);
+    proxy.fault = () => undefined;
     const { items } = JSON.parse(await ok('repository prune --grace 0m -o json', 'locked')) as { items: { locks: { extended: number } }[] };
     const isLong = async (Key: string, VersionId?: string) => {
       const { ObjectLockRetainUntilDate: until } = await client.send(new HeadObjectCommand({ Bucket: 'locked', Key, VersionId }));

@@ -263,7 +263,7 @@ class Collection {
       return await extendLocks(store, [...needed, ...[...loader.index.segments].map(({ key }) => key)], this.#now, this.#call);
     } catch (e) {
       if (!DmaasError.is(e) || !e.code.startsWith('STORE_')) throw e;
-      const hint = 'allow s3:GetBucketObjectLockConfiguration, s3:GetObjectRetention and s3:PutObjectRetention';
+      const hint = 'allow s3:GetObjectRetention and s3:PutObjectRetention';
       this.#note('warning', 'locks-not-extended', `locks of what backups need were not made longer: ${e.message}`, hint);
       return undefined;
     }

@@ -440,14 +440,9 @@ export class Repository {
     return { keys: this.#config.keys.material, parameters: this.parameters, seed: this.#random(32) };
   }
 
-  /** For how many days the store's own rule locks whatever is written; undefined when it has no such rule, or nobody may ask. */
+  /** For how many days the store's own rule locks whatever is written; undefined when it has no such rule, or these credentials may not ask. */
   async lockDays(opts: CallOptions = {}): Promise<number | undefined> {
-    try {
-      return await this.#store.locks?.days(opts);
-    } catch (e) {
-      if (DmaasError.is(e, 'STORE_ACCESS')) return undefined;
-      throw e;
-    }
+    return this.#store.locks?.days(opts);
   }
 
   stats(): RepositoryStats {

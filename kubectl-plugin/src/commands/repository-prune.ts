@@ -12,7 +12,7 @@ export const repositoryPrune: Command = {
   aliases: ['gc'],
   summary: 'Give back the space of what no backup needs',
   description:
-    'Gives back the space of what no backup needs, in two steps: a first run marks it, and a run after the grace deletes it. So backups and restores may go on meanwhile, and several prunes may run at once. When anything about the repository is in doubt, nothing is deleted. Where the bucket has a rule of Object Lock, what backups need stays locked for at least half of its time, and the rest is not locked again. Run it once a day.',
+    'Gives back the space of what no backup needs, in two steps: a first run marks it, and a run after the grace deletes it. So backups and restores may go on meanwhile, and several prunes may run at once. When anything about the repository is in doubt, nothing is deleted. Where the bucket has a rule of Object Lock (which needs s3:GetBucketObjectLockConfiguration, s3:GetObjectRetention and s3:PutObjectRetention), what backups need stays locked for at least half of its time, and the rest is not locked again. Run it once a day.',
   flags: [
     ...EACH_REPOSITORY_FLAGS,
     {
