@@ -19,7 +19,7 @@ const TESTS: Readonly<Record<string, readonly string[]>> = {
   'prune-plan.ts': ['unit/repository-prune-plan', 'fault/collection', 'fault/collection-crash'],
   'prune.ts': ['unit/repository-prune', 'unit/repository-locks', 'unit/repository-mark', 'fault/collection', 'fault/collection-crash'],
   'mark.ts': ['unit/repository-mark', 'fault/collection', 'fault/collection-crash'],
-  'walk.ts': ['unit/repository-mark', 'fault/collection', 'fault/collection-crash'],
+  'walk.ts': ['unit/repository-walk', 'unit/repository-mark', 'fault/collection', 'fault/collection-crash'],
   'live-set.ts': ['unit/repository-mark'],
   'sessions.ts': ['unit/repository-sessions', 'fault/collection', 'fault/collection-crash'],
   'tombstones.ts': ['unit/repository-tombstones', 'fault/collection', 'fault/collection-crash'],

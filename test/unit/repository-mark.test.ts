@@ -2,13 +2,19 @@ import assert from 'node:assert/strict';
 import { BackupList } from '../../core/src/repository/backup-list.ts';
 import { BlockCache } from '../../core/src/repository/block-cache.ts';
 import type { BlobId } from '../../core/src/repository/blob.ts';
+import { BlobReader } from '../../core/src/repository/blob-reader.ts';
+import { loadConfig } from '../../core/src/repository/config.ts';
+import { IndexLoader } from '../../core/src/repository/index-loader.ts';
+import { decodeSegment } from '../../core/src/repository/index-segment.ts';
 import { LiveSet } from '../../core/src/repository/live-set.ts';
+import { Mark } from '../../core/src/repository/mark.ts';
 import { encodeNode, NODE_TYPE } from '../../core/src/repository/node.ts';
-import { createRepository } from '../../core/src/repository/repository.ts';
-import { ROW_BYTES } from '../../core/src/repository/table.ts';
+import { createRepository, openRepository } from '../../core/src/repository/repository.ts';
+import { SegmentCache } from '../../core/src/repository/segment-cache.ts';
+import { readRow, ROW_BYTES } from '../../core/src/repository/table.ts';
 import { MemoryStore } from '../../core/src/store/memory.ts';
 import { chooser } from '../support/interleaving.ts';
-import { newBackup, QUIET, seededRandom, SMALL, UNLOCK } from '../support/repository.ts';
+import { makeBackup, newBackup, QUIET, seededRandom, SMALL, UNLOCK } from '../support/repository.ts';
 
 describe('the set of what is needed', () => {
   it('is a map from ids to numbers, however it grows', () => {
@@ -160,4 +166,98 @@ describe('what each backup keeps', () => {
       );
     });
   }
+});
+
+describe('what is used of each pack', () => {
+  /** Two backups, some of whose data lies in two packs each, as two writers stored it who did not know of each other; and data that no backup needs. */
+  async function repositoryWithCopies() {
+    const random = seededRandom(9);
+    const contents = Array.from({ length: 12 }, () => Buffer.from(random(700)));
+    const store = new MemoryStore();
+    await createRepository(store, UNLOCK, { parameters: SMALL });
+    const [one, other] = [await openRepository(store, UNLOCK), await openRepository(store, UNLOCK)];
+    await makeBackup(one, 1, contents.slice(0, 8));
+    await makeBackup(other, 2, contents.slice(4));
+    await one.write((writer) => writer.put('data', Buffer.from(random(300))));
+    const { keys } = (await loadConfig(store, UNLOCK, {}))!;
+    const loader = new IndexLoader(store, keys, new SegmentCache('x', { random, now: () => new Date() }), random);
+    await loader.refresh();
+    const reader = new BlobReader(store, keys, loader.index);
+    const backups = new BackupList();
+    for await (const backup of one.backups()) backups.add(backup);
+    const rows: { pack: string; id: BlobId; bytes: number }[] = [];
+    for (const segment of loader.index.segments) {
+      const { packs, rows: bytes } = decodeSegment(keys, segment.key, (await store.get(segment.key))!).table;
+      for (let i = 0; i < bytes.length / ROW_BYTES; i++) {
+        const row = readRow(bytes, i);
+        rows.push({ pack: packs[row.pack]!.id, id: row.id, bytes: row.innerLength });
+      }
+    }
+    const dead = new Set(rows.filter(({ bytes }) => bytes === 300).map(({ id }) => id));
+    return { store, index: loader.index, reader, backups, rows, dead };
+  }
+  type World = Awaited<ReturnType<typeof repositoryWithCopies>>;
+
+  /** Packs of which each has a blob that another has, too. */
+  function packsWithCopies({ rows }: World): string[] {
+    const packsOf = Map.groupBy(rows, ({ id }) => id);
+    return [...new Set(rows.filter(({ id }) => packsOf.get(id)!.length > 1).map(({ pack }) => pack))];
+  }
+
+  it('is what backups need and no other pack keeps', async () => {
+    const world = await repositoryWithCopies();
+    const mark = await Mark.of(world.backups, world);
+    const uses = await mark.assign(world.index, () => true);
+    assert.deepEqual(new Set(uses.keys()), new Set(world.rows.map(({ pack }) => pack)));
+    const sum = (what: 'liveBytes' | 'deadBytes' | 'liveBlobs') => [...uses.values()].reduce((total, use) => total + use[what], 0);
+    const needed = new Map(world.rows.filter(({ id }) => !world.dead.has(id)).map(({ id, bytes }) => [id, bytes]));
+    assert.equal(sum('liveBlobs'), needed.size, 'each once');
+    assert.equal(
+      sum('liveBytes'),
+      [...needed.values()].reduce((total, bytes) => total + bytes, 0),
+    );
+    for (const [pack, use] of uses) {
+      const own = world.rows.filter((row) => row.pack === pack);
+      assert.equal(
+        use.liveBytes + use.deadBytes,
+        own.reduce((total, { bytes }) => total + bytes, 0),
+      );
+    }
+    assert.ok(packsWithCopies(world).some((pack) => uses.get(pack)!.deadBytes > 0));
+  });
+
+  it('is nothing of a pack that is not sound, and then another keeps what it can', async () => {
+    const world = await repositoryWithCopies();
+    const [gone] = packsWithCopies(world);
+    const mark = await Mark.of(world.backups, world);
+    const uses = await mark.assign(world.index, (pack) => pack !== gone);
+    const own = world.rows.filter(({ pack }) => pack === gone);
+    assert.deepEqual(uses.get(gone!), { liveBytes: 0, deadBytes: own.reduce((total, { bytes }) => total + bytes, 0), liveBlobs: 0 });
+    const elsewhere = new Set(world.rows.filter(({ pack }) => pack !== gone).map(({ id }) => id));
+    const only = own.filter(({ id }) => !elsewhere.has(id) && !world.dead.has(id)).map(({ id }) => id);
+    assert.ok(only.length > 0 && only.length < own.length);
+    assert.deepEqual(new Set(await mark.toCopy(world.index, new Set(), new Set([gone!]))), new Set(only));
+    assert.deepEqual(await mark.toCopy(world.index, new Set(), new Set()), []);
+  });
+
+  it('is to be copied before the pack leaves, and nothing else', async () => {
+    const world = await repositoryWithCopies();
+    for (const leaving of packsWithCopies(world)) {
+      const mark = await Mark.of(world.backups, world);
+      const uses = await mark.assign(world.index, () => true);
+      const ids = await mark.toCopy(world.index, new Set([leaving]), new Set());
+      assert.equal(ids.length, uses.get(leaving)!.liveBlobs);
+      const own = new Map(world.rows.filter(({ pack }) => pack === leaving).map(({ id, bytes }) => [id, bytes]));
+      assert.equal(
+        ids.reduce((total, id) => total + own.get(id)!, 0),
+        uses.get(leaving)!.liveBytes,
+      );
+    }
+  });
+
+  it('cannot be known while a blob is nowhere', async () => {
+    const world = await repositoryWithCopies();
+    world.backups.add({ ...newBackup(3, { manifests: 'f'.repeat(48) as BlobId, volume: 'f'.repeat(48) as BlobId }), id: 'x' });
+    await assert.rejects(Mark.of(world.backups, world), { code: 'REPOSITORY_CORRUPT', message: /ffff/ });
+  });
 });
