@@ -7,6 +7,11 @@ const layer = (files, patterns, message) => ({
   rules: { 'no-restricted-imports': ['error', { patterns: patterns.map((regex) => ({ regex, message })) }] },
 });
 
+/** What the repository must not know. */
+const ABOVE_REPOSITORY = '/(cluster|discovery|mover|transfer|restore)/';
+/** The folders of the repository, the lowest first. */
+const REPOSITORY_FLOORS = ['format', 'protocol', 'keys', 'index', 'blobs', 'records', 'collection'];
+
 export default tseslint.config(
   { ignores: ['**/dist/**', '**/node_modules/**', 'test/artifacts/**'] },
   js.configs.recommended,
@@ -43,10 +48,13 @@ export default tseslint.config(
   },
   { files: ['**/*.mjs', '**/*.js'], ...tseslint.configs.disableTypeChecked },
   { files: ['**/*.mjs'], languageOptions: { globals: { console: 'readonly', process: 'readonly' } }, rules: { 'no-console': 'off' } },
-  layer(
-    ['core/src/repository/**'],
-    ['/(cluster|discovery|mover|transfer|restore)/'],
-    'the repository knows blobs and backups, nothing of clusters or files',
+  layer(['core/src/repository/**'], [ABOVE_REPOSITORY], 'the repository knows blobs and backups, nothing of clusters or files'),
+  ...REPOSITORY_FLOORS.map((floor, i) =>
+    layer(
+      [`core/src/repository/${floor}/**`],
+      [ABOVE_REPOSITORY, '^\\.\\./[a-z-]+\\.ts$', ...REPOSITORY_FLOORS.slice(i + 1).map((above) => `^\\.\\./${above}/`)],
+      'within the repository each folder knows those below it: format, protocol, keys, index, blobs, records, collection',
+    ),
   ),
   layer(['core/src/store/**'], ['/(cluster|repository|discovery|mover|transfer|restore)/'], 'a store knows keys and bytes'),
   layer(['core/src/cluster/**'], ['/(store|repository|discovery|mover|transfer|restore)/'], 'the cluster module knows objects and verbs'),

@@ -18,11 +18,11 @@ export { parseStoreUrl, type StoreConfig, type StoreFlags } from './store/config
 export { PATIENT } from './store/retry.ts';
 export type { CheckResult } from './store/checks.ts';
 
-export type { Backup, BackupFilter, VolumeRecord } from './repository/backup-record.ts';
-export type { KeyInfo, KeyRing } from './repository/key-ring.ts';
-export { parseKey } from './repository/keys.ts';
-export { checkPassphrase, formatRecoveryKey, newRecoveryKey, parseRecipient, type Recipient } from './repository/recipients.ts';
-export type { PruneOptions, PruneReport } from './repository/prune.ts';
+export type { Backup, BackupFilter, VolumeRecord } from './repository/records/backup-record.ts';
+export type { KeyInfo, KeyRing } from './repository/keys/key-ring.ts';
+export { parseKey } from './repository/keys/keys.ts';
+export { checkPassphrase, formatRecoveryKey, newRecoveryKey, parseRecipient, type Recipient } from './repository/keys/recipients.ts';
+export type { PruneOptions, PruneReport } from './repository/collection/prune.ts';
 export type { RepairReport } from './repository/repair.ts';
 
 export type { Application, AppSelector, AppVolume, Edge, EdgeName, Member, ObjectFilter, Seed } from './discovery/application.ts';

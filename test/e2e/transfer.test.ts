@@ -11,7 +11,7 @@ import type { LocationRepository } from '../../core/src/location/open.ts';
 import { JobMover } from '../../core/src/mover/job-mover.ts';
 import { placeForWorkload, profileFor } from '../../core/src/mover/job.ts';
 import { newOperationId } from '../../core/src/operation.ts';
-import type { Backup } from '../../core/src/repository/backup-record.ts';
+import type { Backup } from '../../core/src/repository/records/backup-record.ts';
 import { openStore } from '../../core/src/store/open.ts';
 import { runBackup } from '../../core/src/transfer/backup.ts';
 import { listOperations } from '../../core/src/transfer/cleanup.ts';

@@ -1,8 +1,8 @@
 /** Rows D2, D3 and D6 of the fault matrix: garbage collection against the real code, on a store whose clock is the test's. */
 import assert from 'node:assert/strict';
-import { loadConfig } from '../../core/src/repository/config.ts';
-import { decodeSegment } from '../../core/src/repository/index-segment.ts';
-import { packKey } from '../../core/src/repository/pack-reader.ts';
+import { loadConfig } from '../../core/src/repository/keys/config.ts';
+import { decodeSegment } from '../../core/src/repository/format/index-segment.ts';
+import { packKey } from '../../core/src/repository/format/pack-reader.ts';
 import { createRepository, openRepository, type PruneReport, type Repository } from '../../core/src/repository/repository.ts';
 import type { MemoryStore } from '../../core/src/store/memory.ts';
 import { FaultyStore } from '../support/faulty-store.ts';

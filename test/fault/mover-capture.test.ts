@@ -27,7 +27,7 @@ import { extentsOf } from '../../core/src/mover/content.ts';
 import { parsePath, showPath } from '../../core/src/mover/paths.ts';
 import type { ToThread } from '../../core/src/mover/thread-messages.ts';
 import { DmaasError } from '../../core/src/errors.ts';
-import type { BlobId } from '../../core/src/repository/blob.ts';
+import type { BlobId } from '../../core/src/repository/format/blob.ts';
 import type { Repository } from '../../core/src/repository/repository.ts';
 import { memoryRepository, recorder, scratch, settled, watchClaims } from '../support/volume.ts';
 

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { runMover } from '../../core/src/mover/entry.ts';
 import { moverResultName, moverResultSchema, type MoverResult } from '../../core/src/mover/task.ts';
 import { newOperationId, type OperationId } from '../../core/src/operation.ts';
-import { formatKey } from '../../core/src/repository/keys.ts';
+import { formatKey } from '../../core/src/repository/keys/keys.ts';
 import { createRepository, openRepository } from '../../core/src/repository/repository.ts';
 import { FileStore } from '../../core/src/store/file.ts';
 import { scratch, TreeOracle, UNLOCK } from '../support/volume.ts';

@@ -9,7 +9,7 @@ import { captureVolume, type CaptureResult } from '../../core/src/mover/capture.
 import { populateVolume } from '../../core/src/mover/populate.ts';
 import type { ToThread } from '../../core/src/mover/thread-messages.ts';
 import { newOperationId } from '../../core/src/operation.ts';
-import type { BlobId } from '../../core/src/repository/blob.ts';
+import type { BlobId } from '../../core/src/repository/format/blob.ts';
 import { openOrCreateRepository, type Repository } from '../../core/src/repository/repository.ts';
 import { MemoryStore } from '../../core/src/store/memory.ts';
 import { FaultyStore, StoreCrash } from '../support/faulty-store.ts';

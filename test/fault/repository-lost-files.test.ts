@@ -7,7 +7,7 @@ import { VolumeBrowser } from '../../core/src/mover/browse.ts';
 import { captureVolume } from '../../core/src/mover/capture.ts';
 import { lostFilesOf } from '../../core/src/mover/lost-files.ts';
 import { parsePath } from '../../core/src/mover/paths.ts';
-import type { BlobId } from '../../core/src/repository/blob.ts';
+import type { BlobId } from '../../core/src/repository/format/blob.ts';
 import { writeManifests } from '../../core/src/repository/manifests.ts';
 import { createRepository, openRepository, type Repository } from '../../core/src/repository/repository.ts';
 import { repairRepository, verifyRepository } from '../../core/src/standalone/verify.ts';

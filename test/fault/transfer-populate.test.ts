@@ -8,7 +8,7 @@ import { captureVolume } from '../../core/src/mover/capture.ts';
 import { JobMover } from '../../core/src/mover/job-mover.ts';
 import { LABELS } from '../../core/src/operation.ts';
 import type { OperationId } from '../../core/src/operation.ts';
-import { formatKey } from '../../core/src/repository/keys.ts';
+import { formatKey } from '../../core/src/repository/keys/keys.ts';
 import { openOrCreateRepository } from '../../core/src/repository/repository.ts';
 import { MemoryStore } from '../../core/src/store/memory.ts';
 import { populateVolumes } from '../../core/src/transfer/populate.ts';

@@ -5,7 +5,7 @@ import { closeSync, mkdirSync, openSync, writeFileSync, writeSync } from 'node:f
 import { join } from 'node:path';
 import { moverResultName, moverResultSchema, type MoverResult } from '../../core/src/mover/task.ts';
 import { newOperationId } from '../../core/src/operation.ts';
-import { formatKey } from '../../core/src/repository/keys.ts';
+import { formatKey } from '../../core/src/repository/keys/keys.ts';
 import { createRepository, openRepository } from '../../core/src/repository/repository.ts';
 import { FileStore } from '../../core/src/store/file.ts';
 import { SMALL_MEMORY } from '../support/images/mover.ts';

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import type { ObjectStore } from '../../core/src/store/object-store.ts';
-import { isFence } from '../../core/src/repository/fence.ts';
+import { isFence } from '../../core/src/repository/protocol/fence.ts';
 import { runWorld, type WorldOptions } from '../support/collection-world.ts';
 
 const world = (writers: number, collectors: number): fc.Arbitrary<WorldOptions> =>

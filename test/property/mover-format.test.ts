@@ -9,8 +9,8 @@ import { pathFault } from '../../core/src/mover/paths.ts';
 import { encodeEntry, readLeaf, writeEntry, type Entry } from '../../core/src/mover/tree-format.ts';
 import { TreeReader } from '../../core/src/mover/tree-reader.ts';
 import { DmaasError } from '../../core/src/errors.ts';
-import type { BlobId } from '../../core/src/repository/blob.ts';
-import { encodeNode, NODE_TYPE, type Node } from '../../core/src/repository/node.ts';
+import type { BlobId } from '../../core/src/repository/format/blob.ts';
+import { encodeNode, NODE_TYPE, type Node } from '../../core/src/repository/format/node.ts';
 
 const buffer = (constraints: fc.IntArrayConstraints): fc.Arbitrary<Buffer> => fc.uint8Array(constraints).map((bytes) => Buffer.from(bytes));
 const id = buffer({ minLength: 24, maxLength: 24 }).map((bytes) => bytes.toString('hex') as BlobId);

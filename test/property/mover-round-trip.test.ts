@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { captureVolume } from '../../core/src/mover/capture.ts';
 import { populateVolume } from '../../core/src/mover/populate.ts';
 import { newOperationId } from '../../core/src/operation.ts';
-import type { BlobId } from '../../core/src/repository/blob.ts';
+import type { BlobId } from '../../core/src/repository/format/blob.ts';
 import type { Repository } from '../../core/src/repository/repository.ts';
 import { hex, memoryRepository, recorder, scratch, settled, TreeOracle, type SpecEntry } from '../support/volume.ts';
 

@@ -1,16 +1,16 @@
 /** The index is a map from ids to places, whatever writers flush, merge, refresh and crash at the same time. */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import type { BlobId } from '../../core/src/repository/blob.ts';
-import type { BlobIndex } from '../../core/src/repository/blob-index.ts';
-import { IndexLoader } from '../../core/src/repository/index-loader.ts';
-import { mergeIndex, planMerge } from '../../core/src/repository/index-merge.ts';
-import { decodeSegment } from '../../core/src/repository/index-segment.ts';
-import { Journal } from '../../core/src/repository/journal.ts';
-import { SegmentCache } from '../../core/src/repository/segment-cache.ts';
-import { Session } from '../../core/src/repository/sessions.ts';
-import { addToFilter, mayHave, newFilter } from '../../core/src/repository/segment-filter.ts';
-import { ROW_BYTES, sortRows, writeRow, type Table } from '../../core/src/repository/table.ts';
+import type { BlobId } from '../../core/src/repository/format/blob.ts';
+import type { BlobIndex } from '../../core/src/repository/index/blob-index.ts';
+import { IndexLoader } from '../../core/src/repository/index/index-loader.ts';
+import { mergeIndex, planMerge } from '../../core/src/repository/index/index-merge.ts';
+import { decodeSegment } from '../../core/src/repository/format/index-segment.ts';
+import { Journal } from '../../core/src/repository/index/journal.ts';
+import { SegmentCache } from '../../core/src/repository/index/segment-cache.ts';
+import { Session } from '../../core/src/repository/protocol/sessions.ts';
+import { addToFilter, mayHave, newFilter } from '../../core/src/repository/format/segment-filter.ts';
+import { ROW_BYTES, sortRows, writeRow, type Table } from '../../core/src/repository/format/table.ts';
 import { MemoryStore } from '../../core/src/store/memory.ts';
 import { FaultyStore, StoreCrash } from '../support/faulty-store.ts';
 import { keysUnder, seededRandom, testKeys } from '../support/repository.ts';

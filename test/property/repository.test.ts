@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { stringifyJson } from '../../core/src/json.ts';
-import { BlobIndex } from '../../core/src/repository/blob-index.ts';
-import type { BlobId, BlobKind } from '../../core/src/repository/blob.ts';
-import { Chunker, chunksOf, gearTable, type ChunkerParameters } from '../../core/src/repository/chunker.ts';
-import { decodeSegment, encodeSegment } from '../../core/src/repository/index-segment.ts';
-import { formatKey, parseKey } from '../../core/src/repository/keys.ts';
-import { decodeNode, encodeNode } from '../../core/src/repository/node.ts';
-import { packPayload, unpackPayload } from '../../core/src/repository/payload.ts';
+import { BlobIndex } from '../../core/src/repository/index/blob-index.ts';
+import type { BlobId, BlobKind } from '../../core/src/repository/format/blob.ts';
+import { Chunker, chunksOf, gearTable, type ChunkerParameters } from '../../core/src/repository/format/chunker.ts';
+import { decodeSegment, encodeSegment } from '../../core/src/repository/format/index-segment.ts';
+import { formatKey, parseKey } from '../../core/src/repository/keys/keys.ts';
+import { decodeNode, encodeNode } from '../../core/src/repository/format/node.ts';
+import { packPayload, unpackPayload } from '../../core/src/repository/format/payload.ts';
 import { createRepository, openRepository, type Repository } from '../../core/src/repository/repository.ts';
-import { RunRecords } from '../../core/src/repository/runs.ts';
+import { RunRecords } from '../../core/src/repository/records/runs.ts';
 import {
   decodeTable,
   encodeTable,
@@ -21,7 +21,7 @@ import {
   writeRow,
   type Row,
   type Table,
-} from '../../core/src/repository/table.ts';
+} from '../../core/src/repository/format/table.ts';
 import { MemoryStore } from '../../core/src/store/memory.ts';
 import { all, makeBackup, QUIET, restoreBackup, seededRandom, SMALL, STORES, testKeys, UNLOCK } from '../support/repository.ts';
 

@@ -6,7 +6,7 @@ import { DeleteObjectCommand, ListObjectsV2Command, type S3Client } from '@aws-s
 import { stringify } from 'yaml';
 import { accessFromDocument, parseLocationDocument } from '../../core/src/location/document.ts';
 import { openLocationRepository } from '../../core/src/location/open.ts';
-import { formatKey, newKey } from '../../core/src/repository/keys.ts';
+import { formatKey, newKey } from '../../core/src/repository/keys/keys.ts';
 import { openStore } from '../../core/src/store/open.ts';
 import { pluginWithoutCluster, type Plugin } from '../support/plugin.ts';
 import { makeBackup, seededRandom } from '../support/repository.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { DmaasError } from '../../core/src/errors.ts';
-import type { Backup } from '../../core/src/repository/backup-record.ts';
+import type { Backup } from '../../core/src/repository/records/backup-record.ts';
 import { createRepository, openRepository } from '../../core/src/repository/repository.ts';
 import type { ObjectStore } from '../../core/src/store/object-store.ts';
 import { chooser, Interleaving, type Choose } from './interleaving.ts';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { VolumeBrowser } from '../../core/src/mover/browse.ts';
 import { parsePath } from '../../core/src/mover/paths.ts';
-import { parseKey } from '../../core/src/repository/keys.ts';
+import { parseKey } from '../../core/src/repository/keys/keys.ts';
 import { openRepository, type Repository } from '../../core/src/repository/repository.ts';
 import type { S3Config } from '../../core/src/store/config.ts';
 import type { ObjectInfo, ObjectStore } from '../../core/src/store/object-store.ts';

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { deriveScope, formatKey, sealSource } from '../../core/src/repository/keys.ts';
+import { deriveScope, formatKey, sealSource } from '../../core/src/repository/keys/keys.ts';
 import { createRepository } from '../../core/src/repository/repository.ts';
 import { FileStore } from '../../core/src/store/file.ts';
 import { makeBackup, seededRandom, SMALL } from './repository.ts';

@@ -4,8 +4,8 @@
  */
 import { createCipheriv } from 'node:crypto';
 import { peakMemoryBytes } from '../../core/src/mover/peak-memory.ts';
-import { LIMITS, type BlobId } from '../../core/src/repository/blob.ts';
-import { encodeNode, decodeNode } from '../../core/src/repository/node.ts';
+import { LIMITS, type BlobId } from '../../core/src/repository/format/blob.ts';
+import { encodeNode, decodeNode } from '../../core/src/repository/format/node.ts';
 import { createRepository, openRepository } from '../../core/src/repository/repository.ts';
 import { FileStore } from '../../core/src/store/file.ts';
 

@@ -8,7 +8,7 @@ import { captureVolume } from '../../core/src/mover/capture.ts';
 import { unfinishedRestore } from '../../core/src/mover/restore-marker.ts';
 import { moverResultName, moverResultSchema } from '../../core/src/mover/task.ts';
 import { newOperationId } from '../../core/src/operation.ts';
-import { formatKey } from '../../core/src/repository/keys.ts';
+import { formatKey } from '../../core/src/repository/keys/keys.ts';
 import { createRepository, openRepository } from '../../core/src/repository/repository.ts';
 import { FileStore } from '../../core/src/store/file.ts';
 import { hex, recorder, scratch, settled, TreeOracle, UNLOCK, type SpecEntry } from './volume.ts';

@@ -11,7 +11,7 @@ import { deleteBackup, listBackups, openLocationRepository } from '../../core/sr
 import type { LocatedBackup, OpenDeps } from '../../core/src/location/open.ts';
 import { captureVolume } from '../../core/src/mover/capture.ts';
 import { refOf } from '../../core/src/model.ts';
-import { formatKey, newKey } from '../../core/src/repository/keys.ts';
+import { formatKey, newKey } from '../../core/src/repository/keys/keys.ts';
 import { writeManifests } from '../../core/src/repository/manifests.ts';
 import type { StoreConfig } from '../../core/src/store/config.ts';
 import { MemoryStore } from '../../core/src/store/memory.ts';

@@ -3,7 +3,7 @@ import { DmaasError } from '../../core/src/errors.ts';
 import type { Location, LocationAccess } from '../../core/src/location/location.ts';
 import { checkLocation, findBackup, listBackups, listRepositories, openLocationRepository } from '../../core/src/location/open.ts';
 import type { OpenDeps } from '../../core/src/location/open.ts';
-import { deriveScope, formatKey, newKey, parseKey } from '../../core/src/repository/keys.ts';
+import { deriveScope, formatKey, newKey, parseKey } from '../../core/src/repository/keys/keys.ts';
 import { writeManifests } from '../../core/src/repository/manifests.ts';
 import { openRepository } from '../../core/src/repository/repository.ts';
 import type { StoreConfig } from '../../core/src/store/config.ts';

@@ -15,7 +15,7 @@ import {
   setDefaultLocation,
   toStoreConfig,
 } from '../../core/src/location/location.ts';
-import { formatKey, newKey } from '../../core/src/repository/keys.ts';
+import { formatKey, newKey } from '../../core/src/repository/keys/keys.ts';
 import { parseStoreConfig } from '../../core/src/store/config.ts';
 
 const AWS = { kind: 'aws', accessKeyId: 'AKIAIOSFODNN7EXAMPLE', secretAccessKey: 'secret-of-aws' } as const;

@@ -4,8 +4,8 @@ import { decodeContentNode, encodeContentNode } from '../../core/src/mover/conte
 import { encodeEntry, readLeaf, TreeOrder, writeEntry, type Entry } from '../../core/src/mover/tree-format.ts';
 import { encodeIndexNode, pathHash } from '../../core/src/mover/tree-writer.ts';
 import { DmaasError, type ErrorCode } from '../../core/src/errors.ts';
-import type { BlobId } from '../../core/src/repository/blob.ts';
-import { decodeNode, encodeNode, NODE_TYPE } from '../../core/src/repository/node.ts';
+import type { BlobId } from '../../core/src/repository/format/blob.ts';
+import { decodeNode, encodeNode, NODE_TYPE } from '../../core/src/repository/format/node.ts';
 
 const ID_A = '01'.repeat(24) as BlobId;
 const ID_B = 'ab'.repeat(24) as BlobId;

@@ -6,8 +6,8 @@ import { encodeEntry, type Entry } from '../../core/src/mover/tree-format.ts';
 import { TreeCursor, TreeReader } from '../../core/src/mover/tree-reader.ts';
 import { encodeIndexNode, TreeWriter } from '../../core/src/mover/tree-writer.ts';
 import { DmaasError } from '../../core/src/errors.ts';
-import type { BlobId } from '../../core/src/repository/blob.ts';
-import type { BlobWriter } from '../../core/src/repository/blob-writer.ts';
+import type { BlobId } from '../../core/src/repository/format/blob.ts';
+import type { BlobWriter } from '../../core/src/repository/blobs/blob-writer.ts';
 import type { Repository } from '../../core/src/repository/repository.ts';
 import { memoryRepository } from '../support/volume.ts';
 

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { createSecretKey } from 'node:crypto';
 import { crc32, zstdCompressSync } from 'node:zlib';
-import { LIMITS, type BlobId } from '../../core/src/repository/blob.ts';
-import { openFrame, sealFrame } from '../../core/src/repository/frame.ts';
-import { decodeSegment, encodeSegment, newSegmentKey, SegmentReader } from '../../core/src/repository/index-segment.ts';
-import { decodeNode, encodeNode } from '../../core/src/repository/node.ts';
-import { checkPack, openFramePayload, openPackTable, packIdOf, packKey } from '../../core/src/repository/pack-reader.ts';
-import { PackWriter } from '../../core/src/repository/pack-writer.ts';
-import { packPayload, packPayloadSync, PayloadPacker, unpackPayload, unpackPayloadSync } from '../../core/src/repository/payload.ts';
+import { LIMITS, type BlobId } from '../../core/src/repository/format/blob.ts';
+import { openFrame, sealFrame } from '../../core/src/repository/format/frame.ts';
+import { decodeSegment, encodeSegment, newSegmentKey, SegmentReader } from '../../core/src/repository/format/index-segment.ts';
+import { decodeNode, encodeNode } from '../../core/src/repository/format/node.ts';
+import { checkPack, openFramePayload, openPackTable, packIdOf, packKey } from '../../core/src/repository/format/pack-reader.ts';
+import { PackWriter } from '../../core/src/repository/format/pack-writer.ts';
+import { packPayload, packPayloadSync, PayloadPacker, unpackPayload, unpackPayloadSync } from '../../core/src/repository/format/payload.ts';
 import {
   checkCrc,
   checkHeader,
@@ -16,7 +16,7 @@ import {
   lastSection,
   OBJECT_TYPE,
   SectionCipher,
-} from '../../core/src/repository/sealed.ts';
+} from '../../core/src/repository/format/sealed.ts';
 import {
   checkRows,
   decodeTable,
@@ -28,7 +28,7 @@ import {
   writeRow,
   type Row,
   type Table,
-} from '../../core/src/repository/table.ts';
+} from '../../core/src/repository/format/table.ts';
 import { seededRandom, testKeys } from '../support/repository.ts';
 
 const keys = testKeys();

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { fenced, isFence, putFence } from '../../core/src/repository/fence.ts';
-import { putOnce, requireConditionalCreates } from '../../core/src/repository/put-once.ts';
+import { fenced, isFence, putFence } from '../../core/src/repository/protocol/fence.ts';
+import { putOnce, requireConditionalCreates } from '../../core/src/repository/protocol/put-once.ts';
 import { DmaasError } from '../../core/src/errors.ts';
 import { MemoryStore } from '../../core/src/store/memory.ts';
 import type { PutOptions } from '../../core/src/store/object-store.ts';

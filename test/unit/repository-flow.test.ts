@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { Flow } from '../../core/src/repository/flow.ts';
-import { Slots } from '../../core/src/repository/slots.ts';
+import { Flow } from '../../core/src/repository/blobs/flow.ts';
+import { Slots } from '../../core/src/slots.ts';
 
 /** Time that passes when everything waits for it. */
 class Clock {

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
-import type { BlobId } from '../../core/src/repository/blob.ts';
-import { IndexLoader } from '../../core/src/repository/index-loader.ts';
-import { deleteReplaced, mergeIndex, mergeSegments, planMerge } from '../../core/src/repository/index-merge.ts';
-import { decodeSegment, encodeSegment, newSegmentKey } from '../../core/src/repository/index-segment.ts';
-import { SegmentCache } from '../../core/src/repository/segment-cache.ts';
-import { Session } from '../../core/src/repository/sessions.ts';
-import { readRow, ROW_BYTES, sortRows, writeRow } from '../../core/src/repository/table.ts';
+import type { BlobId } from '../../core/src/repository/format/blob.ts';
+import { IndexLoader } from '../../core/src/repository/index/index-loader.ts';
+import { condemnedAndGone, deleteReplaced, mergeIndex, mergeSegments, planMerge } from '../../core/src/repository/index/index-merge.ts';
+import { decodeSegment, encodeSegment, newSegmentKey } from '../../core/src/repository/format/index-segment.ts';
+import { packKey } from '../../core/src/repository/format/pack-reader.ts';
+import { Tombstones } from '../../core/src/repository/protocol/tombstones.ts';
+import { SegmentCache } from '../../core/src/repository/index/segment-cache.ts';
+import { Session } from '../../core/src/repository/protocol/sessions.ts';
+import { readRow, ROW_BYTES, sortRows, writeRow } from '../../core/src/repository/format/table.ts';
 import { MemoryStore } from '../../core/src/store/memory.ts';
 import { FaultyStore } from '../support/faulty-store.ts';
 import { keysUnder, seededRandom, testKeys } from '../support/repository.ts';
@@ -97,6 +99,38 @@ describe('merging segments', () => {
     await merge([packOf(2)]);
     assert.deepEqual(await merged(), [`${alike(1)} ${packOf(1)}`, `${alike(2)} ${packOf(1)}`]);
     assert.equal([...loader.index.segments].length, 1);
+  });
+
+  it('keeps every place of a blob, whichever of its rows comes again', async () => {
+    for (const pack of [1, 2, 3, 2, 1]) await segment(pack, [alike(1)]);
+    await loader.refresh();
+    await merge();
+    assert.deepEqual(
+      (await merged()).sort(),
+      [1, 2, 3].map((pack) => `${alike(1)} ${packOf(pack)}`),
+    );
+  });
+
+  it('creates what it writes, and never overwrites', async () => {
+    await segment(1, [alike(1)]);
+    await loader.refresh();
+    const put = store.put.bind(store);
+    store.put = (key, body, opts) => {
+      assert.equal(opts?.ifAbsent, true, key);
+      return put(key, body, opts);
+    };
+    await merge();
+    assert.equal((await merged()).length, 1);
+  });
+
+  it('leaves out packs that are condemned and not there, and no others', async () => {
+    const tombstones = new Tombstones(store, keys, random);
+    await tombstones.add(new Map([[packOf(1), 1], [packOf(2), 1]])); // prettier-ignore
+    for (const pack of [1, 2, 3]) await segment(pack, [alike(pack)]);
+    await store.put(packKey(packOf(2)), Buffer.from('it stays a while'));
+    await loader.refresh();
+    const goneFrom = await condemnedAndGone(store, tombstones)({});
+    assert.deepEqual([...(await goneFrom([...loader.index.segments]))], [packOf(1)]);
   });
 
   it('puts a damaged one aside, only that, and writes nothing', async () => {

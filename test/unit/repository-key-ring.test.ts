@@ -1,7 +1,7 @@
 /** Row C4 of the fault matrix: every kind of key opens what it should, and nothing else. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { KeyRing } from '../../core/src/repository/key-ring.ts';
+import { KeyRing } from '../../core/src/repository/keys/key-ring.ts';
 import {
   parseRecipient,
   formatRecipient,
@@ -9,7 +9,7 @@ import {
   newRecoveryKey,
   parseUnlock,
   type Unlock,
-} from '../../core/src/repository/recipients.ts';
+} from '../../core/src/repository/keys/recipients.ts';
 import { createRepository, openRepository } from '../../core/src/repository/repository.ts';
 import { MemoryStore } from '../../core/src/store/memory.ts';
 import { all, keysUnder, makeBackup, operationOf, QUIET, restoreBackup, SMALL, UNLOCK } from '../support/repository.ts';

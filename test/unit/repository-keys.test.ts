@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { deriveScope, formatKey, newKey, openSource, parseKey, sealSource } from '../../core/src/repository/keys.ts';
-import { RepositoryKeys, type KeySet } from '../../core/src/repository/key-set.ts';
-import { unwrapKeySet, wrapKeySet, type Wrap } from '../../core/src/repository/key-wrap.ts';
-import { gearTable } from '../../core/src/repository/chunker.ts';
-import { hmac } from '../../core/src/repository/derive.ts';
+import { deriveScope, formatKey, newKey, openSource, parseKey, sealSource } from '../../core/src/repository/keys/keys.ts';
+import { RepositoryKeys, type KeySet } from '../../core/src/repository/format/key-set.ts';
+import { unwrapKeySet, wrapKeySet, type Wrap } from '../../core/src/repository/keys/key-wrap.ts';
+import { gearTable } from '../../core/src/repository/format/chunker.ts';
+import { hmac } from '../../core/src/repository/format/derive.ts';
 import { seededRandom, testKeys } from '../support/repository.ts';
 
 // The literal values were computed with Python's hashlib and cryptography from the text of core/DESIGN.md, not with this code.

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { DmaasError } from '../../core/src/errors.ts';
-import { packKey } from '../../core/src/repository/pack-reader.ts';
+import { packKey } from '../../core/src/repository/format/pack-reader.ts';
 import { createRepository, openRepository, type PruneReport } from '../../core/src/repository/repository.ts';
 import { MemoryStore } from '../../core/src/store/memory.ts';
 import type { ObjectInfo, ObjectLocks } from '../../core/src/store/object-store.ts';

@@ -1,8 +1,8 @@
 /** Packs that open, and say what is not so: written by a fault of ours, or by somebody who has the keys. */
 import assert from 'node:assert/strict';
 import { crc32 } from 'node:zlib';
-import type { BlobId } from '../../core/src/repository/blob.ts';
-import { FRAME_OVERHEAD, sealFrame } from '../../core/src/repository/frame.ts';
+import type { BlobId } from '../../core/src/repository/format/blob.ts';
+import { FRAME_OVERHEAD, sealFrame } from '../../core/src/repository/format/frame.ts';
 import {
   blobOf,
   checkPack,
@@ -11,10 +11,10 @@ import {
   openPackTable,
   packIdOf,
   packKey,
-} from '../../core/src/repository/pack-reader.ts';
-import { PackWriter } from '../../core/src/repository/pack-writer.ts';
-import { packPayloadSync } from '../../core/src/repository/payload.ts';
-import { encodeHeader, encodeTrailer, HEADER_BYTES, OBJECT_TYPE, TRAILER_BYTES } from '../../core/src/repository/sealed.ts';
+} from '../../core/src/repository/format/pack-reader.ts';
+import { PackWriter } from '../../core/src/repository/format/pack-writer.ts';
+import { packPayloadSync } from '../../core/src/repository/format/payload.ts';
+import { encodeHeader, encodeTrailer, HEADER_BYTES, OBJECT_TYPE, TRAILER_BYTES } from '../../core/src/repository/format/sealed.ts';
 import {
   checkRows,
   encodeTable,
@@ -24,7 +24,7 @@ import {
   type PackInfo,
   type Row,
   type Table,
-} from '../../core/src/repository/table.ts';
+} from '../../core/src/repository/format/table.ts';
 import { seededRandom, testKeys } from '../support/repository.ts';
 
 const keys = testKeys();

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { planPrune, type PackFacts, type PruneFacts } from '../../core/src/repository/prune-plan.ts';
+import { planPrune, type PackFacts, type PruneFacts } from '../../core/src/repository/collection/prune-plan.ts';
 
 /** A full data pack of 1000 bytes, of which so many are dead. */
 function pack(id: string, deadBytes: number, more: Partial<PackFacts> = {}): PackFacts {

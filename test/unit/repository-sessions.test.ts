@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
 import { mock } from 'node:test';
-import * as z from 'zod';
 import { DmaasError } from '../../core/src/errors.ts';
-import { isFence, putFence } from '../../core/src/repository/fence.ts';
-import { openRecord } from '../../core/src/repository/sealed-record.ts';
-import { OBJECT_TYPE } from '../../core/src/repository/sealed.ts';
-import { listSessions, Session, settleSession } from '../../core/src/repository/sessions.ts';
+import { isFence, putFence } from '../../core/src/repository/protocol/fence.ts';
+import { openRecord } from '../../core/src/repository/format/sealed-record.ts';
+import { OBJECT_TYPE } from '../../core/src/repository/format/sealed.ts';
+import { listSessions, Session, sessionSchema, settleSession } from '../../core/src/repository/protocol/sessions.ts';
 import { MemoryStore } from '../../core/src/store/memory.ts';
 import type { PutOptions } from '../../core/src/store/object-store.ts';
 import { FaultyStore } from '../support/faulty-store.ts';
@@ -14,7 +13,6 @@ import { keysUnder, seededRandom, testKeys } from '../support/repository.ts';
 const MINUTE = 60_000;
 const keys = testKeys();
 const body = Buffer.from('a segment');
-const recordSchema = z.looseObject({ kind: z.string(), creates: z.array(z.string()) });
 
 describe('a session', () => {
   let now: number;
@@ -36,7 +34,7 @@ describe('a session', () => {
   const putBody = (key: string) => () => store.put(key, body, { ifAbsent: true });
 
   async function recordAt(n: number): Promise<{ kind: string; creates: string[] }> {
-    return openRecord(keys, OBJECT_TYPE.session, keyOf(n), (await store.get(keyOf(n)))!, recordSchema);
+    return openRecord(keys, OBJECT_TYPE.session, keyOf(n), (await store.get(keyOf(n)))!, sessionSchema);
   }
 
   it('is a chain that begins with what it is and what it creates', async () => {

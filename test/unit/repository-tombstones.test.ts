@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { Tombstones } from '../../core/src/repository/tombstones.ts';
+import { Tombstones } from '../../core/src/repository/protocol/tombstones.ts';
 import { MemoryStore } from '../../core/src/store/memory.ts';
 import { FaultyStore } from '../support/faulty-store.ts';
 import { keysUnder, seededRandom, testKeys } from '../support/repository.ts';

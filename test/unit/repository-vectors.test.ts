@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { deriveScope, openSource, parseKey } from '../../core/src/repository/keys.ts';
+import { deriveScope, openSource, parseKey } from '../../core/src/repository/keys/keys.ts';
 import { readManifests } from '../../core/src/repository/manifests.ts';
 import { openRepository } from '../../core/src/repository/repository.ts';
 import { FileStore } from '../../core/src/store/file.ts';

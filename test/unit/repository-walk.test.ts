@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
-import { blobIdAt, type BlobId } from '../../core/src/repository/blob.ts';
-import { encodeNode, NODE_TYPE } from '../../core/src/repository/node.ts';
-import { walk, type Visitor } from '../../core/src/repository/walk.ts';
+import { blobIdAt, type BlobId } from '../../core/src/repository/format/blob.ts';
+import { encodeNode, NODE_TYPE } from '../../core/src/repository/format/node.ts';
+import { walk, type Visitor } from '../../core/src/repository/collection/walk.ts';
 import { chooser } from '../support/interleaving.ts';
 
 const idOf = (n: number): BlobId => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import type { BlobId } from '../../core/src/repository/blob.ts';
-import { decodeNode, encodeNode, NODE_TYPE } from '../../core/src/repository/node.ts';
+import type { BlobId } from '../../core/src/repository/format/blob.ts';
+import { decodeNode, encodeNode, NODE_TYPE } from '../../core/src/repository/format/node.ts';
 import { readManifests, writeManifests } from '../../core/src/repository/manifests.ts';
 import { createRepository, openOrCreateRepository, openRepository, type Repository } from '../../core/src/repository/repository.ts';
 import { MemoryStore } from '../../core/src/store/memory.ts';

@@ -10,7 +10,7 @@ import { captureVolume } from '../../core/src/mover/capture.ts';
 import { JobMover } from '../../core/src/mover/job-mover.ts';
 import { LABELS } from '../../core/src/operation.ts';
 import type { OperationId } from '../../core/src/operation.ts';
-import { formatKey } from '../../core/src/repository/keys.ts';
+import { formatKey } from '../../core/src/repository/keys/keys.ts';
 import { openOrCreateRepository } from '../../core/src/repository/repository.ts';
 import { canariesOf, tryCanaries } from '../../core/src/restore/canary.ts';
 import type { BackupView, RestorePlan, TargetState } from '../../core/src/restore/model.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { claimFindings } from '../../core/src/discovery/findings.ts';
 import type { Finding } from '../../core/src/model.ts';
 import type { OperationId } from '../../core/src/operation.ts';
-import type { Backup } from '../../core/src/repository/backup-record.ts';
+import type { Backup } from '../../core/src/repository/records/backup-record.ts';
 import type { BackupOptions, BackupPlan, CaptureFacts } from '../../core/src/transfer/model.ts';
 import { planBackup, redactBackupPlan } from '../../core/src/transfer/plan.ts';
 import { neededAccess, quotaFindings } from '../../core/src/transfer/preflight.ts';

@@ -8,7 +8,7 @@ import { VolumeBrowser } from '../mover/browse.ts';
 import type { ByteRange } from '../mover/content.ts';
 import { nameOf, parseShownPath, showName, showPath } from '../mover/paths.ts';
 import type { Entry, EntryType } from '../mover/tree-format.ts';
-import type { Backup, VolumeRecord } from '../repository/backup-record.ts';
+import type { Backup, VolumeRecord } from '../repository/records/backup-record.ts';
 import { readManifests } from '../repository/manifests.ts';
 import type { CallOptions } from '../store/object-store.ts';
 

@@ -2,7 +2,7 @@ import { parse as parseYaml } from 'yaml';
 import * as z from 'zod';
 import type { Cluster } from '../cluster/cluster.ts';
 import { DmaasError } from '../errors.ts';
-import { formatKey, parseKey } from '../repository/keys.ts';
+import { formatKey, parseKey } from '../repository/keys/keys.ts';
 import type { CredentialValues } from './credential.ts';
 import { createCredential, getCredential, parseCredentialValues } from './credential.ts';
 import type { Location, LocationAccess } from './location.ts';

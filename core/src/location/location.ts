@@ -3,7 +3,7 @@ import type { Cluster } from '../cluster/cluster.ts';
 import { DmaasError } from '../errors.ts';
 import type { Finding, KubeObject } from '../model.ts';
 import { refOf } from '../model.ts';
-import { formatKey, newKey, parseKey } from '../repository/keys.ts';
+import { formatKey, newKey, parseKey } from '../repository/keys/keys.ts';
 import { parseStoreConfig } from '../store/config.ts';
 import type { StoreConfig } from '../store/config.ts';
 import { isKey } from '../store/keys.ts';

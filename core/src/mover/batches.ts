@@ -1,6 +1,6 @@
 import { DmaasError } from '../errors.ts';
-import type { OpenRange, StoredRange } from '../repository/blob-reader.ts';
-import type { BlobId } from '../repository/blob.ts';
+import type { OpenRange, StoredRange } from '../repository/blobs/blob-reader.ts';
+import type { BlobId } from '../repository/format/blob.ts';
 import type { Repository } from '../repository/repository.ts';
 import type { Posix } from './posix.ts';
 import type { MoverThreads } from './threads.ts';

@@ -1,7 +1,7 @@
 import { closeSync } from 'node:fs';
-import type { BlobId } from '../repository/blob.ts';
-import { STRETCH_BYTES } from '../repository/chunker.ts';
-import { Slots } from '../repository/slots.ts';
+import type { BlobId } from '../repository/format/blob.ts';
+import { STRETCH_BYTES } from '../repository/format/chunker.ts';
+import { Slots } from '../slots.ts';
 import { entryOf, statAttributes, userFlags } from './attributes.ts';
 import type { Parent } from './capture-parent.ts';
 import type { CaptureTools, Reading, Slot } from './capture-parts.ts';

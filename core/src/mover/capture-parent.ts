@@ -1,5 +1,5 @@
 import { DmaasError } from '../errors.ts';
-import type { BlobId } from '../repository/blob.ts';
+import type { BlobId } from '../repository/format/blob.ts';
 import type { Repository } from '../repository/repository.ts';
 import type { ContentItem } from './content-format.ts';
 import { extentsOf } from './content.ts';

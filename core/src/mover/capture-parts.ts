@@ -1,4 +1,4 @@
-import type { BlobWriter } from '../repository/blob-writer.ts';
+import type { BlobWriter } from '../repository/blobs/blob-writer.ts';
 import type { Repository } from '../repository/repository.ts';
 import type { Posix } from './posix.ts';
 import type { MoverThreads } from './threads.ts';

@@ -1,5 +1,5 @@
 import { throwIfCancelled } from '../errors.ts';
-import type { BlobId } from '../repository/blob.ts';
+import type { BlobId } from '../repository/format/blob.ts';
 import { entryOf } from './attributes.ts';
 import { Parent } from './capture-parent.ts';
 import { FileReads } from './capture-files.ts';

@@ -1,7 +1,7 @@
 import type { RunOptions } from '../events.ts';
 import type { Finding } from '../model.ts';
-import type { BlobId } from '../repository/blob.ts';
-import type { BlobWriter, WriteTotals } from '../repository/blob-writer.ts';
+import type { BlobId } from '../repository/format/blob.ts';
+import type { BlobWriter, WriteTotals } from '../repository/blobs/blob-writer.ts';
 import type { Repository } from '../repository/repository.ts';
 import { captureDevice } from './capture-device.ts';
 import { captureTree } from './capture-tree.ts';

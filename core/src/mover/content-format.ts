@@ -1,4 +1,4 @@
-import { BLOB_ID_BYTES, LIMITS, type BlobId } from '../repository/blob.ts';
+import { BLOB_ID_BYTES, LIMITS, type BlobId } from '../repository/format/blob.ts';
 import type { ByteReader, ByteWriter } from './bytes.ts';
 
 /** A piece of a file or device, in order. Without an id it is a hole: zeros that nothing is stored for. */

@@ -1,6 +1,6 @@
 import { DmaasError } from '../errors.ts';
-import { LIMITS, type BlobId } from '../repository/blob.ts';
-import { decodeNode, encodeNode, NODE_TYPE } from '../repository/node.ts';
+import { LIMITS, type BlobId } from '../repository/format/blob.ts';
+import { decodeNode, encodeNode, NODE_TYPE } from '../repository/format/node.ts';
 import type { Repository } from '../repository/repository.ts';
 import type { CallOptions } from '../store/object-store.ts';
 import { ByteReader, ByteWriter } from './bytes.ts';

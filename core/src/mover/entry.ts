@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { DmaasError } from '../errors.ts';
 import type { DmaasEvent, EventSink } from '../events.ts';
-import { parseKey } from '../repository/keys.ts';
+import { parseKey } from '../repository/keys/keys.ts';
 import { openRepository } from '../repository/repository.ts';
 import { openStore } from '../store/open.ts';
 import { PATIENT, PROMPT } from '../store/retry.ts';

@@ -1,4 +1,4 @@
-import { LIMITS } from '../repository/blob.ts';
+import { LIMITS } from '../repository/format/blob.ts';
 import type { Repository } from '../repository/repository.ts';
 import type { Extent } from './content.ts';
 import { isZero, readFully, writeFully } from './io.ts';

@@ -1,5 +1,5 @@
-import { LIMITS, type BlobId } from '../repository/blob.ts';
-import { NODE_TYPE, type Node } from '../repository/node.ts';
+import { LIMITS, type BlobId } from '../repository/format/blob.ts';
+import { NODE_TYPE, type Node } from '../repository/format/node.ts';
 import { ByteReader, ByteWriter } from './bytes.ts';
 import { isHole, lengthOf, MAX_INLINE_ITEMS } from './content-format.ts';
 import type { FileStat } from './file-stat.ts';

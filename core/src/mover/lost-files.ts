@@ -1,10 +1,10 @@
 import * as z from 'zod';
 import { DmaasError } from '../errors.ts';
-import type { Backup } from '../repository/backup-record.ts';
-import type { BlobId } from '../repository/blob.ts';
-import { decodeNode, NODE_TYPE } from '../repository/node.ts';
+import type { Backup } from '../repository/records/backup-record.ts';
+import type { BlobId } from '../repository/format/blob.ts';
+import { decodeNode, NODE_TYPE } from '../repository/format/node.ts';
 import type { Repository } from '../repository/repository.ts';
-import { parseStored } from '../repository/stored-json.ts';
+import { parseStored } from '../repository/format/stored-json.ts';
 import type { NameLost } from '../repository/verify.ts';
 import type { CallOptions } from '../store/object-store.ts';
 import type { Content } from './content-format.ts';

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { DmaasError } from '../errors.ts';
-import { parseBlobId, type BlobId } from '../repository/blob.ts';
+import { parseBlobId, type BlobId } from '../repository/format/blob.ts';
 import { isBelow, nameOf, parentOf, ROOT, showPath } from './paths.ts';
 import { TreeOrder, type Entry } from './tree-format.ts';
 import type { TreeReader } from './tree-reader.ts';

@@ -2,7 +2,7 @@ import { DmaasError } from '../errors.ts';
 import type { RunOptions } from '../events.ts';
 import type { Finding } from '../model.ts';
 import type { OperationId } from '../operation.ts';
-import type { BlobId } from '../repository/blob.ts';
+import type { BlobId } from '../repository/format/blob.ts';
 import type { Repository } from '../repository/repository.ts';
 import { compareTree } from './compare.ts';
 import { VolumeFindings } from './findings.ts';

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { closeSync, constants, fsyncSync, openSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { DmaasError } from '../errors.ts';
-import type { BlobId } from '../repository/blob.ts';
+import type { BlobId } from '../repository/format/blob.ts';
 import type { Repository } from '../repository/repository.ts';
 import type { CallOptions } from '../store/object-store.ts';
 import { readFully, writeFully } from './io.ts';

@@ -1,7 +1,7 @@
 import { readSync } from 'node:fs';
-import type { BlobPacker } from '../repository/blob-packer.ts';
-import type { BlobId } from '../repository/blob.ts';
-import { Chunker, STRETCH_BYTES, stretchStart, type ChunkerParameters } from '../repository/chunker.ts';
+import type { BlobPacker } from '../repository/blobs/blob-packer.ts';
+import type { BlobId } from '../repository/format/blob.ts';
+import { Chunker, STRETCH_BYTES, stretchStart, type ChunkerParameters } from '../repository/format/chunker.ts';
 import type { Chunking } from './chunking-rule.ts';
 import type { ContentItem } from './content-format.ts';
 import type { Posix } from './posix.ts';

@@ -1,5 +1,5 @@
-import type { BlobWriter } from '../repository/blob-writer.ts';
-import { STRETCH_BYTES } from '../repository/chunker.ts';
+import type { BlobWriter } from '../repository/blobs/blob-writer.ts';
+import { STRETCH_BYTES } from '../repository/format/chunker.ts';
 import { ContentWriter } from './content.ts';
 import type { Chunking } from './chunking-rule.ts';
 import { spansOf, type Span, type SpansResult } from './read-spans.ts';

@@ -1,5 +1,5 @@
 import type { Chunking } from './chunking-rule.ts';
-import { STRETCH_BYTES } from '../repository/chunker.ts';
+import { STRETCH_BYTES } from '../repository/format/chunker.ts';
 import type { ContentItem } from './content-format.ts';
 import { systemCode } from './posix.ts';
 import { readBlocks, readStretch, startOfStretch, type ReadTools } from './read-content.ts';

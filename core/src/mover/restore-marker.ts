@@ -2,7 +2,7 @@ import { closeSync, constants, fsyncSync, ftruncateSync, openSync, readdirSync, 
 import * as z from 'zod';
 import { DmaasError } from '../errors.ts';
 import { isOperationId, type OperationId } from '../operation.ts';
-import { isBlobId, type BlobId } from '../repository/blob.ts';
+import { isBlobId, type BlobId } from '../repository/format/blob.ts';
 import { errorCode } from './posix.ts';
 import { within } from './walk.ts';
 

@@ -2,7 +2,7 @@ import * as z from 'zod';
 import { DmaasError } from '../errors.ts';
 import type { Finding } from '../model.ts';
 import { isOperationId, type OperationId } from '../operation.ts';
-import { isBlobId, type BlobId } from '../repository/blob.ts';
+import { isBlobId, type BlobId } from '../repository/format/blob.ts';
 import { storeConfigSchema } from '../store/config.ts';
 
 const operation = z.custom<OperationId>((value) => typeof value === 'string' && isOperationId(value), 'expected an operation id');

@@ -1,7 +1,7 @@
 import { DmaasError, type ErrorCode } from '../errors.ts';
-import type { FinishedPack, PackMemory } from '../repository/blob-packer.ts';
-import type { BlobId } from '../repository/blob.ts';
-import type { FramedBlob } from '../repository/pack-writer.ts';
+import type { FinishedPack, PackMemory } from '../repository/blobs/blob-packer.ts';
+import type { BlobId } from '../repository/format/blob.ts';
+import type { FramedBlob } from '../repository/format/pack-writer.ts';
 import type { RepositoryThread } from '../repository/repository.ts';
 import type { LookAheadTask } from './look-ahead.ts';
 import type { FilesResult, FilesTask } from './read-files.ts';

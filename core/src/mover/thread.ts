@@ -1,7 +1,7 @@
 import { parentPort, workerData, type MessagePort } from 'node:worker_threads';
-import { BlobPacker, randomFrom } from '../repository/blob-packer.ts';
-import { gearTable } from '../repository/chunker.ts';
-import { RepositoryKeys } from '../repository/key-set.ts';
+import { BlobPacker, randomFrom } from '../repository/blobs/blob-packer.ts';
+import { gearTable } from '../repository/format/chunker.ts';
+import { RepositoryKeys } from '../repository/format/key-set.ts';
 import { lookAhead } from './look-ahead.ts';
 import { loadPosix } from './posix.ts';
 import { readFiles } from './read-files.ts';

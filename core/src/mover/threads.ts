@@ -1,9 +1,9 @@
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { DmaasError, throwIfCancelled } from '../errors.ts';
-import type { BlobWriter } from '../repository/blob-writer.ts';
+import type { BlobWriter } from '../repository/blobs/blob-writer.ts';
 import type { Repository } from '../repository/repository.ts';
-import { Slots } from '../repository/slots.ts';
+import { Slots } from '../slots.ts';
 import { loadPosix, type Fidelity } from './posix.ts';
 import {
   carry,

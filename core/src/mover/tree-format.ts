@@ -1,6 +1,6 @@
 import { DmaasError } from '../errors.ts';
-import type { BlobId } from '../repository/blob.ts';
-import { NODE_TYPE, type Node } from '../repository/node.ts';
+import type { BlobId } from '../repository/format/blob.ts';
+import { NODE_TYPE, type Node } from '../repository/format/node.ts';
 import { ByteReader, ByteWriter, varintBytes } from './bytes.ts';
 import {
   itemsLength,

@@ -1,6 +1,6 @@
 import { DmaasError } from '../errors.ts';
-import type { BlobId } from '../repository/blob.ts';
-import { decodeNode, NODE_TYPE, type Node } from '../repository/node.ts';
+import type { BlobId } from '../repository/format/blob.ts';
+import { decodeNode, NODE_TYPE, type Node } from '../repository/format/node.ts';
 import type { Repository } from '../repository/repository.ts';
 import type { CallOptions } from '../store/object-store.ts';
 import { ByteReader } from './bytes.ts';

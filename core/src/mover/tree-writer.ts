@@ -1,7 +1,7 @@
 import { DmaasError } from '../errors.ts';
-import type { BlobId } from '../repository/blob.ts';
-import type { BlobWriter } from '../repository/blob-writer.ts';
-import { encodeNode, NODE_TYPE } from '../repository/node.ts';
+import type { BlobId } from '../repository/format/blob.ts';
+import type { BlobWriter } from '../repository/blobs/blob-writer.ts';
+import { encodeNode, NODE_TYPE } from '../repository/format/node.ts';
 import { ByteWriter } from './bytes.ts';
 import { endsInZeros } from './content-format.ts';
 import { NODE_CUT } from './content.ts';

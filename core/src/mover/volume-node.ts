@@ -1,8 +1,8 @@
 import * as z from 'zod';
 import { DmaasError } from '../errors.ts';
-import type { BlobId } from '../repository/blob.ts';
-import type { BlobWriter } from '../repository/blob-writer.ts';
-import { decodeNode, encodeNode, NODE_TYPE } from '../repository/node.ts';
+import type { BlobId } from '../repository/format/blob.ts';
+import type { BlobWriter } from '../repository/blobs/blob-writer.ts';
+import { decodeNode, encodeNode, NODE_TYPE } from '../repository/format/node.ts';
 import type { Repository } from '../repository/repository.ts';
 import type { CallOptions } from '../store/object-store.ts';
 

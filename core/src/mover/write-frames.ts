@@ -1,8 +1,8 @@
 import { DmaasError } from '../errors.ts';
-import { orDamageSync, type StoredRange, type WantedBlob } from '../repository/blob-reader.ts';
+import { orDamageSync, type StoredRange, type WantedBlob } from '../repository/blobs/blob-reader.ts';
 import { discard, discardView } from '../discard.ts';
-import type { RepositoryKeys } from '../repository/key-set.ts';
-import { blobOf, openFramePayloadSync } from '../repository/pack-reader.ts';
+import type { RepositoryKeys } from '../repository/format/key-set.ts';
+import { blobOf, openFramePayloadSync } from '../repository/format/pack-reader.ts';
 import { checkChunk } from './content.ts';
 import { writeFullySync, writeNewFile, type NewFile } from './new-file.ts';
 import { errorCode, type Posix } from './posix.ts';

@@ -11,7 +11,7 @@ import type { MoverSpec } from '../mover/job.ts';
 import type { Mover } from '../mover/mover.ts';
 import { operationLabels, operationObjectName } from '../operation.ts';
 import type { OperationId } from '../operation.ts';
-import { parseBlobId } from '../repository/blob.ts';
+import { parseBlobId } from '../repository/format/blob.ts';
 import type { StoreConfig } from '../store/config.ts';
 import { CANARY_ROLE, cleanupOperation } from '../transfer/cleanup.ts';
 import { forEachOrStop } from '../transfer/for-each-or-stop.ts';

@@ -7,7 +7,7 @@ import { captureVolume, type CaptureOptions } from '../mover/capture.ts';
 import { errorCode } from '../mover/posix.ts';
 import type { VolumeMode } from '../mover/volume-node.ts';
 import { newOperationId } from '../operation.ts';
-import type { Backup } from '../repository/backup-record.ts';
+import type { Backup } from '../repository/records/backup-record.ts';
 import { writeManifests } from '../repository/manifests.ts';
 import type { Repository } from '../repository/repository.ts';
 import { VERSION } from '../version.ts';

@@ -3,7 +3,7 @@ import { DmaasError } from '../errors.ts';
 import { VolumeBrowser } from '../mover/browse.ts';
 import { parsePath, showPath } from '../mover/paths.ts';
 import type { Entry, EntryType } from '../mover/tree-format.ts';
-import type { Backup } from '../repository/backup-record.ts';
+import type { Backup } from '../repository/records/backup-record.ts';
 import type { Repository } from '../repository/repository.ts';
 import { volumeOf } from './volume-of.ts';
 

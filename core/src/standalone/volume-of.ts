@@ -1,5 +1,5 @@
 import { DmaasError } from '../errors.ts';
-import type { Backup, VolumeRecord } from '../repository/backup-record.ts';
+import type { Backup, VolumeRecord } from '../repository/records/backup-record.ts';
 
 /** The volume of a backup, by the name of its claim where there are several. Throws USAGE. */
 export function volumeOf(backup: Backup, claim: string | undefined): VolumeRecord {

@@ -7,7 +7,7 @@ import { errorCode } from '../mover/posix.ts';
 import { unfinishedRestore } from '../mover/restore-marker.ts';
 import type { VolumeMode } from '../mover/volume-node.ts';
 import { newOperationId } from '../operation.ts';
-import type { Backup } from '../repository/backup-record.ts';
+import type { Backup } from '../repository/records/backup-record.ts';
 import type { Repository } from '../repository/repository.ts';
 import { inPhase } from '../in-phase.ts';
 import { volumeOf } from './volume-of.ts';

@@ -7,7 +7,7 @@ import type { Finding } from '../model.ts';
 import type { MoverOptions } from '../mover/job.ts';
 import { JobMover } from '../mover/job-mover.ts';
 import type { Mover } from '../mover/mover.ts';
-import type { Backup } from '../repository/backup-record.ts';
+import type { Backup } from '../repository/records/backup-record.ts';
 import { writeManifests } from '../repository/manifests.ts';
 import { VERSION } from '../version.ts';
 import { captureSpec, captureVolumes } from './capture.ts';

@@ -1,5 +1,5 @@
 import type { RunOptions } from '../events.ts';
-import { forEachParallel } from '../repository/parallel.ts';
+import { forEachParallel } from '../parallel.ts';
 
 /**
  * Calls `work` for each item, at most `limit` at once. The first failure cancels what is under way and is thrown when all of it

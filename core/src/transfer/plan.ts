@@ -6,7 +6,7 @@ import type { Finding, KubeObject } from '../model.ts';
 import { placeNearVolume, placeOnNode, profileFor } from '../mover/job.ts';
 import type { MoverProfile } from '../mover/job.ts';
 import type { OperationId } from '../operation.ts';
-import type { Backup } from '../repository/backup-record.ts';
+import type { Backup } from '../repository/records/backup-record.ts';
 import { NO_QUIESCE, planQuiesce } from './plan-quiesce.ts';
 import type { BackupOptions, BackupPlan, CaptureFacts, Staging, VolumePlan } from './model.ts';
 

@@ -9,7 +9,7 @@ import { moverDataPath } from '../mover/job.ts';
 import type { MoverIdentity, MoverProfile } from '../mover/job.ts';
 import type { Mover } from '../mover/mover.ts';
 import type { OperationId } from '../operation.ts';
-import { parseBlobId } from '../repository/blob.ts';
+import { parseBlobId } from '../repository/format/blob.ts';
 import type { RunRecords } from '../repository/repository.ts';
 import type { StoreConfig } from '../store/config.ts';
 import { forEachOrStop } from './for-each-or-stop.ts';

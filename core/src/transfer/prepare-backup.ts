@@ -8,7 +8,7 @@ import { openLocationRepository } from '../location/open.ts';
 import type { LocationRepository, OpenDeps } from '../location/open.ts';
 import type { MoverOptions } from '../mover/job.ts';
 import { newOperationId } from '../operation.ts';
-import type { Backup } from '../repository/backup-record.ts';
+import type { Backup } from '../repository/records/backup-record.ts';
 import { runBackup } from './backup.ts';
 import { captureSpec } from './capture.ts';
 import { gatherCaptureFacts } from './facts.ts';

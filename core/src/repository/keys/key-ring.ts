@@ -1,0 +1,166 @@
+import { DmaasError } from '../../errors.ts';
+import type { CallOptions, ObjectStore } from '../../store/object-store.ts';
+import { CONFIG_KEY, epochKey, jsonBytes, listWraps, loadConfig, WRAPS, type RepositoryConfig } from './config.ts';
+import type { KeySet } from '../format/key-set.ts';
+import { unwrapKeySet, wrapKeySet, type Wrap } from './key-wrap.ts';
+import { KEY_BYTES, type Random } from '../format/derive.ts';
+import { formatRecipient, publicKeyOf, type Recipient, type Unlock } from './recipients.ts';
+
+/** Somebody who may open the repository. */
+export interface KeyInfo {
+  readonly id: string;
+  readonly kind: string;
+  /** For people. It stands in the bucket in the clear. */
+  readonly label: string;
+  /** Of a recovery key. */
+  readonly publicKey?: string;
+  /** Whether it opens what is written now, too. */
+  readonly isCurrent: boolean;
+}
+
+interface FoundWrap {
+  readonly wrap: Wrap;
+  readonly objectKey: string;
+  readonly epoch: number;
+}
+
+/** The recipients of a repository's keys: who opens it, and with what. */
+export class KeyRing {
+  readonly #store: ObjectStore;
+  readonly #config: RepositoryConfig;
+  readonly #unlock: Unlock;
+  readonly #random: Random;
+
+  private constructor(store: ObjectStore, config: RepositoryConfig, unlock: Unlock, random: Random) {
+    this.#store = store;
+    this.#config = config;
+    this.#unlock = unlock;
+    this.#random = random;
+  }
+
+  /** Throws REPOSITORY_NOT_FOUND, REPOSITORY_KEY, REPOSITORY_VERSION, REPOSITORY_CORRUPT. */
+  static async open(store: ObjectStore, unlock: Unlock, random: Random, opts: CallOptions = {}): Promise<KeyRing> {
+    const config = await loadConfig(store, unlock, opts);
+    if (config === undefined) throw new DmaasError('REPOSITORY_NOT_FOUND', `there is no repository at ${store.location}`);
+    return new KeyRing(store, config, unlock, random);
+  }
+
+  /** The epoch that is written with. */
+  get epoch(): number {
+    return this.#config.keys.epoch;
+  }
+
+  async list(opts: CallOptions = {}): Promise<readonly KeyInfo[]> {
+    const keys = new Map<string, KeyInfo>();
+    for (const { wrap, objectKey, epoch } of await this.#wraps(opts)) {
+      const publicKey = publicKeyOf(wrap, objectKey);
+      const isCurrent = epoch === this.epoch || keys.get(wrap.id)?.isCurrent === true;
+      keys.set(wrap.id, {
+        id: wrap.id,
+        kind: wrap.kind,
+        label: wrap.label ?? '',
+        isCurrent,
+        ...(publicKey !== undefined && { publicKey: formatRecipient(publicKey) }),
+      });
+    }
+    return [...keys.values()];
+  }
+
+  /** Lets somebody else open everything, from now on and what there is. */
+  async add(recipient: Recipient, label: string, opts: CallOptions = {}): Promise<KeyInfo> {
+    const wrap = this.#wrap(this.#keySet, recipient, { label });
+    const body = jsonBytes({ repositoryId: this.#config.id, epoch: this.epoch, wrap });
+    await this.#store.put(WRAPS + wrap.id, body, { ...opts, ifAbsent: true });
+    return { id: wrap.id, kind: wrap.kind, label, isCurrent: true };
+  }
+
+  /**
+   * Takes a key away. It opens what was written so far for whoever has kept a copy of the wrapped key, and if it is one that the repository was made or rotated with:
+   * `rotate` without it is what shuts it out of all that is written later. Throws USAGE when it is the one that this was opened with.
+   */
+  async remove(id: string, opts: CallOptions = {}): Promise<void> {
+    const wraps = (await this.#wraps(opts)).filter(({ wrap }) => wrap.id === id);
+    if (wraps.length === 0) throw new DmaasError('USAGE', `no key has the id ${id}`, { hint: 'kubectl dmaas key list' });
+    if (wraps.some(({ wrap, objectKey }) => this.#opens(wrap, objectKey))) {
+      throw new DmaasError('USAGE', `the key ${id} is the one in use`, { hint: 'open the repository with another key to remove this one' });
+    }
+    if (wraps.some(({ objectKey }) => objectKey !== WRAPS + id)) {
+      throw new DmaasError('USAGE', `the key ${id} stands in objects that are never changed`, {
+        hint: `kubectl dmaas key rotate --without ${id}`,
+      });
+    }
+    await this.#store.delete(WRAPS + id, opts);
+  }
+
+  /**
+   * Begins a new epoch: what is written from now on opens only for this ring's key, `others` (whose secrets are needed), and all recovery keys that are current,
+   * except those in `without`. Throws USAGE, naming them, when somebody would be left out who is not in `without`.
+   */
+  async rotate(others: readonly Recipient[], without: ReadonlySet<string>, opts: CallOptions = {}): Promise<number> {
+    const epoch = this.epoch + 1;
+    if (epoch > 255) throw new DmaasError('USAGE', 'there can be no more than 255 key epochs');
+    const keySet: KeySet = { ...this.#keySet, epochs: [...this.#keySet.epochs, { epoch, root: this.#random(KEY_BYTES) }] };
+    const current = (await this.#wraps(opts)).filter((found) => found.epoch === this.epoch);
+    const wraps: Wrap[] = [];
+    const leftOut: string[] = [];
+    const done = new Set<string>();
+    for (const { wrap, objectKey } of current) {
+      if (done.has(wrap.id) || without.has(wrap.id)) continue;
+      const recipient = this.#recipientOf(wrap, objectKey, others);
+      done.add(wrap.id);
+      if (recipient === undefined) leftOut.push(wrap.label === undefined ? wrap.id : `${wrap.id} (${wrap.label})`);
+      else wraps.push(this.#wrap(keySet, recipient, { id: wrap.id, ...(wrap.label !== undefined && { label: wrap.label }) }));
+    }
+    if (leftOut.length > 0) {
+      throw new DmaasError('USAGE', `the new keys could not be given to ${leftOut.join(', ')}`, {
+        hint: 'give their key files or passphrases, or name them with --without',
+      });
+    }
+    if (wraps.length === 0) throw new DmaasError('USAGE', 'nobody would be left who can open the repository');
+    const body = jsonBytes({ repositoryId: this.#config.id, epoch, wraps });
+    try {
+      await this.#store.put(epochKey(epoch), body, { ...opts, ifAbsent: true });
+    } catch (e) {
+      if (!DmaasError.is(e, 'STORE_EXISTS')) throw e;
+      throw new DmaasError('STORE_EXISTS', `somebody else has begun key epoch ${epoch} at the same time`, {
+        hint: 'see whom it was made for: kubectl dmaas key list',
+      });
+    }
+    return epoch;
+  }
+
+  get #keySet(): KeySet {
+    return this.#config.keys.material.keySet;
+  }
+
+  #wrap(keySet: KeySet, recipient: Recipient, of: { readonly id?: string; readonly label?: string }): Wrap {
+    return wrapKeySet(keySet, recipient, this.#config.keys.repositoryId, this.#random, of);
+  }
+
+  /** How to wrap for whom this wrap was made. */
+  #recipientOf(wrap: Wrap, objectKey: string, others: readonly Recipient[]): Recipient | undefined {
+    const publicKey = publicKeyOf(wrap, objectKey);
+    if (publicKey !== undefined) return { publicKey };
+    const own = this.#unlock;
+    const secrets: Recipient[] = [...others];
+    if (own instanceof Uint8Array) secrets.push({ key: own });
+    else if ('passphrase' in own) secrets.push(own);
+    return secrets.find((secret) => {
+      const unlock = 'key' in secret ? secret.key : 'passphrase' in secret ? secret : undefined;
+      return unlock !== undefined && this.#opens(wrap, objectKey, unlock);
+    });
+  }
+
+  #opens(wrap: Wrap, objectKey: string, unlock = this.#unlock): boolean {
+    return unwrapKeySet(wrap, unlock, this.#config.keys.repositoryId, objectKey) !== undefined;
+  }
+
+  async #wraps(opts: CallOptions): Promise<FoundWrap[]> {
+    const found: FoundWrap[] = this.#config.wraps.map((wrap) => ({ wrap, objectKey: CONFIG_KEY, epoch: 1 }));
+    for await (const { key, wrap, epoch, error } of listWraps(this.#store, this.#config.id, opts)) {
+      if (wrap === undefined) throw error;
+      found.push({ wrap, objectKey: key, epoch: epoch ?? 1 });
+    }
+    return found;
+  }
+}
