@@ -3,11 +3,11 @@ import { DmaasError } from '../errors.ts';
 import { parseJson, stringifyJson } from '../json.ts';
 import { refOf, type KubeObject } from '../model.ts';
 import type { CallOptions } from '../store/object-store.ts';
-import type { BlobId } from './format/blob.ts';
 import type { BlobWriter } from './blobs/blob-writer.ts';
+import type { BlobId } from './format/blob.ts';
 import { decodeNode, encodeNode, NODE_TYPE } from './format/node.ts';
-import type { Repository } from './repository.ts';
 import { parseStored } from './format/stored-json.ts';
+import type { Repository } from './repository.ts';
 
 /** One object of an application, and why it belongs: JSON, as discovery says it. */
 export interface StoredMember {

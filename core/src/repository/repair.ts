@@ -3,13 +3,13 @@ import type { RunOptions } from '../events.ts';
 import type { Finding } from '../model.ts';
 import type { CallOptions, ObjectStore } from '../store/object-store.ts';
 import type { BlobId } from './format/blob.ts';
-import type { IndexLoader } from './index/index-loader.ts';
+import type { Random } from './format/derive.ts';
 import { encodeSegment, newSegmentKey } from './format/index-segment.ts';
 import type { RepositoryKeys } from './format/key-set.ts';
-import type { Random } from './format/derive.ts';
 import { packIdOf, PACKS } from './format/pack-reader.ts';
-import { listSessions, Session } from './protocol/sessions.ts';
 import { joinTables, readRow, rowCount, type PackInfo, type Table } from './format/table.ts';
+import type { IndexLoader } from './index/index-loader.ts';
+import { listSessions, Session } from './protocol/sessions.ts';
 import type { Tombstones } from './protocol/tombstones.ts';
 
 /** Rows in one new segment, about. */

@@ -1,23 +1,23 @@
 import { DmaasError, throwIfCancelled } from '../errors.ts';
 import type { RunOptions } from '../events.ts';
 import type { Finding } from '../model.ts';
+import { forEachParallel } from '../parallel.ts';
 import type { CallOptions, ObjectStore } from '../store/object-store.ts';
+import { orDamageSync, type BlobReader } from './blobs/blob-reader.ts';
+import { LiveSet } from './collection/live-set.ts';
+import { walk, type Visitor } from './collection/walk.ts';
+import { blobIdAt, LIMITS, type BlobId } from './format/blob.ts';
+import { damaged } from './format/damage.ts';
+import { referencesOf } from './format/node.ts';
+import { checkPack, packIdOf, packKey, PACKS } from './format/pack-reader.ts';
+import type { PackInfo } from './format/table.ts';
+import type { BlobIndex } from './index/blob-index.ts';
+import type { IndexLoader } from './index/index-loader.ts';
+import type { RepositoryIndex } from './index/repository-index.ts';
+import { CONFIG_KEY, listWraps, type RepositoryConfig } from './keys/config.ts';
 import { BackupList, rootsOfEach, type ListedBackup } from './records/backup-list.ts';
 import type { Backup } from './records/backup-record.ts';
 import { BACKUPS, type BackupRecords } from './records/backups.ts';
-import type { BlobIndex } from './index/blob-index.ts';
-import { orDamageSync, type BlobReader } from './blobs/blob-reader.ts';
-import { blobIdAt, LIMITS, type BlobId } from './format/blob.ts';
-import { CONFIG_KEY, listWraps, type RepositoryConfig } from './keys/config.ts';
-import { damaged } from './format/damage.ts';
-import type { IndexLoader } from './index/index-loader.ts';
-import { LiveSet } from './collection/live-set.ts';
-import { referencesOf } from './format/node.ts';
-import { checkPack, packIdOf, packKey, PACKS } from './format/pack-reader.ts';
-import { forEachParallel } from '../parallel.ts';
-import type { RepositoryIndex } from './index/repository-index.ts';
-import type { PackInfo } from './format/table.ts';
-import { walk, type Visitor } from './collection/walk.ts';
 
 export type VerifyDepth = 'structure' | 'data';
 

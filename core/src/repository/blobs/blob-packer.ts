@@ -1,9 +1,9 @@
 import { createCipheriv } from 'node:crypto';
-import type { BlobId } from '../format/blob.ts';
 import { discard, discardView } from '../../discard.ts';
+import type { BlobId } from '../format/blob.ts';
+import type { Random } from '../format/derive.ts';
 import { FRAME_ID_BYTES, sealFrame } from '../format/frame.ts';
 import type { RepositoryKeys } from '../format/key-set.ts';
-import type { Random } from '../format/derive.ts';
 import { PackWriter, type FramedBlob } from '../format/pack-writer.ts';
 import { PayloadPacker } from '../format/payload.ts';
 import type { Table } from '../format/table.ts';

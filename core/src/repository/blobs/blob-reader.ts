@@ -1,14 +1,14 @@
+import { discardView } from '../../discard.ts';
 import { DmaasError, throwIfCancelled } from '../../errors.ts';
+import { forEachParallel } from '../../parallel.ts';
 import type { CallOptions, ObjectStore } from '../../store/object-store.ts';
-import type { BlobIndex, BlobLookup, Entry } from '../index/blob-index.ts';
 import type { BlobId, BlobKind } from '../format/blob.ts';
 import { damaged } from '../format/damage.ts';
-import { discardView } from '../../discard.ts';
-import { Flow } from './flow.ts';
 import type { RepositoryKeys } from '../format/key-set.ts';
 import { blobOf, openFramePayload, packKey } from '../format/pack-reader.ts';
-import { forEachParallel } from '../../parallel.ts';
 import type { PackInfo } from '../format/table.ts';
+import type { BlobIndex, BlobLookup, Entry } from '../index/blob-index.ts';
+import { Flow } from './flow.ts';
 
 /** Frames that lie together are fetched together, up to this size and across gaps this wide: bytes read in vain cost less than another round trip. */
 const RANGE_BYTES = 4 << 20;

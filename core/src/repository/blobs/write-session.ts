@@ -1,18 +1,18 @@
+import { discard, discardView } from '../../discard.ts';
 import { DmaasError, throwIfCancelled } from '../../errors.ts';
+import { Slots } from '../../slots.ts';
 import type { ObjectStore } from '../../store/object-store.ts';
 import { blobIdAt, LIMITS, type BlobId, type BlobKind } from '../format/blob.ts';
-import type { BlobWriter, StoredBlob, WriteTotals } from './blob-writer.ts';
-import { FRAME_BLOBS, FRAME_BYTES, type FinishedPack, type PackingHost, type PackMemory } from './blob-packer.ts';
-import { FRAME_ID_BYTES, sealFrame } from '../format/frame.ts';
-import { discard, discardView } from '../../discard.ts';
-import type { Journal } from '../index/journal.ts';
-import type { RepositoryKeys } from '../format/key-set.ts';
 import type { Random } from '../format/derive.ts';
+import { FRAME_ID_BYTES, sealFrame } from '../format/frame.ts';
+import type { RepositoryKeys } from '../format/key-set.ts';
 import { PackWriter, type FramedBlob } from '../format/pack-writer.ts';
 import { packPayload } from '../format/payload.ts';
-import type { RepositoryIndex } from '../index/repository-index.ts';
-import { Slots } from '../../slots.ts';
 import { ROW_BYTES, type Table } from '../format/table.ts';
+import type { Journal } from '../index/journal.ts';
+import type { RepositoryIndex } from '../index/repository-index.ts';
+import { FRAME_BLOBS, FRAME_BYTES, type FinishedPack, type PackingHost, type PackMemory } from './blob-packer.ts';
+import type { BlobWriter, StoredBlob, WriteTotals } from './blob-writer.ts';
 
 /** Of frames that are being compressed and sealed; beyond it writers wait. */
 const MAX_FRAME_BYTES_IN_FLIGHT = 4 << 20;

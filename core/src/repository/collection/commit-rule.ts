@@ -1,14 +1,14 @@
 import * as z from 'zod';
 import { DmaasError } from '../../errors.ts';
 import type { CallOptions } from '../../store/object-store.ts';
-import { rootsOf, type NewBackup } from '../records/backup-record.ts';
 import { blobIdAt, type BlobId } from '../format/blob.ts';
 import { unnamed } from '../format/damage.ts';
 import { fenced } from '../protocol/fence.ts';
-import type { RunRecords } from '../records/runs.ts';
 import type { Tombstones } from '../protocol/tombstones.ts';
-import { walk } from './walk.ts';
+import { rootsOf, type NewBackup } from '../records/backup-record.ts';
+import type { RunRecords } from '../records/runs.ts';
 import type { MarkParts } from './mark.ts';
+import { walk } from './walk.ts';
 
 /** The run record that says which packs were condemned when an operation began. */
 const BEGAN = 'gc';

@@ -1,5 +1,5 @@
-import { DmaasError } from '../../errors.ts';
 import { discard } from '../../discard.ts';
+import { DmaasError } from '../../errors.ts';
 
 const MIN_SLOTS = 1 << 10;
 const MAX_LOAD = 0.9;

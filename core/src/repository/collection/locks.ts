@@ -1,9 +1,9 @@
-import type { CallOptions, ObjectStore } from '../../store/object-store.ts';
-import { BACKUPS } from '../records/backups.ts';
-import { CONFIG_KEY, WRAPS } from '../keys/config.ts';
 import { forEachParallel } from '../../parallel.ts';
+import type { CallOptions, ObjectStore } from '../../store/object-store.ts';
+import { CONFIG_KEY, WRAPS } from '../keys/config.ts';
 import { RECOVERY } from '../keys/recovery.ts';
 import { LISTS } from '../protocol/tombstones.ts';
+import { BACKUPS } from '../records/backups.ts';
 
 const DAY_MS = 24 * 60 * 60_000;
 const MAX_REQUESTS = 16;

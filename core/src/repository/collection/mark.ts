@@ -1,12 +1,12 @@
 import type { CallOptions } from '../../store/object-store.ts';
-import { BLOB_ID_BYTES, blobIdAt, type BlobId } from '../format/blob.ts';
 import type { BlobReader } from '../blobs/blob-reader.ts';
-import { rootsOfEach, type BackupList } from '../records/backup-list.ts';
+import { BLOB_ID_BYTES, blobIdAt, type BlobId } from '../format/blob.ts';
 import { unnamed } from '../format/damage.ts';
+import { ROW_BYTES } from '../format/table.ts';
+import type { RepositoryIndex } from '../index/repository-index.ts';
+import { rootsOfEach, type BackupList } from '../records/backup-list.ts';
 import { LiveSet } from './live-set.ts';
 import type { PackUse } from './prune-plan.ts';
-import type { RepositoryIndex } from '../index/repository-index.ts';
-import { ROW_BYTES } from '../format/table.ts';
 import { walk } from './walk.ts';
 
 const INNER_LENGTH_AT = 40;

@@ -2,8 +2,8 @@ import { crc32 } from 'node:zlib';
 import * as z from 'zod';
 import { BLOB_ID_BYTES, LIMITS } from './blob.ts';
 import { damaged } from './damage.ts';
-import type { RepositoryKeys } from './key-set.ts';
 import type { Random } from './derive.ts';
+import type { RepositoryKeys } from './key-set.ts';
 import { packPayloadSync, unpackPayloadSync } from './payload.ts';
 import {
   checkCrc,

@@ -1,6 +1,6 @@
+import { discardView } from '../../discard.ts';
 import { LIMITS, type BlobId, type BlobKind } from './blob.ts';
 import { damaged } from './damage.ts';
-import { discardView } from '../../discard.ts';
 import { openFrame } from './frame.ts';
 import type { RepositoryKeys } from './key-set.ts';
 import { unpackPayload, unpackPayloadSync } from './payload.ts';

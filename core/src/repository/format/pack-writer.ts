@@ -1,7 +1,7 @@
 import { crc32 } from 'node:zlib';
 import type { BlobId, BlobKind } from './blob.ts';
-import type { RepositoryKeys } from './key-set.ts';
 import type { Random } from './derive.ts';
+import type { RepositoryKeys } from './key-set.ts';
 import { packKey } from './pack-reader.ts';
 import { encodeHeader, encodeTrailer, HEADER_BYTES, OBJECT_TYPE, SECTION_OVERHEAD, TRAILER_BYTES } from './sealed.ts';
 import { encodeTable, PACK_ID_BYTES, PACK_TABLE_BYTES, ROW_BYTES, sortRows, writeRow, type Table } from './table.ts';

@@ -1,5 +1,5 @@
-import { BLOB_ID_BYTES } from './blob.ts';
 import { discard } from '../../discard.ts';
+import { BLOB_ID_BYTES } from './blob.ts';
 
 const BLOCK_BYTES = 512;
 const BLOCK_BITS = BLOCK_BYTES * 8;

@@ -1,7 +1,7 @@
+import { discard } from '../../discard.ts';
 import type { CallOptions } from '../../store/object-store.ts';
 import { BLOB_ID_BYTES, type BlobId } from '../format/blob.ts';
 import { damaged } from '../format/damage.ts';
-import { discard } from '../../discard.ts';
 import { packKey } from '../format/pack-reader.ts';
 import { ROW_BYTES, type PackInfo, type Row, type Table } from '../format/table.ts';
 

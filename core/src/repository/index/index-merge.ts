@@ -1,18 +1,18 @@
+import { discard } from '../../discard.ts';
 import { DmaasError } from '../../errors.ts';
+import { forEachParallel } from '../../parallel.ts';
 import type { CallOptions, ObjectStore } from '../../store/object-store.ts';
 import { BLOB_ID_BYTES } from '../format/blob.ts';
-import { discard } from '../../discard.ts';
-import type { IndexLoader, ReplacedSegment } from './index-loader.ts';
+import type { Random } from '../format/derive.ts';
 import { newSegmentKey, SegmentWriter } from '../format/index-segment.ts';
 import type { RepositoryKeys } from '../format/key-set.ts';
-import type { Random } from '../format/derive.ts';
-import { SegmentVanished, type OpenSegment } from './open-segment.ts';
-import type { Session } from '../protocol/sessions.ts';
 import { packKey } from '../format/pack-reader.ts';
-import { forEachParallel } from '../../parallel.ts';
 import { prefixAt } from '../format/segment-filter.ts';
 import { ROW_BYTES, type PackInfo } from '../format/table.ts';
+import type { Session } from '../protocol/sessions.ts';
 import type { Tombstones } from '../protocol/tombstones.ts';
+import type { IndexLoader, ReplacedSegment } from './index-loader.ts';
+import { SegmentVanished, type OpenSegment } from './open-segment.ts';
 
 /** A merged segment is one put of one buffer: this many entries are 64 MiB. */
 const MAX_ENTRIES = 1_400_000;

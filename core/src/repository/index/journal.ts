@@ -1,11 +1,11 @@
-import type { ObjectStore } from '../../store/object-store.ts';
 import { discard } from '../../discard.ts';
-import type { IndexLoader } from './index-loader.ts';
+import type { ObjectStore } from '../../store/object-store.ts';
+import type { Random } from '../format/derive.ts';
 import { encodeSegment, newSegmentKey } from '../format/index-segment.ts';
 import type { RepositoryKeys } from '../format/key-set.ts';
-import type { Random } from '../format/derive.ts';
-import type { Session } from '../protocol/sessions.ts';
 import { joinTables, rowCount, type Table } from '../format/table.ts';
+import type { Session } from '../protocol/sessions.ts';
+import type { IndexLoader } from './index-loader.ts';
 
 /** A segment is due when any of these is reached; what it names is not sent again after a crash. */
 const MAX_AGE_MS = 30_000;

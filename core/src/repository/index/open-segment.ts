@@ -1,25 +1,24 @@
 import { crc32 } from 'node:zlib';
+import { discardView } from '../../discard.ts';
 import { DmaasError, throwIfCancelled } from '../../errors.ts';
+import { forEachParallel } from '../../parallel.ts';
 import type { CallOptions, ObjectStore } from '../../store/object-store.ts';
-import type { BlockCache } from './block-cache.ts';
+import { twice } from '../../twice.ts';
 import { BLOB_ID_BYTES, LIMITS } from '../format/blob.ts';
 import { damaged } from '../format/damage.ts';
-import { discardView } from '../../discard.ts';
-import { segmentHeader, SegmentReader, type SegmentDirectory } from '../format/index-segment.ts';
+import type { SegmentReader } from '../format/index-segment.ts';
 import type { RepositoryKeys } from '../format/key-set.ts';
-import { PackList } from './pack-list.ts';
-import { forEachParallel } from '../../parallel.ts';
-import { twice } from '../../twice.ts';
 import { checkHeader, HEADER_BYTES, OBJECT_TYPE, readTrailer, TRAILER_BYTES } from '../format/sealed.ts';
-import type { LocalCopy, SegmentCache } from './segment-cache.ts';
 import { mayHave, prefixAt, type IdBatch } from '../format/segment-filter.ts';
 import { ROW_BYTES } from '../format/table.ts';
+import type { BlockCache } from './block-cache.ts';
+import { PackList } from './pack-list.ts';
+import { compareIds, searchRows, type OnRow } from './search-rows.ts';
+import type { LocalCopy, SegmentCache } from './segment-cache.ts';
+import { readEnd, tailBytes, type SegmentEnd } from './segment-end.ts';
 
 /** Segments up to this size are fetched whole: one request, and its answer comes about as soon as that of two small ones. */
 const WHOLE_BYTES = 8 << 20;
-/** What the directory and the filter of a larger one take, for its size: with some to spare, so that one request is enough. */
-const TAIL_SHARE = 24;
-const TAIL_BYTES = 64 << 10;
 /** A request costs about as much as this many bytes. */
 const REQUEST_BYTES = 1 << 20;
 /** Blocks with no more than this between them are fetched together. */
@@ -37,9 +36,6 @@ export interface SegmentDeps {
   readonly cache: SegmentCache;
   readonly blocks: BlockCache;
 }
-
-/** Told of each row that a lookup finds: the place of its id in the batch, and where the row begins. */
-export type OnRow = (i: number, rows: Buffer, at: number) => void;
 
 /** The segment was deleted, because another replaces it: list again. */
 export class SegmentVanished extends Error {
@@ -417,68 +413,6 @@ export class OpenSegment {
   }
 }
 
-interface SegmentEnd {
-  readonly reader: SegmentReader;
-  readonly directory: SegmentDirectory;
-  readonly filter: Uint8Array | undefined;
-  readonly nodes: Buffer | undefined;
-}
-
-interface SegmentSource {
-  readonly size: number;
-  readonly read: (offset: number, length: number) => Uint8Array | Promise<Uint8Array>;
-  /** How much to read first. */
-  readonly tailBytes: number;
-  /** When it is at hand. */
-  readonly header?: Uint8Array;
-}
-
-function tailBytes(size: number): number {
-  return Math.min(size, Math.ceil(size / TAIL_SHARE) + TAIL_BYTES);
-}
-
-/** Reads what comes after the blocks. The header is guessed, for the directory opens only under the one it was sealed with. */
-async function readEnd(keys: RepositoryKeys, key: string, source: SegmentSource): Promise<SegmentEnd> {
-  const { size, read } = source;
-  if (size < HEADER_BYTES + TRAILER_BYTES) throw damaged(key, 'it is cut short');
-  const tailAt = size - source.tailBytes;
-  const tail = await read(tailAt, size - tailAt);
-  if (tail.length !== size - tailAt) throw damaged(key, 'it is cut short');
-  const section = (offset: number, length: number) => {
-    if (offset + length > size) throw damaged(key, 'it points outside of itself');
-    return offset >= tailAt ? tail.subarray(offset - tailAt, offset - tailAt + length) : read(offset, length);
-  };
-  const { lastSectionLength } = readTrailer(tail.subarray(tail.length - TRAILER_BYTES), size, key);
-  const last = await section(size - TRAILER_BYTES - lastSectionLength, lastSectionLength);
-  const { reader, directory } = await openDirectory(keys, key, source, last);
-  const { filter, nodes } = directory;
-  return {
-    reader,
-    directory,
-    filter: filter && reader.filter(directory, await section(filter.offset, filter.length)),
-    nodes: nodes && reader.nodes(directory, await section(nodes.offset, nodes.length)),
-  };
-}
-
-async function openDirectory(
-  keys: RepositoryKeys,
-  key: string,
-  source: SegmentSource,
-  section: Uint8Array,
-): Promise<Pick<SegmentEnd, 'reader' | 'directory'>> {
-  const openWith = (header: Uint8Array) => {
-    const reader = new SegmentReader(keys, key, header);
-    return { reader, directory: reader.directory(section) };
-  };
-  if (source.header !== undefined) return openWith(source.header);
-  try {
-    return openWith(segmentHeader(keys));
-  } catch (e) {
-    if (!DmaasError.is(e, 'REPOSITORY_CORRUPT')) throw e;
-    return openWith(await source.read(0, HEADER_BYTES));
-  }
-}
-
 async function fetchRange(store: ObjectStore, key: string, offset: number, length: number, opts: CallOptions): Promise<Uint8Array> {
   let bytes: Uint8Array | undefined;
   try {
@@ -490,30 +424,6 @@ async function fetchRange(store: ObjectStore, key: string, offset: number, lengt
   if (bytes === undefined) throw new SegmentVanished(key);
   if (bytes.length !== length) throw damaged(key, 'the store returned a part of it that was not asked for');
   return bytes;
-}
-
-/** Tells of all rows with this id; whether there are any. */
-function searchRows(rows: Buffer, batch: IdBatch, i: number, onRow: OnRow): boolean {
-  const prefix = batch.prefixes[i] as number;
-  let low = 0;
-  let high = rows.length / ROW_BYTES;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (prefixAt(rows, middle * ROW_BYTES) < prefix) low = middle + 1;
-    else high = middle;
-  }
-  let isFound = false;
-  // Others may begin with the same six bytes.
-  for (let at = low * ROW_BYTES; at < rows.length && prefixAt(rows, at) === prefix; at += ROW_BYTES) {
-    if (compareIds(rows, at, batch.bytes, i * BLOB_ID_BYTES) !== 0) continue;
-    onRow(i, rows, at);
-    isFound = true;
-  }
-  return isFound;
-}
-
-function compareIds(a: Buffer, aAt: number, b: Buffer, bAt: number): number {
-  return a.compare(b, bAt, bAt + BLOB_ID_BYTES, aAt, aAt + BLOB_ID_BYTES);
 }
 
 function* placesOf(lists: Iterable<readonly number[]>): Generator<number> {

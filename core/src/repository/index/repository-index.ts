@@ -1,10 +1,11 @@
 import { DmaasError } from '../../errors.ts';
 import type { CallOptions } from '../../store/object-store.ts';
-import { BlobIndex, type BlobLookup } from './blob-index.ts';
 import { BLOB_ID_BYTES, type BlobId } from '../format/blob.ts';
-import { SegmentVanished, type OnRow, type OpenSegment } from './open-segment.ts';
 import { IdBatch } from '../format/segment-filter.ts';
 import { ROW_BYTES, type PackInfo, type Table } from '../format/table.ts';
+import { BlobIndex, type BlobLookup } from './blob-index.ts';
+import { SegmentVanished, type OpenSegment } from './open-segment.ts';
+import type { OnRow } from './search-rows.ts';
 
 /** A lookup begins anew when segments were merged under its hands, this many times. */
 const MAX_TRIES = 5;

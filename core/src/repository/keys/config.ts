@@ -1,17 +1,17 @@
 import { isDeepStrictEqual } from 'node:util';
 import * as z from 'zod';
 import { DmaasError } from '../../errors.ts';
+import { mapAhead } from '../../parallel.ts';
 import type { CallOptions, ObjectStore } from '../../store/object-store.ts';
 import { LIMITS } from '../format/blob.ts';
 import type { ChunkerParameters } from '../format/chunker.ts';
 import { damaged, needsNewer } from '../format/damage.ts';
-import { newKeySet, RepositoryKeys, type KeySet } from '../format/key-set.ts';
-import { unwrapKeySet, wrapKeySet, wrapSchema, type Wrap } from './key-wrap.ts';
 import type { Random } from '../format/derive.ts';
-import { mapAhead } from '../../parallel.ts';
-import type { Unlock } from './recipients.ts';
+import { newKeySet, RepositoryKeys, type KeySet } from '../format/key-set.ts';
 import { encodeHeader, FORMAT_VERSION, OBJECT_TYPE } from '../format/sealed.ts';
 import { parseStored } from '../format/stored-json.ts';
+import { unwrapKeySet, wrapKeySet, wrapSchema, type Wrap } from './key-wrap.ts';
+import type { Unlock } from './recipients.ts';
 
 export const CONFIG_KEY = 'dmaas.json';
 export const WRAPS = 'keys/';

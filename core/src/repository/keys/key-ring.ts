@@ -1,9 +1,9 @@
 import { DmaasError } from '../../errors.ts';
 import type { CallOptions, ObjectStore } from '../../store/object-store.ts';
-import { CONFIG_KEY, epochKey, jsonBytes, listWraps, loadConfig, WRAPS, type RepositoryConfig } from './config.ts';
-import type { KeySet } from '../format/key-set.ts';
-import { unwrapKeySet, wrapKeySet, type Wrap } from './key-wrap.ts';
 import { KEY_BYTES, type Random } from '../format/derive.ts';
+import type { KeySet } from '../format/key-set.ts';
+import { CONFIG_KEY, epochKey, jsonBytes, listWraps, loadConfig, WRAPS, type RepositoryConfig } from './config.ts';
+import { unwrapKeySet, wrapKeySet, type Wrap } from './key-wrap.ts';
 import { formatRecipient, publicKeyOf, type Recipient, type Unlock } from './recipients.ts';
 
 /** Somebody who may open the repository. */

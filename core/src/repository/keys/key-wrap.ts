@@ -3,8 +3,8 @@ import * as z from 'zod';
 import { damaged } from '../format/damage.ts';
 import { hmac, KEY_BYTES, type Random } from '../format/derive.ts';
 import type { KeySet } from '../format/key-set.ts';
-import { unwrapKeyOf, wrapKeyFor, type Recipient, type Unlock } from './recipients.ts';
 import { parseStored } from '../format/stored-json.ts';
+import { unwrapKeyOf, wrapKeyFor, type Recipient, type Unlock } from './recipients.ts';
 
 const base64 = (bytes: number) =>
   z

@@ -4,8 +4,8 @@ import { DmaasError } from '../../errors.ts';
 import { LIMITS } from '../format/blob.ts';
 import { damaged } from '../format/damage.ts';
 import { hkdf, hmac, KEY_BYTES, type Random } from '../format/derive.ts';
-import { parseStored } from '../format/stored-json.ts';
 import { checkHeader, encodeHeader, HEADER_BYTES, OBJECT_TYPE, SectionCipher } from '../format/sealed.ts';
+import { parseStored } from '../format/stored-json.ts';
 
 const KEY_PREFIX = 'dmaas-key-1-';
 const CHECKSUM_BYTES = 4;

@@ -2,8 +2,8 @@ import { createPrivateKey, createPublicKey, diffieHellman, generateKeyPairSync, 
 import * as z from 'zod';
 import { DmaasError } from '../../errors.ts';
 import { damaged } from '../format/damage.ts';
-import { formatSecret, parseSecret } from './keys.ts';
 import { hkdf, KEY_BYTES, type Random } from '../format/derive.ts';
+import { formatSecret, parseSecret } from './keys.ts';
 
 /** What opens a repository: a key, a passphrase, or the private half of a recovery key. */
 export type Unlock = Uint8Array | { readonly passphrase: string } | { readonly recoveryKey: Uint8Array };

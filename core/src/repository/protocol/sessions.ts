@@ -1,12 +1,12 @@
 import * as z from 'zod';
 import { DmaasError } from '../../errors.ts';
 import type { CallOptions, ObjectStore } from '../../store/object-store.ts';
-import { FENCE_BYTES, fenced, putFence } from './fence.ts';
-import type { RepositoryKeys } from '../format/key-set.ts';
 import type { Random } from '../format/derive.ts';
-import { requireConditionalCreates } from './put-once.ts';
+import type { RepositoryKeys } from '../format/key-set.ts';
 import { openRecord, sealRecord } from '../format/sealed-record.ts';
 import { OBJECT_TYPE } from '../format/sealed.ts';
+import { FENCE_BYTES, fenced, putFence } from './fence.ts';
+import { requireConditionalCreates } from './put-once.ts';
 
 const SESSIONS = 'sessions/';
 const SESSION_KEY = /^sessions\/([0-9a-f]{16})\/(\d{8})$/;

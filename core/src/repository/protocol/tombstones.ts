@@ -2,8 +2,8 @@ import * as z from 'zod';
 import { DmaasError } from '../../errors.ts';
 import type { CallOptions, ObjectStore } from '../../store/object-store.ts';
 import { damaged, needsNewer } from '../format/damage.ts';
-import type { RepositoryKeys } from '../format/key-set.ts';
 import type { Random } from '../format/derive.ts';
+import type { RepositoryKeys } from '../format/key-set.ts';
 import { openRecord, sealRecord } from '../format/sealed-record.ts';
 import { OBJECT_TYPE } from '../format/sealed.ts';
 

@@ -1,15 +1,15 @@
 import { crc32 } from 'node:zlib';
 import { DmaasError } from '../../errors.ts';
-import type { CallOptions, ObjectStore } from '../../store/object-store.ts';
-import { backupSchema, matchesFilter, type Backup, type BackupFilter, type NewBackup } from './backup-record.ts';
-import { damaged } from '../format/damage.ts';
-import { fenced, isFence } from '../protocol/fence.ts';
-import type { RepositoryKeys } from '../format/key-set.ts';
-import type { Random } from '../format/derive.ts';
 import { mapAhead } from '../../parallel.ts';
-import { putOnce } from '../protocol/put-once.ts';
+import type { CallOptions, ObjectStore } from '../../store/object-store.ts';
+import { damaged } from '../format/damage.ts';
+import type { Random } from '../format/derive.ts';
+import type { RepositoryKeys } from '../format/key-set.ts';
 import { openRecord, sealRecord } from '../format/sealed-record.ts';
 import { OBJECT_TYPE } from '../format/sealed.ts';
+import { fenced, isFence } from '../protocol/fence.ts';
+import { putOnce } from '../protocol/put-once.ts';
+import { backupSchema, matchesFilter, type Backup, type BackupFilter, type NewBackup } from './backup-record.ts';
 
 export const BACKUPS = 'backups/';
 const BACKUP_KEY = /^backups\/\d{8}T\d{6}Z-([a-z0-9]+)$/;

@@ -3,11 +3,11 @@ import * as z from 'zod';
 import { DmaasError } from '../../errors.ts';
 import { parseJson, stringifyJson } from '../../json.ts';
 import type { CallOptions, ObjectStore } from '../../store/object-store.ts';
-import type { RepositoryKeys } from '../format/key-set.ts';
 import type { Random } from '../format/derive.ts';
-import { putOnce } from '../protocol/put-once.ts';
+import type { RepositoryKeys } from '../format/key-set.ts';
 import { openRecord, sealRecord } from '../format/sealed-record.ts';
 import { OBJECT_TYPE } from '../format/sealed.ts';
+import { putOnce } from '../protocol/put-once.ts';
 
 const RUNS = 'runs/';
 const NAME = /^[a-z0-9][a-z0-9.-]{0,127}$/;
