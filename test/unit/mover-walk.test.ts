@@ -17,7 +17,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { FileStat } from '../../core/src/mover/file-stat.ts';
 import { statOf } from '../../core/src/mover/io.ts';
-import { lookAhead } from '../../core/src/mover/look-ahead.ts';
+import { lookAhead } from '../../core/src/mover/look-ahead-thread.ts';
 import { showPath } from '../../core/src/mover/paths.ts';
 import { loadPosix, type Posix } from '../../core/src/mover/posix.ts';
 import { walk, type Walked } from '../../core/src/mover/walk.ts';

@@ -3,7 +3,7 @@ import type { FinishedPack, PackMemory } from '../repository/blobs/blob-packer.t
 import type { BlobId } from '../repository/format/blob.ts';
 import type { FramedBlob } from '../repository/format/pack-writer.ts';
 import type { RepositoryThread } from '../repository/repository.ts';
-import type { LookAheadTask } from './look-ahead.ts';
+import type { LookAheadTask } from './look-ahead-thread.ts';
 import type { FilesResult, FilesTask } from './read-files.ts';
 import type { SpansResult, SpansTask } from './read-spans.ts';
 import type { WriteResult, WriteTask } from './write-frames.ts';

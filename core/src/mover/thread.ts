@@ -2,7 +2,7 @@ import { parentPort, workerData, type MessagePort } from 'node:worker_threads';
 import { BlobPacker, randomFrom } from '../repository/blobs/blob-packer.ts';
 import { gearTable } from '../repository/format/chunker.ts';
 import { RepositoryKeys } from '../repository/format/key-set.ts';
-import { lookAhead } from './look-ahead.ts';
+import { lookAhead } from './look-ahead-thread.ts';
 import { loadPosix } from './posix.ts';
 import { readFiles } from './read-files.ts';
 import { readSpans } from './read-spans.ts';
