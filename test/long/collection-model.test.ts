@@ -1,4 +1,4 @@
-/** Row D2 of the fault matrix: the model of garbage collection in every world, as far as memory and DMAAS_TEST_MODEL_MINUTES for each reach. Prints what was explored. */
+/** Row D2 of the fault matrix: the model of garbage collection in every world, as far as memory and DMAAS_TEST_MODEL_MINUTES for each reach. Prints what was explored, for EXPLORED in test/model/check.ts. */
 import assert from 'node:assert/strict';
 import { checkModel, ensureModelChecker, WORLDS, type World } from '../model/check.ts';
 

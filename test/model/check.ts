@@ -20,6 +20,23 @@ export const WORLDS = {
 } as const;
 export type World = keyof typeof WORLDS;
 
+/** What the last whole run saw (test/long/collection-model.test.ts). */
+export const EXPLORED: {
+  readonly at: string;
+  readonly minutes: number;
+  readonly worlds: Readonly<Record<World, { readonly states: number; readonly isComplete: boolean }>>;
+} = {
+  at: '2026-11-26',
+  minutes: 12,
+  worlds: {
+    merge: { states: 21_627_596, isComplete: true },
+    collectors: { states: 41_399_885, isComplete: true },
+    writers: { states: 2_610_246, isComplete: true },
+    empty: { states: 99_737_613, isComplete: true },
+    both: { states: 270_000_000, isComplete: false },
+  },
+};
+
 /** Each rule, the smallest world that needs it, and what goes wrong without. */
 export const SAFEGUARDS: readonly { readonly rule: string; readonly without: string; readonly world: World; readonly bug: string }[] = [
   {

@@ -1,5 +1,5 @@
 /**
- * Writes the generated documents: kubectl-plugin/REFERENCE.md, from the table of commands and the table of errors, and test/MATRIX.md; with `--check` it only says whether they are up to date; with `--results`
+ * Writes the generated documents: kubectl-plugin/REFERENCE.md, from the table of commands and the table of errors, test/MATRIX.md and test/model/README.md; with `--check` it only says whether they are up to date; with `--results`
  * the matrix gets the results of the last runs of the tests.
  */
 import { readFile, writeFile } from 'node:fs/promises';
@@ -11,6 +11,7 @@ import { COMMANDS } from '../../../kubectl-plugin/src/commands/table.ts';
 import { GLOBAL_FLAGS, OUTPUT_FLAGS } from '../../../kubectl-plugin/src/global-flags.ts';
 import { writeMatrix } from './matrix.ts';
 import { keepResults } from './matrix-results.ts';
+import { writeModelPage } from './model-page.ts';
 
 export const REFERENCE = join(import.meta.dirname, '../../../kubectl-plugin/REFERENCE.md');
 
@@ -89,6 +90,7 @@ if (import.meta.main) {
   for (const [file, write] of [
     ['kubectl-plugin/REFERENCE.md', writeReference],
     ['test/MATRIX.md', writeMatrix],
+    ['test/model/README.md', writeModelPage],
   ] as const) {
     const same = await write(checkOnly);
     if (!checkOnly || same) continue;
