@@ -27,7 +27,7 @@ function modelPage(): string {
     '[collection.pml](collection.pml) is the protocol of [core/DESIGN.md](../../core/DESIGN.md), section 7, for one blob, in the language of spin: writers that rely on the blob or store it, a deleter, collectors and merges of the index, of',
     'which each may stand still before any of its requests, for ever or until all else is done. The property: whatever a record reaches lies in a pack that is there and that the index finds, in every state.',
     '',
-    `Explored on ${EXPLORED.at} by \`npm run test:long -- test/long/collection-model.test.ts\`, ${EXPLORED.minutes} minutes a world at most, with a hash of 34 bits for each state. No state was found in which anything is lost.`,
+    `Explored on ${EXPLORED.at} by \`npm run test:long -- test/long/collection-model.test.ts\`, ${EXPLORED.minutes} minutes a world at most, with a hash of 34 bits in the place of each state, so that a few may be passed over. No state was found in which anything is lost.`,
     'The same properties run against the code itself, on a simulated store: [property/collection.test.ts](../property/collection.test.ts).',
     '',
     '| world | writers | collectors | rounds | merges | lists | packs | states |',
