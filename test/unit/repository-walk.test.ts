@@ -115,6 +115,18 @@ describe('a walk', () => {
     assert.equal(graph.largest.read, 1 << 14);
   });
 
+  it('follows all references of nodes that have more than there is room for', async () => {
+    const graph = new Graph();
+    const many = (first: number, count: number) => Array.from({ length: count }, (_, n) => idOf(first + n));
+    graph.below.set(idOf(0), [idOf(1), idOf(2)]);
+    graph.below.set(idOf(1), many(100_000, 30_000));
+    graph.below.set(idOf(2), many(200_000, 40_000));
+    await walk([idOf(0)], graph.visitor());
+    assert.equal(new Set(graph.visited.map(({ id }) => id)).size, 3 + 70_000);
+    const expected = graph.reachable([idOf(0)]);
+    assert.ok(graph.visited.every(({ id }) => expected.has(id)));
+  });
+
   it('of nothing ends', async () => {
     const graph = new Graph();
     await walk([], graph.visitor());
