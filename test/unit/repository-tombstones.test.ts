@@ -119,6 +119,21 @@ describe('the lists of what is condemned', () => {
     });
   }
 
+  it('are not forgotten when only who was there for the newest is left', async () => {
+    await addList([1, 1]);
+    await addList([1, 1], [2, 2]);
+    await newReader().witness(2, []);
+    await memory.delete('gc/00000002/packs');
+    const tombstones = newReader();
+    await tombstones.refresh();
+    assert.throws(
+      () => {
+        tombstones.requireKnown();
+      },
+      { code: 'REPOSITORY_CORRUPT', message: /gc\/00000002\/packs/ },
+    );
+  });
+
   it('are of the future when something among them has a name that is not known', async () => {
     await addList([1, 1]);
     await memory.put('gc/00000001/plan', Buffer.alloc(3));

@@ -77,9 +77,11 @@ export class Tombstones {
       const list = lists.get(Number(number)) ?? {};
       lists.set(Number(number), { ...list, ...(what === 'packs' ? { createdAt: modifiedAt } : { witnessedAt: modifiedAt }) });
     }
-    const listed = [...lists].flatMap(([number, { createdAt, witnessedAt }]) =>
-      createdAt === undefined ? [] : [{ number, createdAt, witnessedAt }],
-    );
+    const listed = [...lists].map(([number, { createdAt, witnessedAt }]) => {
+      // Whoever lists sessions for it has seen it.
+      if (createdAt === undefined) throw damaged(packsKey(number), 'it is missing');
+      return { number, createdAt, witnessedAt };
+    });
     const newest = listed.length;
     if (listed.some(({ number }, i) => number !== i + 1) || newest < this.#read)
       throw damaged(LISTS, 'a list of what is condemned is missing');
