@@ -36,6 +36,13 @@ async function prune(store: MemoryStore): Promise<PruneReport> {
   return (await open(store)).prune({}, QUIET);
 }
 
+/** Turns one bit of its content. */
+async function flip(key: string, store: MemoryStore): Promise<void> {
+  const body = Buffer.from((await store.get(key))!);
+  body[40]! ^= 1;
+  await store.put(key, body);
+}
+
 describe('garbage collection', function () {
   this.timeout(60_000);
 
@@ -188,6 +195,57 @@ describe('garbage collection', function () {
     }
     assert.deepEqual(await keysUnder(store, 'gc/'), []);
     assert.ok((await prune(store)).condemn.length > 0);
+  });
+
+  it('C1, C2: one damaged or missing object of a list keeps nobody from anything, and both are named', async () => {
+    for (const spoil of [(key: string, store: MemoryStore) => store.delete(key), flip]) {
+      for (const lost of [['packs'], ['sessions'], ['packs', 'sessions']]) {
+        const { store, pass } = clockedStore();
+        await createRepository(store, UNLOCK, { parameters: SMALL });
+        const kept = contentsOf(1);
+        await makeBackup(await open(store), 1, contentsOf(2));
+        await makeBackup(await open(store), 2, kept);
+        const first = await open(store);
+        await first.deleteBackup((await first.backup(operationOf(1))).id);
+        pass(2 * DAY);
+        assert.ok((await prune(store)).condemn.length > 0);
+        for (const what of lost) await spoil(`gc/00000001/${what}`, store);
+        pass(2 * DAY);
+
+        const reader = await open(store);
+        assert.deepEqual(await restoreBackup(reader, await reader.backup(operationOf(2))), kept);
+        const findings = await reader.verify('structure', QUIET);
+        const isGone = spoil !== flip;
+        if (lost.length === 2 && !isGone) {
+          assert.deepEqual(
+            findings.map(({ level, code }) => [level, code]),
+            [['warning', 'list-damaged'], ['warning', 'list-damaged'], ['warning', 'list-lost']], // prettier-ignore
+          );
+          const refused = { code: 'REPOSITORY_CORRUPT', message: /gc\/00000001\/packs is damaged/ };
+          await assert.rejects(makeBackup(await open(store), 3, contentsOf(3)), refused);
+          await assert.rejects(prune(store), refused);
+          continue;
+        }
+        // What is not there at all is not missed, and nobody says that who was there is: the next collection finds out.
+        assert.equal(
+          findings.filter(({ code }) => code === 'list-damaged').length,
+          lost.length === 2 || (isGone && lost[0] === 'sessions') ? 0 : 1,
+        );
+        await makeBackup(await open(store), 3, kept);
+        await makeBackup(await open(store), 4, contentsOf(4, 20));
+        const writer = await open(store);
+        await writer.deleteBackup((await writer.backup(operationOf(4))).id);
+        for (let n = 0; n < 5; n++) {
+          await prune(store);
+          pass(2 * DAY);
+        }
+        const last = await open(store);
+        assert.deepEqual(await restoreBackup(last, await last.backup(operationOf(3))), kept);
+        assert.deepEqual(await last.verify('data', QUIET), []);
+        const { blobs } = last.stats();
+        assert.ok(blobs < 30, `${blobs} blobs: space comes back all the same`);
+      }
+    }
   });
 
   it('D6: a writer that was silent for longer than the grace is fenced, and its next run succeeds', async () => {

@@ -130,6 +130,7 @@ async function condemnPacks(
     await tombstones.witness(
       next,
       sessions.map(({ id }) => id),
+      list,
       call,
     );
     return { condemnedPacks: packs, savedBlobs: toCopy.length - lostBlobs, lostBlobs };

@@ -432,6 +432,7 @@ export class Repository {
       loader: this.#loader,
       reader: this.#reader,
       records: this.#records,
+      tombstones: this.#tombstones,
     });
   }
 

@@ -17,6 +17,7 @@ import type { RepositoryIndex } from './index/repository-index.ts';
 import { CONFIG_KEY, listWraps, type RepositoryConfig } from './keys/config.ts';
 import { BackupList, rootsOfEach, type ListedBackup } from './records/backup-list.ts';
 import type { Backup } from './records/backup-record.ts';
+import type { Tombstones } from './protocol/tombstones.ts';
 import { BACKUPS, type BackupRecords } from './records/backups.ts';
 
 export type VerifyDepth = 'structure' | 'data';
@@ -27,6 +28,7 @@ export interface VerifyParts {
   readonly loader: IndexLoader;
   readonly reader: BlobReader;
   readonly records: BackupRecords;
+  readonly tombstones: Tombstones;
   /** Reads only this part of all packs: the same ones each time, and all of them after all parts. */
   readonly share?: VerifyShare | undefined;
   /** Is told of each pack that is damaged or missing. */
@@ -104,6 +106,7 @@ class Verification {
 
   async run(depth: VerifyDepth): Promise<readonly Finding[]> {
     await this.#checkWraps();
+    await this.#checkLists();
     // Records first and the index after: whatever a record names is then in the index, unless it is lost.
     const backups = await this.#readRecords();
     await this.#listPacks();
@@ -117,6 +120,17 @@ class Verification {
     await this.#report(backups);
     this.#unindexed?.close();
     return this.#findings;
+  }
+
+  async #checkLists(): Promise<void> {
+    const { tombstones } = this.#parts;
+    await tombstones.refresh(this.#call);
+    for (const { message } of (await tombstones.faults(this.#call)).values()) this.#add('warning', 'list-damaged', message);
+    const { problem } = tombstones;
+    if (problem === undefined) return;
+    const hint =
+      problem.code === 'REPOSITORY_CORRUPT' ? 'bring it back from an older version in the bucket, or begin a new repository' : problem.hint;
+    this.#add('warning', 'list-lost', `nothing can be written or deleted here, only read: ${problem.message}`, hint);
   }
 
   async #checkWraps(): Promise<void> {

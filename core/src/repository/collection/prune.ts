@@ -174,7 +174,9 @@ class Collection {
     const missing = tombstones.lists.filter(({ witnessedAt }) => witnessedAt === undefined);
     if (missing.length === 0) return;
     const ids = (await listSessions(store, this.#call)).filter(({ isSettled }) => !isSettled).map(({ id }) => id);
-    for (const { number } of missing) await tombstones.witness(number, ids, this.#call);
+    for (const { number } of missing) {
+      await tombstones.witness(number, ids, number === tombstones.number ? tombstones.newest : undefined, this.#call);
+    }
   }
 
   /** The newest list of which all may be deleted; settles sessions that stand in the way and are silent. */
@@ -189,7 +191,17 @@ class Collection {
       // Older ones have nothing left that is not on the newest.
       if (number < since) continue;
       if (witnessedAt === undefined || witnessedAt.getTime() + this.#graceMs > this.#now) break;
-      const older = (await tombstones.witnessed(number, this.#call)).flatMap((id) => open.get(id) ?? []);
+      const witnessed = await tombstones.witnessed(number, this.#call);
+      if (witnessed === undefined) {
+        // Who is left of them was there for the next list, too.
+        this.#note(
+          'warning',
+          'list-damaged',
+          `what list ${number} has condemned waits for the next list: nobody knows who was there for it`,
+        );
+        continue;
+      }
+      const older = witnessed.flatMap((id) => open.get(id) ?? []);
       const living = older.filter((session) => this.#isLiving(session));
       if (living.length > 0) {
         this.#note(
@@ -312,7 +324,7 @@ class Collection {
     await tombstones.refresh(this.#call);
     const sessions = await listSessions(store, this.#call);
     const ids = sessions.filter(({ id, isSettled }) => !isSettled && id !== this.#session.id).map(({ id }) => id);
-    await tombstones.witness(next, ids, this.#call);
+    await tombstones.witness(next, ids, list, this.#call);
   }
 
   /** Packs that are gone from the bucket and the index, when nobody is left who could still write a row for them. */
