@@ -1,11 +1,13 @@
 /** Rows D2, D3 and D6 of the fault matrix: garbage collection against the real code, on a store whose clock is the test's. */
 import assert from 'node:assert/strict';
+import { DmaasError } from '../../core/src/errors.ts';
 import { loadConfig } from '../../core/src/repository/keys/config.ts';
 import { decodeSegment } from '../../core/src/repository/format/index-segment.ts';
 import { packKey } from '../../core/src/repository/format/pack-reader.ts';
+import { Session } from '../../core/src/repository/protocol/sessions.ts';
 import { createRepository, openRepository, type PruneReport, type Repository } from '../../core/src/repository/repository.ts';
 import type { MemoryStore } from '../../core/src/store/memory.ts';
-import { FaultyStore } from '../support/faulty-store.ts';
+import { FaultyStore, StoreCrash } from '../support/faulty-store.ts';
 import {
   all,
   clockedStore,
@@ -248,6 +250,43 @@ describe('garbage collection', function () {
     }
   });
 
+  it('C1: a writer that died, and what is damaged of what it had announced, keep space from coming back only until a repair', async () => {
+    const { store, pass } = clockedStore();
+    await createRepository(store, UNLOCK, { parameters: SMALL });
+    const kept = contentsOf(1);
+    await makeBackup(await open(store), 1, contentsOf(2));
+    await makeBackup(await open(store), 2, kept);
+    const first = await open(store);
+    await first.deleteBackup((await first.backup(operationOf(1))).id);
+    const { keys } = (await loadConfig(store, UNLOCK, {}))!;
+    const dead = await Session.begin('write', { store, keys, random }, { creates: 'backups/never' });
+    await dead.end(); // it stays, but shows no more that it lives
+    const [chain] = await keysUnder(store, 'sessions/');
+    const record = Buffer.from((await store.get(chain!))!);
+    await store.put(chain!, Buffer.from(record).fill(0, 30));
+    pass(2 * DAY);
+    await prune(store);
+    pass(2 * DAY);
+    const refused = { code: 'REPOSITORY_CORRUPT', message: new RegExp(chain!) };
+    await assert.rejects(prune(store), refused);
+    const damaged = (await (await open(store)).verify('structure', QUIET)).filter(({ code }) => code === 'session-damaged');
+    assert.equal(damaged.length, 1);
+    assert.match(damaged[0]!.hint!, /repository repair/);
+
+    await store.put(chain!, Buffer.from(record).fill(0, 30)); // as if it had just shown that it lives
+    assert.deepEqual((await (await open(store)).repair(QUIET)).settledSessions, [], 'not within a day');
+    pass(DAY);
+    assert.deepEqual((await (await open(store)).repair(QUIET)).settledSessions, [dead.id]);
+    assert.ok((await prune(store)).delete.length > 0);
+    assert.deepEqual(await (await open(store)).verify('data', QUIET), []);
+    await assert.rejects(
+      dead.create('index/0/a', () => Promise.resolve()),
+      { code: 'REPOSITORY_FENCED' },
+    );
+    const reader = await open(store);
+    assert.deepEqual(await restoreBackup(reader, await reader.backup(operationOf(2))), kept);
+  });
+
   it('D6: a writer that was silent for longer than the grace is fenced, and its next run succeeds', async () => {
     const { store, pass } = clockedStore();
     await createRepository(store, UNLOCK, { parameters: SMALL });
@@ -268,6 +307,51 @@ describe('garbage collection', function () {
     await makeBackup(await open(store), 2, contents);
     const reader = await open(store);
     assert.deepEqual(await restoreBackup(reader, await reader.backup(operationOf(2))), contents);
+  });
+
+  it('A3, D6: a collector that dies while it settles a writer leaves it to the next: nothing goes before the writer can create nothing more', async () => {
+    for (const when of ['before', 'after'] as const) {
+      for (let k = 1, isOver = false; !isOver; k++) {
+        const { store, pass } = clockedStore();
+        await createRepository(store, UNLOCK, { parameters: SMALL });
+        const contents = contentsOf(1);
+        const stopped = new FaultyStore(store);
+        const writer = await openRepository(stopped, UNLOCK);
+        const roots = await writer.write((w) => putBackup(w, contents));
+        let record: { key: string; body: Uint8Array } | undefined;
+        const put = stopped.put.bind(stopped);
+        stopped.put = (key, body, opts) => {
+          if (!key.startsWith('backups/')) return put(key, body, opts);
+          record = { key, body };
+          return Promise.reject(new DmaasError('STORE_UNAVAILABLE', 'it stands still before its last request'));
+        };
+        await assert.rejects(writer.commit(newBackup(1, roots)), { code: 'STORE_UNAVAILABLE' });
+        pass(2 * DAY);
+        await prune(store);
+        pass(2 * DAY);
+        const dying = new FaultyStore(store);
+        const collector = await openRepository(dying, UNLOCK);
+        dying.heal();
+        dying.crashAt(k, when);
+        await collector.prune({}, QUIET).catch((e: unknown) => {
+          assert.ok(e instanceof StoreCrash, String(e));
+        });
+        isOver = dying.calls.length < k;
+        for (let n = 0; n < 3; n++) {
+          pass(2 * DAY);
+          await prune(store);
+        }
+        // And goes on.
+        const isCommitted = await store.put(record!.key, record!.body, { ifAbsent: true }).then(
+          () => true,
+          (e: unknown) => !DmaasError.is(e, 'STORE_EXISTS'),
+        );
+        const reader = await open(store);
+        if (isCommitted)
+          assert.deepEqual(await restoreBackup(reader, await reader.backup(operationOf(1))), contents, `killed ${when} call ${k}`);
+        else assert.deepEqual(await keysUnder(store, 'packs/'), []);
+      }
+    }
   });
 
   it('D2: what an operation took over from a backup that is deleted and collected meanwhile is not relied on', async () => {

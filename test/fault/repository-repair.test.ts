@@ -123,6 +123,7 @@ describe('verifying and repairing (C7)', function () {
       {
         indexedPacks: 0,
         removedSegments: [],
+        settledSessions: [],
         condemnedPacks: [],
         savedBlobs: 0,
         lostBlobs: 0,

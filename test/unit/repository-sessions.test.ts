@@ -269,6 +269,14 @@ describe('sessions in the store', () => {
     await assert.rejects(settleSession({ store, keys }, info!), { code: 'STORE_UNAVAILABLE' });
     const left = await keysUnder(memory, 'sessions/');
     assert.ok(left.includes(`sessions/${session.id}/00000002`), 'what names it is there yet');
+    now += MINUTE;
+    const [half] = await listSessions(store);
+    const { isSettled, seenAt, last } = info!;
+    assert.deepEqual(
+      { ...half, beganAt: undefined },
+      { id: session.id, beganAt: undefined, seenAt, last, isSettled },
+      'a fence does not show that it lives',
+    );
     await settleSession({ store, keys }, info!);
     assert.ok(isFence((await memory.get('index/0/b'))!));
   });

@@ -9,18 +9,22 @@ import type { RepositoryKeys } from './format/key-set.ts';
 import { packIdOf, PACKS } from './format/pack-reader.ts';
 import { joinTables, readRow, rowCount, type PackInfo, type Table } from './format/table.ts';
 import type { IndexLoader } from './index/index-loader.ts';
-import { listSessions, Session } from './protocol/sessions.ts';
+import { listSessions, Session, sessionFaults, settleSession } from './protocol/sessions.ts';
 import type { Tombstones } from './protocol/tombstones.ts';
 
 /** Rows in one new segment, about. */
 const SEGMENT_ROWS = 1 << 17;
 const MAX_TRIES = 5;
+/** By the store's clock. */
+const DEAD_MS = 24 * 60 * 60_000;
 
 export interface RepairReport {
   /** Packs that no segment named, and that one names now. */
   readonly indexedPacks: number;
   /** Damaged segments that were removed. */
   readonly removedSegments: readonly string[];
+  /** Writers that ended badly, of which it cannot be read any more what they were about to write. */
+  readonly settledSessions: readonly string[];
   /** Packs that count as not stored any more. */
   readonly condemnedPacks: readonly string[];
   /** Blobs that were copied out of them, and blobs that could not be read. */
@@ -54,10 +58,11 @@ export async function repair(parts: RepairParts, run: RunOptions): Promise<Repai
     await parts.loader.checkAll(call);
     const indexedPacks = await indexPacks(parts, session, call);
     const removedSegments = await removeDamagedSegments(parts, call);
+    const settledSessions = await settleUnreadable(parts, session, call);
     const faulty = new Set<string>();
     const findings = await parts.verify((key) => faulty.add(packIdOf(key) ?? key));
     const condemned = await condemnPacks([...faulty], parts, call);
-    return { indexedPacks, removedSegments, ...condemned, findings };
+    return { indexedPacks, removedSegments, settledSessions, ...condemned, findings };
   } finally {
     await session.end();
   }
@@ -98,11 +103,28 @@ async function removeDamagedSegments({ store, loader, tombstones }: RepairParts,
   return removed;
 }
 
+/**
+ * A session that has ended badly, and of which an object of its chain cannot be read, keeps collections from deleting for ever. After a day of silence it counts as dead: the process that wrote it
+ * must not go on.
+ */
+async function settleUnreadable(parts: RepairParts, own: Session, call: CallOptions): Promise<string[]> {
+  const settled: string[] = [];
+  const sessions = await listSessions(parts.store, call);
+  const now = sessions.find(({ id }) => id === own.id)?.seenAt.getTime() ?? 0;
+  for (const session of sessions) {
+    if (session.isSettled || session.id === own.id || now - session.seenAt.getTime() < DEAD_MS) continue;
+    if ((await sessionFaults(parts, session, call)).size === 0) continue;
+    await settleSession(parts, session, { ...call, isDead: true });
+    settled.push(session.id);
+  }
+  return settled;
+}
+
 async function condemnPacks(
   faulty: readonly string[],
   parts: RepairParts,
   call: CallOptions,
-): Promise<Omit<RepairReport, 'indexedPacks' | 'removedSegments' | 'findings'>> {
+): Promise<Omit<RepairReport, 'indexedPacks' | 'removedSegments' | 'settledSessions' | 'findings'>> {
   const { tombstones, loader, store } = parts;
   const packs = faulty.filter((id) => !tombstones.newest.has(id));
   if (packs.length === 0) return { condemnedPacks: [], savedBlobs: 0, lostBlobs: 0 };

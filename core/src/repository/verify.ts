@@ -17,6 +17,7 @@ import type { RepositoryIndex } from './index/repository-index.ts';
 import { CONFIG_KEY, listWraps, type RepositoryConfig } from './keys/config.ts';
 import { BackupList, rootsOfEach, type ListedBackup } from './records/backup-list.ts';
 import type { Backup } from './records/backup-record.ts';
+import { listSessions, sessionFaults } from './protocol/sessions.ts';
 import type { Tombstones } from './protocol/tombstones.ts';
 import { BACKUPS, type BackupRecords } from './records/backups.ts';
 
@@ -107,6 +108,7 @@ class Verification {
   async run(depth: VerifyDepth): Promise<readonly Finding[]> {
     await this.#checkWraps();
     await this.#checkLists();
+    await this.#checkSessions();
     // Records first and the index after: whatever a record names is then in the index, unless it is lost.
     const backups = await this.#readRecords();
     await this.#listPacks();
@@ -131,6 +133,16 @@ class Verification {
     const hint =
       problem.code === 'REPOSITORY_CORRUPT' ? 'bring it back from an older version in the bucket, or begin a new repository' : problem.hint;
     this.#add('warning', 'list-lost', `nothing can be written or deleted here, only read: ${problem.message}`, hint);
+  }
+
+  async #checkSessions(): Promise<void> {
+    const { store, config } = this.#parts;
+    for (const session of await listSessions(store, this.#call)) {
+      for (const { message } of (await sessionFaults({ store, keys: config.keys }, session, this.#call)).values()) {
+        const fact = `${message}; what is condemned waits for whoever wrote it`;
+        this.#add('warning', 'session-damaged', fact, 'kubectl dmaas repository repair, a day after that process has ended');
+      }
+    }
   }
 
   async #checkWraps(): Promise<void> {

@@ -145,8 +145,9 @@ export interface SessionInfo {
   readonly beganAt: Date;
   /** When it last showed that it lives, by the store's clock. */
   readonly seenAt: Date;
+  /** The number of its newest record. */
   readonly last: number;
-  /** It can create nothing any more. */
+  /** It can create nothing any more: only fences are left of its chain. Where there is a record beside a fence, whoever was about to settle it has died before all that it announced was fenced. */
   readonly isSettled: boolean;
 }
 
@@ -155,17 +156,43 @@ export async function listSessions(store: ObjectStore, opts: CallOptions = {}): 
   for await (const { key, size, modifiedAt } of store.list(SESSIONS, opts)) {
     const [, id, n] = SESSION_KEY.exec(key) ?? [];
     if (id === undefined) continue;
-    const beganAt = sessions.get(id)?.beganAt ?? modifiedAt;
-    sessions.set(id, { id, beganAt, seenAt: modifiedAt, last: Number(n), isSettled: size === FENCE_BYTES });
+    const before = sessions.get(id);
+    const isSettled = size === FENCE_BYTES;
+    // A fence is not the session's own: it shows nothing of it.
+    if (isSettled && before?.isSettled === false) continue;
+    sessions.set(id, { id, beganAt: before?.beganAt ?? modifiedAt, seenAt: modifiedAt, last: Number(n), isSettled });
   }
   return [...sessions.values()];
 }
 
-/** Makes sure that a session creates nothing any more; whatever it has created until then stays. Only its last fence remains of it. */
-export async function settleSession(
+/** What is wrong with the objects of a session's chain, by key. */
+export async function sessionFaults(
   { store, keys }: Omit<SessionParts, 'random'>,
   session: SessionInfo,
   opts: CallOptions = {},
+): Promise<ReadonlyMap<string, DmaasError>> {
+  const faults = new Map<string, DmaasError>();
+  for await (const { key, size } of store.list(`${SESSIONS}${session.id}/`, opts)) {
+    if (size === FENCE_BYTES) continue;
+    const object = await store.get(key, opts);
+    try {
+      if (object !== undefined) openRecord(keys, OBJECT_TYPE.session, key, object, sessionSchema);
+    } catch (e) {
+      if (!DmaasError.is(e, 'REPOSITORY_CORRUPT')) throw e;
+      faults.set(key, e);
+    }
+  }
+  return faults;
+}
+
+/**
+ * Makes sure that a session creates nothing any more; whatever it has created until then stays. Only its last fence remains of it. REPOSITORY_CORRUPT when an object of its chain cannot be
+ * read, unless `isDead`: what that announced may then still be created by a process that went on after all.
+ */
+export async function settleSession(
+  { store, keys }: Omit<SessionParts, 'random'>,
+  session: SessionInfo,
+  opts: CallOptions & { readonly isDead?: boolean } = {},
 ): Promise<void> {
   let last = session.last;
   for (; !(await putFence(store, sessionKey(session.id, last + 1), opts)); last++) {
@@ -175,8 +202,12 @@ export async function settleSession(
   for await (const { key, size } of store.list(`${SESSIONS}${session.id}/`, opts)) {
     if (size === FENCE_BYTES) continue;
     const object = await store.get(key, opts);
-    const { creates } = object === undefined ? { creates: [] } : openRecord(keys, OBJECT_TYPE.session, key, object, sessionSchema);
-    for (const announced of creates) await putFence(store, announced, opts);
+    try {
+      const { creates } = object === undefined ? { creates: [] } : openRecord(keys, OBJECT_TYPE.session, key, object, sessionSchema);
+      for (const announced of creates) await putFence(store, announced, opts);
+    } catch (e) {
+      if (opts.isDead !== true || !DmaasError.is(e, 'REPOSITORY_CORRUPT')) throw e;
+    }
     await store.delete(key, opts);
   }
 }
