@@ -111,6 +111,19 @@ describe('merging segments', () => {
     );
   });
 
+  it('puts the result above all that it replaces', async () => {
+    const old = await segment(1, [alike(1)]);
+    await loader.refresh();
+    await merge();
+    await segment(2, [alike(2)]);
+    await loader.refresh();
+    await merge();
+    const above = await keysUnder(store, 'index/2/');
+    assert.equal(above.length, 1);
+    const { replaces } = decodeSegment(keys, above[0]!, (await store.get(above[0]!))!);
+    assert.ok(replaces.includes(old) && replaces.length === 3);
+  });
+
   it('creates what it writes, and never overwrites', async () => {
     await segment(1, [alike(1)]);
     await loader.refresh();

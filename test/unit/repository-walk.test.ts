@@ -109,8 +109,12 @@ describe('a walk', () => {
     const nodes = Array.from({ length: count }, (_, n) => idOf(1 + n));
     graph.below.set(idOf(0), nodes);
     nodes.forEach((id, n) => graph.below.set(id, [idOf(100_000 + n)]));
-    await walk([idOf(0)], graph.visitor());
-    assert.equal(graph.visited.length, 1 + 2 * count);
+    await walk([idOf(9_999_999), idOf(0)], graph.visitor());
+    assert.equal(graph.visited.length, 2 + 2 * count);
+    assert.ok(
+      graph.visited.slice(1).every(({ by }) => by === 1),
+      'each with the group from which it was reached',
+    );
     assert.equal(new Set(graph.read).size, count + 1);
     assert.equal(graph.largest.read, 1 << 14);
   });

@@ -70,6 +70,38 @@ describe('frames', () => {
   });
 });
 
+describe('a write', () => {
+  it('says what is new, and how much', async () => {
+    const repository = await createRepository(new MemoryStore(), UNLOCK, { parameters: SMALL });
+    await repository.write(async (writer) => {
+      const [first, again] = [await writer.put('data', Buffer.alloc(100, 1)), await writer.put('data', Buffer.alloc(100, 1))];
+      assert.deepEqual([first.isNew, first.storedBytes], [true, 100]);
+      assert.deepEqual(again, { id: first.id, isNew: false, storedBytes: 0 });
+      await writer.put('node', Buffer.alloc(30, 1));
+      assert.deepEqual(writer.totals(), { blobs: 3, bytes: 230, newBlobs: 2, newBytes: 130 });
+    });
+  });
+
+  it('that is given up waits until nothing of it runs any more', async () => {
+    const store = new FaultyStore(new MemoryStore());
+    const repository = await createRepository(store, UNLOCK, { parameters: SMALL });
+    const uploads = { begun: 0, ended: 0 };
+    const put = store.put.bind(store);
+    store.put = async (key, body, opts) => {
+      uploads.begun++;
+      for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
+      await put(key, body, opts).finally(() => uploads.ended++);
+    };
+    const write = repository.write(async (writer) => {
+      for (let n = 0; n < 200; n++) await writer.put('data', random(1000));
+      throw new Error('the disk is gone');
+    });
+    await assert.rejects(write, /the disk is gone/);
+    assert.ok(uploads.begun > 1);
+    assert.equal(uploads.ended, uploads.begun);
+  });
+});
+
 describe('threads that pack', () => {
   let store: FaultyStore;
   let repository: Repository;
