@@ -94,6 +94,7 @@ describe('a write', () => {
     };
     const write = repository.write(async (writer) => {
       for (let n = 0; n < 200; n++) await writer.put('data', random(1000));
+      while (uploads.begun < 2) await new Promise((resolve) => setImmediate(resolve));
       throw new Error('the disk is gone');
     });
     await assert.rejects(write, /the disk is gone/);
