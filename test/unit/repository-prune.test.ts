@@ -163,6 +163,29 @@ describe('a collection', () => {
     await later.end();
   });
 
+  it('waits also for those that came after it first looked, whatever the clock says', async () => {
+    await withGarbage();
+    const condemned = (await packs()).map((key) => key.slice(-32));
+    const list = store.list.bind(store);
+    let listings = 0;
+    let session: Session | undefined;
+    store.list = async function* (prefix, opts): AsyncGenerator<ObjectInfo> {
+      // It has opened the repository, and looked who is there. In the same moment a writer begins its commit, and another collector condemns what that relies on.
+      if (prefix === 'gc/' && ++listings === 2) {
+        session = await beginSession(2, 'backups/x');
+        const other = new Tombstones(memory, keys, random);
+        const all = new Map(condemned.map((id) => [id, 1]));
+        assert.equal(await other.add(all), true);
+        await other.witness(1, [session.id], all);
+      }
+      yield* list(prefix, opts);
+    };
+    const { delete: deleted, findings } = await prune({ graceMs: 0 });
+    assert.deepEqual([deleted, findings.map(({ code }) => code)], [[], ['prune-waits']]);
+    session!.giveUp('backups/x');
+    await session!.end();
+  });
+
   it('settles writers that were silent for an hour, before anything goes', async () => {
     await withGarbage();
     const session = await beginSession(2, 'backups/x');

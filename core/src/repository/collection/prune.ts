@@ -108,12 +108,12 @@ class Collection {
 
   async run(): Promise<PruneReport> {
     const { tombstones, loader } = this.#parts;
-    const sessions = await this.#readClock();
+    await this.#readClock();
     if (this.#opts.dryRun !== true) {
       await this.#witnessLists();
       await orLater(deleteReplaced(this.#parts, { ...this.#call, now: this.#now }));
     }
-    const ripe = await this.#ripeUpTo(sessions);
+    const ripe = await this.#ripeUpTo();
     // The second mark: over what is there after every older session has ended or was settled.
     await tombstones.refresh(this.#call);
     tombstones.requireKnown();
@@ -153,10 +153,9 @@ class Collection {
   }
 
   /** What the store says the time is: when it received our own session. */
-  async #readClock(): Promise<SessionInfo[]> {
+  async #readClock(): Promise<void> {
     const { store, tombstones } = this.#parts;
-    const sessions = await listSessions(store, this.#call);
-    const own = sessions.find(({ id }) => id === this.#session.id);
+    const own = (await listSessions(store, this.#call)).find(({ id }) => id === this.#session.id);
     if (own === undefined) throw doubt('the store does not list what was just written to it');
     this.#now = own.seenAt.getTime();
     await tombstones.refresh(this.#call);
@@ -165,7 +164,6 @@ class Collection {
     if (last !== undefined && Math.max(last.createdAt.getTime(), last.witnessedAt?.getTime() ?? 0) > this.#now) {
       throw doubt('the clock of the store went back since the last collection');
     }
-    return sessions;
   }
 
   /** Completes what a collection that died has begun. */
@@ -180,8 +178,10 @@ class Collection {
   }
 
   /** The newest list of which all may be deleted; settles sessions that stand in the way and are silent. */
-  async #ripeUpTo(sessions: readonly SessionInfo[]): Promise<number> {
-    const { tombstones } = this.#parts;
+  async #ripeUpTo(): Promise<number> {
+    const { tombstones, store } = this.#parts;
+    // Listed after the lists and their witnesses: who is among those and not here has ended.
+    const sessions = await listSessions(store, this.#call);
     const open = new Map(
       sessions.filter(({ id, isSettled }) => !isSettled && id !== this.#session.id).map((session) => [session.id, session]),
     );
