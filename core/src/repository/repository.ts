@@ -302,7 +302,8 @@ export class Repository {
       });
       return await session.create(key, () => this.#records.put(record, callOf(opts)));
     } catch (e) {
-      if (DmaasError.is(e, 'REPOSITORY_FENCED') || DmaasError.is(e, 'STORE_ACCESS')) session.giveUp(key);
+      // Of any other failure nobody knows whether the record is there, or on its way: also a refusal may come after a try whose answer was lost.
+      if (DmaasError.is(e, 'REPOSITORY_FENCED')) session.giveUp(key);
       throw e;
     } finally {
       await session.end();
