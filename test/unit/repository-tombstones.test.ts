@@ -184,6 +184,19 @@ describe('the lists of what is condemned', () => {
     }, { code: 'REPOSITORY_VERSION' }); // prettier-ignore
   });
 
+  it('of which the newest is of the future are named, and keep nobody from verifying', async () => {
+    await addList([1, 1]);
+    const body = Buffer.from((await memory.get('gc/00000001/packs'))!);
+    await memory.put('gc/00000001/packs', body.fill(9, 6, 7));
+    const tombstones = newReader();
+    await tombstones.refresh();
+    assert.equal(tombstones.problem?.code, 'REPOSITORY_VERSION');
+    assert.deepEqual(
+      [...(await tombstones.faults()).values()].map(({ code }) => code),
+      ['REPOSITORY_VERSION'],
+    );
+  });
+
   it('are not known while the store does not answer', async () => {
     await addList([1, 1]);
     store.addRule({ verb: 'get', times: 1, fault: { kind: 'error' } });

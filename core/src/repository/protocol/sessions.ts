@@ -178,6 +178,7 @@ export async function sessionFaults(
     try {
       if (object !== undefined) openRecord(keys, OBJECT_TYPE.session, key, object, sessionSchema);
     } catch (e) {
+      if (DmaasError.is(e, 'REPOSITORY_VERSION')) continue;
       if (!DmaasError.is(e, 'REPOSITORY_CORRUPT')) throw e;
       faults.set(key, e);
     }

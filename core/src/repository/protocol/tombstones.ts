@@ -136,7 +136,7 @@ export class Tombstones {
       try {
         await this.#open(key, schema, opts);
       } catch (e) {
-        if (!DmaasError.is(e, 'REPOSITORY_CORRUPT')) throw e;
+        if (!DmaasError.is(e, 'REPOSITORY_CORRUPT') && !DmaasError.is(e, 'REPOSITORY_VERSION')) throw e;
         faults.set(key, e);
       }
     };
