@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { DmaasError } from '../../core/src/errors.ts';
 import type { Backup } from '../../core/src/repository/records/backup-record.ts';
+import { isFence } from '../../core/src/repository/protocol/fence.ts';
 import { createRepository, openRepository } from '../../core/src/repository/repository.ts';
 import type { ObjectStore } from '../../core/src/store/object-store.ts';
-import { chooser, Interleaving, type Choose } from './interleaving.ts';
+import { chooser, Interleaving, type Call, type Choose } from './interleaving.ts';
 import {
   all,
   keysUnder,
@@ -27,13 +28,25 @@ const POOL = Array.from({ length: 16 }, (_, i) => Buffer.from(random(300 + 150 *
 /** What may become of a call without anything being wrong: the repository changed under it, or gave it up. */
 const FAIR = new Set(['REPOSITORY_FENCED', 'BACKUP_NOT_FOUND']);
 
+/** Calls with which something is decided: whoever is held before one leaves the most open. */
+const DECISIONS: readonly ((call: Call) => boolean)[] = [
+  ({ verb, key }) => verb === 'put' && key.startsWith('backups/'),
+  ({ verb, key }) => verb === 'put' && key.startsWith('index/'),
+  ({ verb, key }) => verb === 'put' && key.startsWith('gc/'),
+  ({ body, key }) => body !== undefined && isFence(body) && key.startsWith('sessions/'),
+  ({ body, key }) => body !== undefined && isFence(body) && !key.startsWith('sessions/'),
+  ({ verb, key }) => verb === 'delete' && key.startsWith('packs/'),
+  ({ verb, key }) => verb === 'delete' && key.startsWith('sessions/'),
+  ({ verb, key }) => verb === 'list' && key === 'backups/',
+];
+
 export interface WorldOptions {
   readonly seed: number;
   readonly writers: number;
   readonly collectors: number;
   /** Backups of each writer, and collections of each collector. */
   readonly rounds: number;
-  /** Actors that stop somewhere and go on when all others are done. */
+  /** So many actors stop somewhere, and as many before something is decided; they go on when all others are done, and all that they seemed to leave behind is collected. */
   readonly held: number;
   /** Wraps every actor's store: what takes a rule of the protocol out. */
   readonly sabotage?: (store: ObjectStore, actor: string) => ObjectStore;
@@ -96,7 +109,8 @@ export async function runWorld(opts: WorldOptions): Promise<WorldResult> {
     for (let round = 0; round < opts.rounds + 1; round++) {
       await fair(async () => {
         const repository = await openRepository(store(`collector ${c}`), UNLOCK);
-        await repository.prune({}, QUIET);
+        // Nothing is lost without any grace either.
+        await repository.prune(choose(3) === 0 ? { graceMs: 0 } : {}, QUIET);
       });
     }
   };
@@ -117,6 +131,7 @@ export async function runWorld(opts: WorldOptions): Promise<WorldResult> {
   for (let c = 0; c < opts.collectors; c++) world.start(() => collector(c));
   world.start(deleter);
   const holdAt = Array.from({ length: opts.held }, () => 20 + choose(300));
+  const holdBefore = Array.from({ length: opts.held }, () => ({ isHere: DECISIONS[choose(DECISIONS.length)]!, calls: 1 + choose(4) }));
   const actors = [
     ...Array.from({ length: opts.writers }, (_, w) => `writer ${w}`),
     ...Array.from({ length: opts.collectors }, (_, c) => `collector ${c}`),
@@ -124,8 +139,18 @@ export async function runWorld(opts: WorldOptions): Promise<WorldResult> {
   world.onTurn = (turn) => {
     if (holdAt.includes(turn)) world.hold(actors[choose(actors.length)] as string);
   };
+  world.onCall = (actor, call) => {
+    for (const hold of holdBefore) if (actor !== 'deleter' && hold.isHere(call) && --hold.calls === 0) world.hold(actor);
+  };
   await world.run();
   const days = (world.now - began) / DAY;
+  // Who is held is taken for dead, and what it was about is collected.
+  for (let n = 0; n < 3; n++) {
+    world.now += 2 * DAY;
+    await fair(async () => {
+      await (await openRepository((opts.sabotage ?? ((s: ObjectStore) => s))(world.memory, 'collector'), UNLOCK)).prune({}, QUIET);
+    });
+  }
   world.now += 2 * DAY;
   world.release();
   await world.run();

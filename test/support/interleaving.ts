@@ -16,6 +16,14 @@ export function chooser(seed: number): Choose {
   };
 }
 
+export interface Call {
+  readonly verb: 'put' | 'get' | 'stat' | 'list' | 'delete';
+  /** Of a list: its prefix. */
+  readonly key: string;
+  /** Of a put. */
+  readonly body?: Uint8Array;
+}
+
 interface Turn {
   readonly actor: string;
   readonly go: () => void;
@@ -34,6 +42,8 @@ export class Interleaving {
   turns = 0;
   /** Called before each. */
   onTurn: (turn: number) => void = () => undefined;
+  /** Called when an actor is about to make a call, which has had no effect yet. */
+  onCall: (actor: string, call: Call) => void = () => undefined;
   now = Date.parse('2026-11-22T12:00:00Z');
   readonly #choose: Choose;
   readonly #tick: (choose: Choose) => number;
@@ -57,7 +67,7 @@ export class Interleaving {
   }
 
   store(actor: string): ObjectStore {
-    return new ActorStore(this.memory, () => this.#turn(actor));
+    return new ActorStore(this.memory, (call) => this.#turn(actor, call));
   }
 
   /** Lets an actor take part until `work` ends, however it does. */
@@ -90,7 +100,8 @@ export class Interleaving {
     return this.#waiting.filter(({ actor }) => !this.#held.has(actor));
   }
 
-  #turn(actor: string): Promise<void> {
+  #turn(actor: string, call: Call): Promise<void> {
+    this.onCall(actor, call);
     return new Promise((go) => this.#waiting.push({ actor, go }));
   }
 }
@@ -98,16 +109,16 @@ export class Interleaving {
 class ActorStore implements ObjectStore {
   readonly location: string;
   readonly #store: ObjectStore;
-  readonly #turn: () => Promise<void>;
+  readonly #turn: (call: Call) => Promise<void>;
 
-  constructor(store: ObjectStore, turn: () => Promise<void>) {
+  constructor(store: ObjectStore, turn: (call: Call) => Promise<void>) {
     this.#store = store;
     this.#turn = turn;
     this.location = store.location;
   }
 
   async put(key: string, body: Uint8Array, opts?: PutOptions): Promise<void> {
-    await this.#turn();
+    await this.#turn({ verb: 'put', key, body });
     return this.#store.put(key, body, opts);
   }
 
@@ -115,24 +126,24 @@ class ActorStore implements ObjectStore {
     key: string,
     opts?: CallOptions & { readonly range?: { readonly offset: number; readonly length: number } },
   ): Promise<Uint8Array | undefined> {
-    await this.#turn();
+    await this.#turn({ verb: 'get', key });
     return this.#store.get(key, opts);
   }
 
   async stat(key: string, opts?: CallOptions): Promise<ObjectInfo | undefined> {
-    await this.#turn();
+    await this.#turn({ verb: 'stat', key });
     return this.#store.stat(key, opts);
   }
 
   async *list(prefix: string, opts?: CallOptions): AsyncIterable<ObjectInfo> {
-    await this.#turn();
+    await this.#turn({ verb: 'list', key: prefix });
     const listed: ObjectInfo[] = [];
     for await (const info of this.#store.list(prefix, opts)) listed.push(info);
     yield* listed;
   }
 
   async delete(key: string, opts?: CallOptions): Promise<void> {
-    await this.#turn();
+    await this.#turn({ verb: 'delete', key });
     return this.#store.delete(key, opts);
   }
 
