@@ -81,6 +81,17 @@ describe('the demand for conditional creates', () => {
     await assert.rejects(requireConditionalCreates(new MemoryStore(), KEY, mine, {}), { code: 'REPOSITORY_FENCED' });
   });
 
+  it('is met, but we were given up, when others take the object away while we look', async () => {
+    const store = new MemoryStore();
+    const put = store.put.bind(store);
+    let puts = 0;
+    store.put = async (key, body, opts) => {
+      await put(key, body, opts);
+      if (++puts < 3) await store.delete(key);
+    };
+    await assert.rejects(requireConditionalCreates(store, KEY, mine, {}), { code: 'REPOSITORY_FENCED' });
+  });
+
   it('is undecided when the store does not answer, the first time or the second', async () => {
     for (const from of [1, 2]) {
       await assert.rejects(requireConditionalCreates(failing({ from }), KEY, mine, {}), { code: 'STORE_UNAVAILABLE' });
