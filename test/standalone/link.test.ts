@@ -90,11 +90,14 @@ describe('kubectl dmaas volume over a difficult store', function () {
 
   it('B10: under Object Lock everything works, and what is deleted can be brought back while the lock lasts', async () => {
     await client.send(new CreateBucketCommand({ Bucket: 'locked', ObjectLockEnabledForBucket: true }));
-    const lockRule = (days: number) =>
+    const lockRule = (days: number | undefined) =>
       client.send(
         new PutObjectLockConfigurationCommand({
           Bucket: 'locked',
-          ObjectLockConfiguration: { ObjectLockEnabled: 'Enabled', Rule: { DefaultRetention: { Mode: 'COMPLIANCE', Days: days } } },
+          ObjectLockConfiguration: {
+            ObjectLockEnabled: 'Enabled',
+            ...(days !== undefined && { Rule: { DefaultRetention: { Mode: 'COMPLIANCE' as const, Days: days } } }),
+          },
         }),
       );
     await lockRule(1);
@@ -118,6 +121,9 @@ describe('kubectl dmaas volume over a difficult store', function () {
     }
     assert.match(await ok('repository verify --read-data', 'locked'), /^no faults found/);
 
+    await lockRule(undefined);
+    await ok('volume backup source', 'locked'); // what it writes has no lock at all
+    assert.ok(!(await ok('repository prune --grace 0m', 'locked')).includes('locked again'));
     const inUse = new Set(
       (await client.send(new ListObjectsV2Command({ Bucket: 'locked', Prefix: 'r/' }))).Contents!.map(({ Key }) => Key!),
     );

@@ -24,7 +24,7 @@ export interface PutOptions extends CallOptions {
 export interface ObjectLocks {
   /** For how many days the store's own rule locks whatever is written to it; undefined when it has no such rule, or these credentials may not ask. */
   days(opts?: CallOptions): Promise<number | undefined>;
-  /** Locks an object until `until` if it is not locked until `enough`; whether it did. Of an object that is not there: false. */
+  /** Locks an object until `until` if it is not locked until `enough`; whether it did. Of an object that is not there: false. What has no lock gets one of the rule's kind, as `days` found it last. */
   extend(key: string, time: { readonly until: Date; readonly enough: Date }, opts?: CallOptions): Promise<boolean>;
 }
 

@@ -12,7 +12,7 @@ import {
   PutObjectRetentionCommand,
   S3Client,
 } from '@aws-sdk/client-s3';
-import type { GetObjectCommandOutput, ObjectLockRule } from '@aws-sdk/client-s3';
+import type { GetObjectCommandOutput, ObjectLockMode, ObjectLockRule } from '@aws-sdk/client-s3';
 import { DmaasError } from '../errors.ts';
 import type { S3Config } from './config.ts';
 import { assertIntact, assertKey, assertKeyPrefix, assertRange, existsError, isKey, rangeError } from './keys.ts';
@@ -67,7 +67,9 @@ class S3Store implements ObjectStore {
   readonly locks: ObjectLocks = {
     days: async (opts) => {
       try {
-        return daysOf(await this.#lockRule(opts));
+        const rule = await this.#lockRule(opts);
+        this.#lockMode = rule?.DefaultRetention?.Mode;
+        return daysOf(rule);
       } catch (e) {
         // Few policies name this right, and most buckets have no such rule.
         if (DmaasError.is(e, 'STORE_ACCESS')) return undefined;
@@ -80,6 +82,8 @@ class S3Store implements ObjectStore {
   readonly #names: S3Names;
   readonly #deps: NetworkDeps;
   readonly #sendsChecksums: boolean;
+  /** Of the bucket's rule, when it was last asked for. */
+  #lockMode: ObjectLockMode | undefined;
   /** Something was found in the bucket, so it exists. */
   #bucketSeen = false;
 
@@ -177,7 +181,7 @@ class S3Store implements ObjectStore {
         const head = await this.#client.send(new HeadObjectCommand({ Bucket, Key: key }), abortOptions(opts));
         if ((head.ObjectLockRetainUntilDate ?? new Date(0)) >= enough) return false;
         // A lock keeps its mode: one that nobody may take away cannot become one that some may.
-        const Mode = head.ObjectLockMode ?? (await this.#lockRule(opts))?.DefaultRetention?.Mode ?? 'GOVERNANCE';
+        const Mode = head.ObjectLockMode ?? this.#lockMode ?? 'GOVERNANCE';
         const Retention = { Mode, RetainUntilDate: until };
         await this.#client.send(new PutObjectRetentionCommand({ Bucket, Key: key, Retention }), abortOptions(opts));
         return true;
