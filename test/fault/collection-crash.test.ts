@@ -1,14 +1,16 @@
 /** Row A3 of the fault matrix: a collection that is killed at each of its store calls in turn. */
 import assert from 'node:assert/strict';
-import { createRepository, openRepository, type PruneReport, type Repository } from '../../core/src/repository/repository.ts';
+import { createRepository, openRepository, type Repository } from '../../core/src/repository/repository.ts';
 import type { MemoryStore } from '../../core/src/store/memory.ts';
 import { FaultyStore, StoreCrash } from '../support/faulty-store.ts';
 import {
   clockedStore,
+  collect,
   keysUnder,
   makeBackup,
   operationOf,
   QUIET,
+  removeBackup,
   restoreBackup,
   seededRandom,
   SMALL,
@@ -22,10 +24,6 @@ const contentsOf = (n: number, count = 12) => Array.from({ length: count }, () =
 
 async function open(store: MemoryStore): Promise<Repository> {
   return openRepository(store, UNLOCK);
-}
-
-async function prune(store: MemoryStore): Promise<PruneReport> {
-  return (await open(store)).prune({}, QUIET);
 }
 
 describe('garbage collection that is killed', function () {
@@ -42,11 +40,10 @@ describe('garbage collection that is killed', function () {
           const kept = [...shared, ...contentsOf(3, 6)];
           await makeBackup(await open(store), 1, [...shared, ...contentsOf(2, 30)]);
           await makeBackup(await open(store), 2, kept);
-          const first = await open(store);
-          await first.deleteBackup((await first.backup(operationOf(1))).id);
+          await removeBackup(store, 1);
           for (let n = 0; n < ['condemns', 'deletes', 'forgets'].indexOf(stage); n++) {
             pass(2 * DAY);
-            await prune(store);
+            await collect(store);
           }
           pass(2 * DAY);
           const faulty = new FaultyStore(store);
@@ -73,14 +70,13 @@ describe('garbage collection that is killed', function () {
           await check();
           for (let n = 0; n < 4; n++) {
             pass(2 * DAY);
-            await prune(store);
+            await collect(store);
           }
           await check();
-          const last = await open(store);
-          await last.deleteBackup((await last.backup(operationOf(2))).id);
+          await removeBackup(store, 2);
           for (let n = 0; n < 3; n++) {
             pass(2 * DAY);
-            await prune(store);
+            await collect(store);
           }
           assert.deepEqual(await keysUnder(store, 'packs/'), []);
         }

@@ -5,12 +5,13 @@ import { loadConfig } from '../../core/src/repository/keys/config.ts';
 import { decodeSegment } from '../../core/src/repository/format/index-segment.ts';
 import { packKey } from '../../core/src/repository/format/pack-reader.ts';
 import { Session } from '../../core/src/repository/protocol/sessions.ts';
-import { createRepository, openRepository, type PruneReport, type Repository } from '../../core/src/repository/repository.ts';
+import { createRepository, openRepository, type Repository } from '../../core/src/repository/repository.ts';
 import type { MemoryStore } from '../../core/src/store/memory.ts';
 import { FaultyStore, StoreCrash } from '../support/faulty-store.ts';
 import {
   all,
   clockedStore,
+  collect,
   keysUnder,
   makeBackup,
   newBackup,
@@ -18,6 +19,7 @@ import {
   operationOf,
   putBackup,
   QUIET,
+  removeBackup,
   restoreBackup,
   seededRandom,
   SMALL,
@@ -32,10 +34,6 @@ const contentsOf = (n: number, count = 12) => Array.from({ length: count }, () =
 
 async function open(store: MemoryStore): Promise<Repository> {
   return openRepository(store, UNLOCK);
-}
-
-async function prune(store: MemoryStore): Promise<PruneReport> {
-  return (await open(store)).prune({}, QUIET);
 }
 
 /** Turns one bit of its content. */
@@ -60,17 +58,16 @@ describe('garbage collection', function () {
     await makeBackup(await open(store), 2, second);
     pass(2 * DAY);
     const before = (await keysUnder(store, 'packs/')).length;
-    assert.deepEqual((await prune(store)).condemn, [], 'nothing is dead');
-    const repository = await open(store);
-    await repository.deleteBackup((await repository.backup(operationOf(1))).id);
-    const marked = await prune(store);
+    assert.deepEqual((await collect(store)).condemn, [], 'nothing is dead');
+    await removeBackup(store, 1);
+    const marked = await collect(store);
     assert.ok(marked.condemn.length > 0);
     assert.deepEqual(marked.delete, []);
     assert.ok((await keysUnder(store, 'packs/')).length >= before, 'nothing is deleted yet');
     pass(23 * HOUR);
-    assert.deepEqual((await prune(store)).delete, [], 'the grace is not over');
+    assert.deepEqual((await collect(store)).delete, [], 'the grace is not over');
     pass(2 * HOUR);
-    const swept = await prune(store);
+    const swept = await collect(store);
     assert.ok(swept.delete.length > 0);
     assert.ok((await keysUnder(store, 'packs/')).length < before);
     const reader = await open(store);
@@ -78,7 +75,7 @@ describe('garbage collection', function () {
     assert.deepEqual(await reader.verify('data', QUIET), []);
     for (let n = 0; n < 4; n++) {
       pass(2 * DAY);
-      await prune(store);
+      await collect(store);
     }
     const last = await open(store);
     assert.deepEqual(await last.verify('data', QUIET), []);
@@ -86,7 +83,7 @@ describe('garbage collection', function () {
     await last.deleteBackup((await all(last.backups()))[0]!.id);
     for (let n = 0; n < 6; n++) {
       pass(2 * DAY);
-      await prune(store);
+      await collect(store);
     }
     assert.deepEqual(await keysUnder(store, 'packs/'), []);
   });
@@ -98,8 +95,7 @@ describe('garbage collection', function () {
     await makeBackup(await open(store), 1, [...kept, ...contentsOf(2, 30)]);
     // With what is copied there are so many segments that they are merged, for which the newest list is read.
     for (let n = 2; n < 8; n++) await makeBackup(await open(store), n, n === 2 ? kept : contentsOf(n, 2));
-    const first = await open(store);
-    await first.deleteBackup((await first.backup(operationOf(1))).id);
+    await removeBackup(store, 1);
     pass(2 * DAY);
 
     let late: string[] = [];
@@ -110,7 +106,7 @@ describe('garbage collection', function () {
       const deleter = await open(store);
       await deleter.deleteBackup((await deleter.backup(operationOf(20))).id);
       pass(2 * DAY);
-      const { condemn } = await prune(store);
+      const { condemn } = await collect(store);
       assert.ok(condemn.some(({ pack }) => late.some((key) => key.endsWith(pack))));
     };
     let puts = 0;
@@ -124,7 +120,7 @@ describe('garbage collection', function () {
     assert.ok(condemn.length > 0 && puts > 0);
 
     pass(HOUR);
-    await prune(store); // deletes the segments that were replaced
+    await collect(store); // deletes the segments that were replaced
     const { keys } = (await loadConfig(store, UNLOCK, {}))!;
     const named = new Set<string>();
     for (const [key, object] of await objectsOf(store))
@@ -139,13 +135,12 @@ describe('garbage collection', function () {
     const { store, pass } = clockedStore();
     await createRepository(store, UNLOCK, { parameters: SMALL });
     await makeBackup(await open(store), 1, contentsOf(1));
-    const repository = await open(store);
-    await repository.deleteBackup((await repository.backup(operationOf(1))).id);
+    await removeBackup(store, 1);
     pass(2 * DAY);
-    await prune(store);
+    await collect(store);
     pass(-3 * HOUR);
     const packs = await keysUnder(store, 'packs/');
-    await assert.rejects(prune(store), { message: /^nothing was deleted, because the clock of the store went back/ });
+    await assert.rejects(collect(store), { message: /^nothing was deleted, because the clock of the store went back/ });
     assert.deepEqual(await keysUnder(store, 'packs/'), packs);
     await makeBackup(await open(store), 2, contentsOf(2));
   });
@@ -174,7 +169,7 @@ describe('garbage collection', function () {
       pass(2 * DAY);
       const packs = await keysUnder(store, 'packs/');
       for (let n = 0; n < 3; n++) {
-        await assert.rejects(prune(store), { code, message: /^nothing was deleted/ });
+        await assert.rejects(collect(store), { code, message: /^nothing was deleted/ });
         pass(2 * DAY);
       }
       assert.deepEqual(await keysUnder(store, 'packs/'), packs);
@@ -192,11 +187,11 @@ describe('garbage collection', function () {
     for (const key of await keysUnder(store, 'index/')) {
       const sound = (await store.get(key))!;
       await store.put(key, Buffer.from(sound).fill(0, 20));
-      await assert.rejects(prune(store), { code: 'REPOSITORY_CORRUPT', message: /^nothing was deleted/ });
+      await assert.rejects(collect(store), { code: 'REPOSITORY_CORRUPT', message: /^nothing was deleted/ });
       await store.put(key, sound);
     }
     assert.deepEqual(await keysUnder(store, 'gc/'), []);
-    assert.ok((await prune(store)).condemn.length > 0);
+    assert.ok((await collect(store)).condemn.length > 0);
   });
 
   it('C1, C2: one damaged or missing object of a list keeps nobody from anything, and both are named', async () => {
@@ -207,10 +202,9 @@ describe('garbage collection', function () {
         const kept = contentsOf(1);
         await makeBackup(await open(store), 1, contentsOf(2));
         await makeBackup(await open(store), 2, kept);
-        const first = await open(store);
-        await first.deleteBackup((await first.backup(operationOf(1))).id);
+        await removeBackup(store, 1);
         pass(2 * DAY);
-        assert.ok((await prune(store)).condemn.length > 0);
+        assert.ok((await collect(store)).condemn.length > 0);
         for (const what of lost) await spoil(`gc/00000001/${what}`, store);
         pass(2 * DAY);
 
@@ -225,7 +219,7 @@ describe('garbage collection', function () {
           );
           const refused = { code: 'REPOSITORY_CORRUPT', message: /gc\/00000001\/packs is damaged/ };
           await assert.rejects(makeBackup(await open(store), 3, contentsOf(3)), refused);
-          await assert.rejects(prune(store), refused);
+          await assert.rejects(collect(store), refused);
           continue;
         }
         // What is not there at all is not missed, and nobody says that who was there is: the next collection finds out.
@@ -235,10 +229,9 @@ describe('garbage collection', function () {
         );
         await makeBackup(await open(store), 3, kept);
         await makeBackup(await open(store), 4, contentsOf(4, 20));
-        const writer = await open(store);
-        await writer.deleteBackup((await writer.backup(operationOf(4))).id);
+        await removeBackup(store, 4);
         for (let n = 0; n < 5; n++) {
-          await prune(store);
+          await collect(store);
           pass(2 * DAY);
         }
         const last = await open(store);
@@ -256,8 +249,7 @@ describe('garbage collection', function () {
     const kept = contentsOf(1);
     await makeBackup(await open(store), 1, contentsOf(2));
     await makeBackup(await open(store), 2, kept);
-    const first = await open(store);
-    await first.deleteBackup((await first.backup(operationOf(1))).id);
+    await removeBackup(store, 1);
     const { keys } = (await loadConfig(store, UNLOCK, {}))!;
     const dead = await Session.begin('write', { store, keys, random }, { creates: 'backups/never' });
     await dead.end(); // it stays, but shows no more that it lives
@@ -265,10 +257,10 @@ describe('garbage collection', function () {
     const record = Buffer.from((await store.get(chain!))!);
     await store.put(chain!, Buffer.from(record).fill(0, 30));
     pass(2 * DAY);
-    await prune(store);
+    await collect(store);
     pass(2 * DAY);
     const refused = { code: 'REPOSITORY_CORRUPT', message: new RegExp(chain!) };
-    await assert.rejects(prune(store), refused);
+    await assert.rejects(collect(store), refused);
     const damaged = (await (await open(store)).verify('structure', QUIET)).filter(({ code }) => code === 'session-damaged');
     assert.equal(damaged.length, 1);
     assert.match(damaged[0]!.hint!, /repository repair/);
@@ -277,7 +269,7 @@ describe('garbage collection', function () {
     assert.deepEqual((await (await open(store)).repair(QUIET)).settledSessions, [], 'not within a day');
     pass(DAY);
     assert.deepEqual((await (await open(store)).repair(QUIET)).settledSessions, [dead.id]);
-    assert.ok((await prune(store)).delete.length > 0);
+    assert.ok((await collect(store)).delete.length > 0);
     assert.deepEqual(await (await open(store)).verify('data', QUIET), []);
     await assert.rejects(
       dead.create('index/0/a', () => Promise.resolve()),
@@ -299,7 +291,7 @@ describe('garbage collection', function () {
     assert.equal((await keysUnder(store, 'sessions/')).length, 1, 'its record may arrive yet');
     for (let n = 0; n < 3; n++) {
       pass(2 * DAY);
-      await prune(store);
+      await collect(store);
     }
     assert.deepEqual(await keysUnder(store, 'packs/'), []);
     await assert.rejects(repository.commit(newBackup(1, roots)), { code: 'REPOSITORY_FENCED' });
@@ -327,7 +319,7 @@ describe('garbage collection', function () {
         };
         await assert.rejects(writer.commit(newBackup(1, roots)), { code: 'STORE_UNAVAILABLE' });
         pass(2 * DAY);
-        await prune(store);
+        await collect(store);
         pass(2 * DAY);
         const dying = new FaultyStore(store);
         const collector = await openRepository(dying, UNLOCK);
@@ -339,7 +331,7 @@ describe('garbage collection', function () {
         isOver = dying.calls.length < k;
         for (let n = 0; n < 3; n++) {
           pass(2 * DAY);
-          await prune(store);
+          await collect(store);
         }
         // And goes on.
         const isCommitted = await store.put(record!.key, record!.body, { ifAbsent: true }).then(
@@ -365,17 +357,17 @@ describe('garbage collection', function () {
       const parent = await planner.commit(newBackup(1, roots));
       await planner.deleteBackup(parent.id);
       pass(2 * DAY);
-      await prune(store);
+      await collect(store);
       const repository = await open(store);
       await repository.begin(operationOf(2), { since });
       pass(2 * DAY);
       if (isCollected) {
-        assert.ok((await prune(store)).delete.length > 0);
+        assert.ok((await collect(store)).delete.length > 0);
         await assert.rejects(repository.commit(newBackup(2, roots)), { code: 'REPOSITORY_FENCED' });
       } else {
         const backup = await repository.commit(newBackup(2, roots));
         for (let n = 0; n < 3; n++) {
-          await prune(store);
+          await collect(store);
           pass(2 * DAY);
         }
         assert.deepEqual(await restoreBackup(await open(store), backup), contents);
@@ -418,11 +410,10 @@ describe('garbage collection', function () {
     await makeBackup(await open(store), 1, [...shared, ...contentsOf(2, 30)]);
     const backup = await makeBackup(await open(store), 2, shared);
     const restore = await open(store);
-    const first = await open(store);
-    await first.deleteBackup((await first.backup(operationOf(1))).id);
+    await removeBackup(store, 1);
     for (let n = 0; n < 3; n++) {
       pass(2 * DAY);
-      await prune(store);
+      await collect(store);
     }
     assert.deepEqual(await restoreBackup(restore, backup), shared);
   });
@@ -432,11 +423,10 @@ describe('garbage collection', function () {
     await createRepository(store, UNLOCK, { parameters: SMALL });
     await makeBackup(await open(store), 1, contentsOf(1));
     await makeBackup(await open(store), 2, contentsOf(2));
-    const first = await open(store);
-    await first.deleteBackup((await first.backup(operationOf(1))).id);
+    await removeBackup(store, 1);
     pass(2 * DAY);
     const before = await objectsOf(store);
-    const planned = await first.prune({ dryRun: true }, QUIET);
+    const planned = await collect(store, { dryRun: true });
     assert.deepEqual(await objectsOf(store), before);
     const done = await (await open(store)).prune({}, QUIET);
     assert.deepEqual(planned.condemn, done.condemn);

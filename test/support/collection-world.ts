@@ -72,7 +72,8 @@ export async function runWorld(opts: WorldOptions): Promise<WorldResult> {
   const reported = new Set<string>();
   const deleted = new Set<string>();
   let refused = 0;
-  const store = (actor: string) => (opts.sabotage ?? ((s: ObjectStore) => s))(world.store(actor), actor);
+  const sabotage = opts.sabotage ?? ((store: ObjectStore) => store);
+  const store = (actor: string) => sabotage(world.store(actor), actor);
   await createRepository(world.memory, UNLOCK, { parameters: SMALL });
   const subset = (c: Choose) => POOL.filter(() => c(3) === 0);
   contents.set(operationOf(0), subset(choose));
@@ -148,7 +149,7 @@ export async function runWorld(opts: WorldOptions): Promise<WorldResult> {
   for (let n = 0; n < 3; n++) {
     world.now += 2 * DAY;
     await fair(async () => {
-      await (await openRepository((opts.sabotage ?? ((s: ObjectStore) => s))(world.memory, 'collector'), UNLOCK)).prune({}, QUIET);
+      await (await openRepository(sabotage(world.memory, 'collector'), UNLOCK)).prune({}, QUIET);
     });
   }
   world.now += 2 * DAY;

@@ -11,7 +11,7 @@ import { RepositoryKeys } from '../../core/src/repository/format/key-set.ts';
 import type { Random } from '../../core/src/repository/format/derive.ts';
 import { writeManifests } from '../../core/src/repository/manifests.ts';
 import { decodeNode, encodeNode, NODE_TYPE } from '../../core/src/repository/format/node.ts';
-import type { Repository } from '../../core/src/repository/repository.ts';
+import { openRepository, type PruneOptions, type PruneReport, type Repository } from '../../core/src/repository/repository.ts';
 import { FileStore } from '../../core/src/store/file.ts';
 import { MemoryStore } from '../../core/src/store/memory.ts';
 import type { ObjectStore } from '../../core/src/store/object-store.ts';
@@ -100,6 +100,17 @@ export function newBackup(n: number, roots: { readonly manifests: BlobId; readon
     findings: [],
     labels: {},
   };
+}
+
+/** A collection by a process of its own. */
+export async function collect(store: ObjectStore, opts: PruneOptions = {}): Promise<PruneReport> {
+  return (await openRepository(store, UNLOCK)).prune(opts, QUIET);
+}
+
+/** Another process deletes the backup of this number. */
+export async function removeBackup(store: ObjectStore, n: number): Promise<void> {
+  const repository = await openRepository(store, UNLOCK);
+  await repository.deleteBackup((await repository.backup(operationOf(n))).id);
 }
 
 /** Puts the parts of a backup: manifests, and a volume of two levels over `contents`. */

@@ -1,8 +1,19 @@
 import assert from 'node:assert/strict';
 import { createRepository, openRepository } from '../../core/src/repository/repository.ts';
-import { MemoryStore } from '../../core/src/store/memory.ts';
+import type { MemoryStore } from '../../core/src/store/memory.ts';
 import { FaultyStore } from '../support/faulty-store.ts';
-import { makeBackup, newBackup, operationOf, putBackup, QUIET, restoreBackup, seededRandom, SMALL, UNLOCK } from '../support/repository.ts';
+import {
+  clockedStore,
+  collect,
+  makeBackup,
+  newBackup,
+  operationOf,
+  putBackup,
+  restoreBackup,
+  seededRandom,
+  SMALL,
+  UNLOCK,
+} from '../support/repository.ts';
 
 const DAY = 24 * 3_600_000;
 const BLOB = 600;
@@ -10,14 +21,13 @@ const random = seededRandom(5);
 const contentsOf = (count: number) => Array.from({ length: count }, () => Buffer.from(random(BLOB)));
 
 describe('a commit', () => {
-  let now: number;
+  let pass: (ms: number) => void;
   let memory: MemoryStore;
   const old = contentsOf(8);
 
   /** A repository in which what was in the only backup, `old`, is condemned. */
   beforeEach(async () => {
-    now = Date.parse('2026-11-22T12:00:00Z');
-    memory = new MemoryStore({ now: () => new Date(now) });
+    ({ store: memory, pass } = clockedStore());
     await createRepository(memory, UNLOCK, { parameters: SMALL });
   });
 
@@ -25,8 +35,8 @@ describe('a commit', () => {
     const repository = await openRepository(memory, UNLOCK);
     const { id } = await makeBackup(repository, 1, old);
     await repository.deleteBackup(id);
-    now += 2 * DAY;
-    const { condemn } = await (await openRepository(memory, UNLOCK)).prune({}, QUIET);
+    pass(2 * DAY);
+    const { condemn } = await collect(memory);
     assert.ok(condemn.length > 0);
   }
 
@@ -36,8 +46,8 @@ describe('a commit', () => {
     await writer.begin(operationOf(2));
     const { id } = await makeBackup(writer, 1, old);
     await writer.deleteBackup(id);
-    now += 2 * DAY;
-    const { condemn } = await (await openRepository(memory, UNLOCK)).prune({}, QUIET);
+    pass(2 * DAY);
+    const { condemn } = await collect(memory);
     // It knows what is stored, and not yet that some of it is about to go.
     const both = [...old, ...contentsOf(16)];
     const roots = await writer.write((w) => putBackup(w, both));
@@ -59,8 +69,8 @@ describe('a commit', () => {
     assert.ok(copied > old.length * BLOB && copied <= all * 1.2, `${copied} bytes were written anew, ${all} condemned`);
     assert.ok(read < (old.length + 16) * BLOB, `${read} bytes were read`);
     for (let n = 0; n < 3; n++) {
-      await (await openRepository(memory, UNLOCK)).prune({}, QUIET);
-      now += 2 * DAY;
+      await collect(memory);
+      pass(2 * DAY);
     }
     assert.deepEqual(await restoreBackup(await openRepository(memory, UNLOCK), backup), both);
   });
@@ -106,8 +116,8 @@ describe('a commit', () => {
     await makeBackup(other, 2, old);
     await other.deleteBackup(big.id);
     for (let n = 0, moved = 0; n < 4; n++) {
-      now += 2 * DAY;
-      const report = await (await openRepository(memory, UNLOCK)).prune({}, QUIET);
+      pass(2 * DAY);
+      const report = await collect(memory);
       moved += report.copyBytes;
       assert.ok(n < 3 || (moved > 0 && report.waiting.length === 0));
     }
@@ -122,12 +132,12 @@ describe('a commit', () => {
     const roots = await writer.write((w) => putBackup(w, old));
     const parent = await writer.commit(newBackup(1, roots));
     await writer.deleteBackup(parent.id);
-    now += 2 * DAY;
-    await (await openRepository(memory, UNLOCK)).prune({}, QUIET);
+    pass(2 * DAY);
+    await collect(memory);
     const backup = await (await openRepository(memory, UNLOCK)).commit(newBackup(2, roots));
     for (let n = 0; n < 3; n++) {
-      await (await openRepository(memory, UNLOCK)).prune({}, QUIET);
-      now += 2 * DAY;
+      await collect(memory);
+      pass(2 * DAY);
     }
     assert.deepEqual(await restoreBackup(await openRepository(memory, UNLOCK), backup), old);
   });

@@ -15,11 +15,13 @@ import type { ObjectInfo } from '../../core/src/store/object-store.ts';
 import { FaultyStore } from '../support/faulty-store.ts';
 import {
   clockedStore,
+  collect,
   keysUnder,
   makeBackup,
   newBackup,
   operationOf,
   QUIET,
+  removeBackup,
   restoreBackup,
   seededRandom,
   SMALL,
@@ -47,14 +49,10 @@ describe('a collection', () => {
     keys = (await loadConfig(memory, UNLOCK, {}))!.keys;
   });
 
-  const prune = async (opts: PruneOptions = {}, objects = store): Promise<PruneReport> =>
-    (await openRepository(objects, UNLOCK)).prune(opts, QUIET);
+  const prune = (opts: PruneOptions = {}, objects = store): Promise<PruneReport> => collect(objects, opts);
   const packs = () => keysUnder(memory, 'packs/');
   const backUp = async (n: number, contents: readonly Buffer[]) => makeBackup(await openRepository(memory, UNLOCK), n, contents);
-  const remove = async (n: number) => {
-    const repository = await openRepository(memory, UNLOCK);
-    await repository.deleteBackup((await repository.backup(operationOf(n))).id);
-  };
+  const remove = (n: number) => removeBackup(memory, n);
   const beginSession = (seed: number, creates?: string) =>
     Session.begin('write', { store: memory, keys, random: seededRandom(seed) }, creates === undefined ? {} : { creates });
 

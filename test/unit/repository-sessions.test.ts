@@ -8,19 +8,21 @@ import { listSessions, Session, sessionSchema, settleSession } from '../../core/
 import { MemoryStore } from '../../core/src/store/memory.ts';
 import type { PutOptions } from '../../core/src/store/object-store.ts';
 import { FaultyStore } from '../support/faulty-store.ts';
-import { keysUnder, seededRandom, testKeys } from '../support/repository.ts';
+import { clockedStore, keysUnder, seededRandom, testKeys } from '../support/repository.ts';
 
 const MINUTE = 60_000;
 const keys = testKeys();
 const body = Buffer.from('a segment');
 
 describe('a session', () => {
-  let now: number;
+  let pass: (ms: number) => void;
+  let now: () => number;
   let store: FaultyStore;
   let session: Session | undefined;
   beforeEach(() => {
-    now = Date.parse('2026-11-22T12:00:00Z');
-    store = new FaultyStore(new MemoryStore({ now: () => new Date(now) }));
+    const clocked = clockedStore();
+    ({ pass, now } = clocked);
+    store = new FaultyStore(clocked.store);
   });
   afterEach(async () => {
     store.heal();
@@ -152,17 +154,17 @@ describe('a session', () => {
       await settle();
       assert.deepEqual(await chain(), [keyOf(0)]);
       store.addRule({ verb: 'put', key: 'sessions/', times: 1, fault: { kind: 'error' } });
-      now += MINUTE;
+      pass(MINUTE);
       mock.timers.tick(1);
       await settle();
       assert.deepEqual(await chain(), [keyOf(0)], 'one that fails is no fault: another follows');
       for (let beat = 1; beat < 4; beat++) {
-        now += MINUTE;
+        pass(MINUTE);
         mock.timers.tick(MINUTE);
         await settle();
       }
       const [info] = await listSessions(store);
-      assert.deepEqual([info?.last, info?.seenAt.getTime()], [3, now]);
+      assert.deepEqual([info?.last, info?.seenAt.getTime()], [3, now()]);
       await session.end();
       mock.timers.tick(5 * MINUTE);
       await settle();
@@ -187,12 +189,12 @@ describe('a session', () => {
 });
 
 describe('sessions in the store', () => {
-  let now: number;
+  let pass: (ms: number) => void;
+  let now: () => number;
   let memory: MemoryStore;
   let store: FaultyStore;
   beforeEach(() => {
-    now = Date.parse('2026-11-22T12:00:00Z');
-    memory = new MemoryStore({ now: () => new Date(now) });
+    ({ store: memory, pass, now } = clockedStore());
     store = new FaultyStore(memory);
   });
 
@@ -200,7 +202,7 @@ describe('sessions in the store', () => {
   async function dead(...creates: string[]): Promise<Session> {
     const session = await Session.begin('write', { store: memory, keys, random: seededRandom(creates.length + 1) });
     for (const [i, key] of creates.entries()) {
-      now += MINUTE;
+      pass(MINUTE);
       const create = i === 0 ? () => memory.put(key, body) : () => Promise.reject(new DmaasError('STORE_UNAVAILABLE', 'it died'));
       await session.create(key, create).catch(() => undefined);
     }
@@ -209,7 +211,7 @@ describe('sessions in the store', () => {
   }
 
   it('are listed with when they began and were last seen, and nothing else is', async () => {
-    const began = now;
+    const began = now();
     const [one, other] = [await dead('index/0/a', 'index/0/b'), await dead('index/0/c', 'index/0/d', 'index/0/e')];
     await memory.put('sessions/x', body);
     await memory.put(`sessions/${'0'.repeat(16)}/1`, body);
@@ -269,7 +271,7 @@ describe('sessions in the store', () => {
     await assert.rejects(settleSession({ store, keys }, info!), { code: 'STORE_UNAVAILABLE' });
     const left = await keysUnder(memory, 'sessions/');
     assert.ok(left.includes(`sessions/${session.id}/00000002`), 'what names it is there yet');
-    now += MINUTE;
+    pass(MINUTE);
     const [half] = await listSessions(store);
     const { isSettled, seenAt, last } = info!;
     assert.deepEqual(

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { Tombstones } from '../../core/src/repository/protocol/tombstones.ts';
-import { MemoryStore } from '../../core/src/store/memory.ts';
+import type { MemoryStore } from '../../core/src/store/memory.ts';
 import { FaultyStore } from '../support/faulty-store.ts';
-import { keysUnder, seededRandom, testKeys } from '../support/repository.ts';
+import { clockedStore, keysUnder, seededRandom, testKeys } from '../support/repository.ts';
 
 const keys = testKeys();
 const random = seededRandom(6);
@@ -10,12 +10,12 @@ const packOf = (n: number) => Buffer.alloc(16, n).toString('hex');
 const listOf = (...packs: [n: number, since: number][]) => new Map(packs.map(([n, since]) => [packOf(n), since]));
 
 describe('the lists of what is condemned', () => {
-  let now: number;
+  let pass: (ms: number) => void;
+  let now: () => number;
   let memory: MemoryStore;
   let store: FaultyStore;
   beforeEach(() => {
-    now = Date.parse('2026-11-22T12:00:00Z');
-    memory = new MemoryStore({ now: () => new Date(now) });
+    ({ store: memory, pass, now } = clockedStore());
     store = new FaultyStore(memory);
   });
 
@@ -76,17 +76,17 @@ describe('the lists of what is condemned', () => {
   it('tell when they were written and witnessed, by the clock of the store', async () => {
     const tombstones = newReader();
     await addList([1, 1]);
-    const createdAt = new Date(now);
-    now += 5000;
+    const createdAt = new Date(now());
+    pass(5000);
     await tombstones.witness(1, ['a', 'b'], listOf([1, 1]));
     await tombstones.witness(1, ['c'], listOf());
-    const witnessedAt = new Date(now);
-    now += 5000;
+    const witnessedAt = new Date(now());
+    pass(5000);
     await addList([1, 1]);
     await tombstones.refresh();
     assert.deepEqual(tombstones.lists, [
       { number: 1, createdAt, witnessedAt },
-      { number: 2, createdAt: new Date(now), witnessedAt: undefined },
+      { number: 2, createdAt: new Date(now()), witnessedAt: undefined },
     ]);
     assert.deepEqual(await tombstones.witnessed(1), ['a', 'b'], 'the first to say so counts');
     assert.equal(await tombstones.witnessed(2), undefined);

@@ -2,13 +2,13 @@
  * Writes the generated documents: kubectl-plugin/REFERENCE.md, from the table of commands and the table of errors, test/MATRIX.md and test/model/README.md; with `--check` it only says whether they are up to date; with `--results`
  * the matrix gets the results of the last runs of the tests.
  */
-import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ERRORS } from '@dmaas/core';
 import { PROGRAM } from '../../../kubectl-plugin/src/cli.ts';
 import type { Command, Flag } from '../../../kubectl-plugin/src/command.ts';
 import { COMMANDS } from '../../../kubectl-plugin/src/commands/table.ts';
 import { GLOBAL_FLAGS, OUTPUT_FLAGS } from '../../../kubectl-plugin/src/global-flags.ts';
+import { writeGenerated } from './generated.ts';
 import { writeMatrix } from './matrix.ts';
 import { keepResults } from './matrix-results.ts';
 import { writeModelPage } from './model-page.ts';
@@ -77,11 +77,8 @@ function flagTable(flags: readonly Flag[]): string[] {
 }
 
 /** @returns whether the file was as it should be. */
-export async function writeReference(checkOnly: boolean): Promise<boolean> {
-  const wanted = reference();
-  const current = await readFile(REFERENCE, 'utf8').catch(() => '');
-  if (current !== wanted && !checkOnly) await writeFile(REFERENCE, wanted);
-  return current === wanted;
+export function writeReference(checkOnly: boolean): Promise<boolean> {
+  return writeGenerated(REFERENCE, reference(), checkOnly);
 }
 
 if (import.meta.main) {

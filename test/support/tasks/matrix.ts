@@ -1,7 +1,8 @@
 /** Writes test/MATRIX.md: the rows of the fault matrix, and the tests that carry their ids. With `--check` it only says whether it is up to date. */
 import { globSync } from 'node:fs';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
+import { writeGenerated } from './generated.ts';
 import { keptResults, type FileResult, type RowResult } from './matrix-results.ts';
 
 const root = resolve(import.meta.dirname, '../../..');
@@ -139,8 +140,5 @@ function casesOf(id: string, found: readonly Found[], results: Readonly<Record<s
 
 /** @returns whether the file was as it should be. */
 export async function writeMatrix(checkOnly: boolean): Promise<boolean> {
-  const wanted = await matrix();
-  const current = await readFile(MATRIX, 'utf8').catch(() => '');
-  if (current !== wanted && !checkOnly) await writeFile(MATRIX, wanted);
-  return current === wanted;
+  return writeGenerated(MATRIX, await matrix(), checkOnly);
 }

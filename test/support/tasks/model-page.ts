@@ -1,15 +1,12 @@
 /** Writes test/model/README.md: the worlds of the model of garbage collection, what was explored of each, and what goes wrong without each rule. With `checkOnly` it only says whether it is up to date. */
-import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { EXPLORED, SAFEGUARDS, WORLDS, type World } from '../../model/check.ts';
+import { writeGenerated } from './generated.ts';
 
 const PAGE = join(import.meta.dirname, '../../model/README.md');
 
-export async function writeModelPage(checkOnly: boolean): Promise<boolean> {
-  const wanted = modelPage();
-  const current = await readFile(PAGE, 'utf8').catch(() => '');
-  if (current !== wanted && !checkOnly) await writeFile(PAGE, wanted);
-  return current === wanted;
+export function writeModelPage(checkOnly: boolean): Promise<boolean> {
+  return writeGenerated(PAGE, modelPage(), checkOnly);
 }
 
 function modelPage(): string {
