@@ -11,21 +11,24 @@ import { encodeEntry, readLeaf, writeEntry } from '../../core/src/mover/tree-for
 import { readIndexNode } from '../../core/src/mover/tree-reader.ts';
 import { backupSchema } from '../../core/src/repository/records/backup-record.ts';
 import type { BlobId } from '../../core/src/repository/format/blob.ts';
-import { decodeSegment, encodeSegment } from '../../core/src/repository/format/index-segment.ts';
+import { decodeSegment, encodeSegment, SegmentReader, segmentHeader } from '../../core/src/repository/format/index-segment.ts';
+import { CONFIG_KEY, DEFAULT_PARAMETERS, jsonBytes, loadConfig, makeConfig, WRAPS } from '../../core/src/repository/keys/config.ts';
+import { wrapKeySet } from '../../core/src/repository/keys/key-wrap.ts';
 import { formatKey, parseKey } from '../../core/src/repository/keys/keys.ts';
 import { decodeNode, encodeNode, NODE_TYPE } from '../../core/src/repository/format/node.ts';
-import { checkPack } from '../../core/src/repository/format/pack-reader.ts';
+import { blobOf, checkPack, openFramePayloadSync, openPackTable } from '../../core/src/repository/format/pack-reader.ts';
 import { PackWriter } from '../../core/src/repository/format/pack-writer.ts';
 import { packPayloadSync, unpackPayloadSync } from '../../core/src/repository/format/payload.ts';
-import { parseUnlock } from '../../core/src/repository/keys/recipients.ts';
+import { newRecoveryKey, parseUnlock, type Unlock } from '../../core/src/repository/keys/recipients.ts';
 import { sealFrame } from '../../core/src/repository/format/frame.ts';
 import { openRecord, sealRecord } from '../../core/src/repository/format/sealed-record.ts';
-import { encodeTrailer, OBJECT_TYPE, readTrailer } from '../../core/src/repository/format/sealed.ts';
+import { encodeHeader, encodeTrailer, lastSection, OBJECT_TYPE, readTrailer } from '../../core/src/repository/format/sealed.ts';
 import { parseStored } from '../../core/src/repository/format/stored-json.ts';
-import { decodeTable, encodeTable, ROW_BYTES, writeRow, type Table } from '../../core/src/repository/format/table.ts';
+import { decodeTable, encodeTable, readRow, ROW_BYTES, rowCount, writeRow, type Table } from '../../core/src/repository/format/table.ts';
 import { redactPlan } from '../../core/src/restore/plan.ts';
 import { parsePlanDocument } from '../../core/src/restore/plan-document.ts';
 import { parseStoreUrl } from '../../core/src/store/config.ts';
+import { MemoryStore } from '../../core/src/store/memory.ts';
 import { emptyTarget, plan, shop } from './restore.ts';
 import { newBackup, seededRandom, testKeys } from './repository.ts';
 
@@ -105,14 +108,25 @@ function pack(): { readonly key: string; readonly body: Buffer } {
 }
 
 const PACK = pack();
+const PACK_HEADER = encodeHeader(OBJECT_TYPE.pack, keys.epoch);
 const SEGMENT_KEY = `index/0/${'ab'.repeat(16)}`;
+const SEGMENT_HEADER = segmentHeader(keys);
+const SEGMENT = encodeSegment(keys, SEGMENT_KEY, { table: table(5), replaces: [] }, random);
 const RECORD_KEY = 'backups/20261122T120311Z-operation1';
 const record = newBackup(1, { manifests: idOf(1), volume: idOf(2) });
 const RECORD = { ...record, id: '20261122T120311Z-operation1', createdAt: record.startedAt };
+const KEY = Buffer.alloc(32, 3);
+const RECOVERY = newRecoveryKey();
+const NEW_CONFIG = makeConfig(KEY, DEFAULT_PARAMETERS, random, new Date(0));
+const CONFIG = Buffer.from(NEW_CONFIG.objects.at(-1)!.body);
+const RECOVERY_WRAP = (() => {
+  const { keySet, repositoryId } = NEW_CONFIG.config.keys.material;
+  return wrapKeySet(keySet, { publicKey: RECOVERY.publicKey }, repositoryId, random, { label: 'safe' });
+})();
 const OPERATION = 'k7m2q8xa';
 const MOVER_TASK = {
   ...{ schema: 1, operation: OPERATION, index: 0, volume: { claim: 'data-db-0', mode: 'filesystem' }, path: '/data' },
-  ...{ store: { provider: 'file', path: '/mnt/x' }, unlock: formatKey(Buffer.alloc(32, 3)) },
+  ...{ store: { provider: 'file', path: '/mnt/x' }, unlock: formatKey(KEY) },
 };
 const MOVER_RESULT = {
   ...{
@@ -147,10 +161,25 @@ export const DECODERS: readonly Decoder[] = [
   },
   { name: 'trailer', seeds: [encodeTrailer(100, 7)], decode: (b) => readTrailer(b, 10_000, 'k') },
   { name: 'pack', seeds: [PACK.body], decode: decodePack },
+  { name: 'pack table', seeds: [opened(PACK.key, PACK_HEADER, lastSection(PACK.body, PACK.key))], decode: decodePackTable },
+  { name: 'segment', seeds: [SEGMENT], decode: (b) => decodeSegment(keys, SEGMENT_KEY, b) },
   {
-    name: 'segment',
-    seeds: [encodeSegment(keys, SEGMENT_KEY, { table: table(5), replaces: [] }, random)],
-    decode: (b) => decodeSegment(keys, SEGMENT_KEY, b),
+    name: 'segment directory',
+    seeds: [unpackPayloadSync(opened(SEGMENT_KEY, SEGMENT_HEADER, lastSection(SEGMENT, SEGMENT_KEY)), LIMIT, 'k')],
+    decode: (b) => decodeDirectory(b, table(5).rows),
+  },
+  {
+    name: 'segment block',
+    seeds: [Buffer.from(table(5).rows)],
+    decode: (b) => {
+      const reader = new SegmentReader(keys, SEGMENT_KEY, SEGMENT_HEADER);
+      const directory = reader.directory(lastSection(SEGMENT, SEGMENT_KEY));
+      const sections = keys.sections(SEGMENT_HEADER, SEGMENT_KEY);
+      const nodes = reader.nodes(directory, sections.seal(directory.blocks.length + 2, b, random));
+      assert.deepEqual(reader.block({ ...directory, entries: rowCount(nodes) }, 0, sections.seal(1, b, random)), nodes);
+      return nodes;
+    },
+    encode: (rows: Buffer) => rows,
   },
   {
     name: 'payload',
@@ -189,8 +218,17 @@ export const DECODERS: readonly Decoder[] = [
     seeds: [seedOf({ a: [1, 2.5e3, null, 'x\u2028'], b: { c: 12345678901234567890n.toString() } })],
     decode: ofText(jsonOrRefuse),
   },
-  { name: 'key', seeds: [Buffer.from(formatKey(Buffer.alloc(32, 3)))], decode: ofText(parseKey) },
-  { name: 'unlock', seeds: [Buffer.from(formatKey(Buffer.alloc(32, 3)))], decode: ofText(parseUnlock) },
+  { name: 'repository config', seeds: [CONFIG], decode: (b) => openConfig({ [CONFIG_KEY]: b }, KEY) },
+  {
+    name: 'wrapped key',
+    seeds: [
+      jsonBytes({ repositoryId: NEW_CONFIG.config.id, wrap: RECOVERY_WRAP }),
+      jsonBytes({ repositoryId: NEW_CONFIG.config.id, epoch: 1, wraps: [...NEW_CONFIG.config.wraps, RECOVERY_WRAP] }),
+    ],
+    decode: (b) => openConfig({ [CONFIG_KEY]: CONFIG, [WRAPS + RECOVERY_WRAP.id]: b }, { recoveryKey: RECOVERY.privateKey }),
+  },
+  { name: 'key', seeds: [Buffer.from(formatKey(KEY))], decode: ofText(parseKey) },
+  { name: 'unlock', seeds: [Buffer.from(formatKey(KEY))], decode: ofText(parseUnlock) },
   {
     name: 'restore plan',
     seeds: [Buffer.from(stringifyYaml(PLAN, { version: '1.2', lineWidth: 0 })), Buffer.from(stringifyJson(PLAN))],
@@ -253,6 +291,39 @@ function indexPayload(): Buffer {
     payload.varint(3);
   }
   return payload.bytes;
+}
+
+/** Opens a repository that has these objects. */
+async function openConfig(objects: Readonly<Record<string, Buffer>>, unlock: Unlock): Promise<unknown> {
+  const store = new MemoryStore();
+  for (const [key, body] of Object.entries(objects)) await store.put(key, body);
+  const config = await loadConfig(store, unlock, {});
+  return config?.parameters;
+}
+
+/** What is in a section, without its seal: changes of it get further than those of what is sealed. */
+function opened(key: string, header: Buffer, section: Uint8Array): Buffer {
+  return keys.sections(header, key).open(0, section);
+}
+
+/** Reads a pack whose table this is, and each blob that it names. */
+function decodePackTable(plaintext: Buffer): Buffer[] {
+  const section = keys.sections(PACK_HEADER, PACK.key).seal(0, plaintext, random);
+  const { rows } = openPackTable(keys, PACK.key, PACK_HEADER, section, PACK.body.length);
+  return Array.from({ length: rowCount(rows) }, (_, i) => {
+    const row = readRow(rows, i);
+    const payload = openFramePayloadSync(keys, PACK.body.subarray(row.offset, row.offset + row.length), PACK.key);
+    return Buffer.from(blobOf(keys, payload, row, 'data', PACK.key));
+  });
+}
+
+/** Reads a segment whose directory this is and whose sections all have these rows. */
+function decodeDirectory(plaintext: Buffer, rows: Uint8Array): unknown {
+  const reader = new SegmentReader(keys, SEGMENT_KEY, SEGMENT_HEADER);
+  const sections = keys.sections(SEGMENT_HEADER, SEGMENT_KEY);
+  const directory = reader.directory(sections.seal(0, packPayloadSync(plaintext), random));
+  const blocks = directory.blocks.map((_, i) => reader.block(directory, i, sections.seal(i + 1, rows, random)));
+  return { directory, blocks };
 }
 
 async function decodePack(bytes: Buffer): Promise<void> {
