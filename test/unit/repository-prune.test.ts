@@ -14,6 +14,7 @@ import type { MemoryStore } from '../../core/src/store/memory.ts';
 import type { ObjectInfo } from '../../core/src/store/object-store.ts';
 import { FaultyStore } from '../support/faulty-store.ts';
 import {
+  all,
   clockedStore,
   collect,
   keysUnder,
@@ -68,6 +69,33 @@ describe('a collection', () => {
     await withGarbage();
     assert.ok((await prune()).condemn.length > 0);
   }
+
+  it('deletes the run records of finished and of abandoned backups, and no others', async () => {
+    const repository = await openRepository(memory, UNLOCK);
+    const operations = async () => (await all(repository.runs.operations())).map(({ operation }) => operation);
+    await repository.runs.put('restore1', 'restore-plan', {});
+    await repository.begin('stopped');
+    await repository.begin(operationOf(1));
+    await makeBackup(repository, 1, contentsOf(1));
+    await prune();
+    assert.deepEqual(await operations(), [operationOf(1), 'restore1', 'stopped'], 'within the grace');
+    pass(2 * DAY);
+    await prune({ dryRun: true });
+    assert.deepEqual(await operations(), [operationOf(1), 'restore1', 'stopped']);
+    await prune();
+    assert.deepEqual(await operations(), ['restore1', 'stopped']);
+    pass(26 * DAY);
+    await repository.runs.put('stopped', 'result-0', {});
+    pass(5 * DAY);
+    await prune();
+    assert.deepEqual(await operations(), ['restore1', 'stopped'], 'somebody went on with it');
+    pass(26 * DAY);
+    await prune();
+    assert.deepEqual(await operations(), ['restore1']);
+    // Who goes on after all begins anew.
+    await repository.begin('stopped');
+    assert.deepEqual(await operations(), ['restore1', 'stopped']);
+  });
 
   it('says what goes, when, and which backup keeps what', async () => {
     const shared = contentsOf(6);

@@ -551,9 +551,13 @@ describe('run records', () => {
     assert.deepEqual(await others.get('op1', 'plan'), [1, 2]);
     assert.equal(await others.get('op1', 'none'), undefined);
     assert.deepEqual(await others.list('op1'), ['log.1', 'plan']);
-    assert.deepEqual(await others.operations(), ['op1', 'op2']);
+    const operations = async () => (await all(others.operations())).map(({ operation, names }) => [operation, ...names]);
+    assert.deepEqual(await operations(), [
+      ['op1', 'log.1', 'plan'],
+      ['op2', 'result-0'],
+    ]);
     await others.delete('op1');
-    assert.deepEqual(await others.operations(), ['op2']);
+    assert.deepEqual(await operations(), [['op2', 'result-0']]);
     await assert.rejects(runs.put('../x', 'y', 1), { code: 'INTERNAL' });
   });
 });

@@ -363,6 +363,7 @@ export class Repository {
         loader: this.#loader,
         reader: this.#reader,
         records: this.#records,
+        runs: this.runs,
         tombstones: this.#tombstones,
         packBytes: { data: this.parameters.packBytes, node: this.parameters.nodePackBytes },
         copy: (ids, onUnreadable, call) => this.#copy(ids, onUnreadable, call),

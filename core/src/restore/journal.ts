@@ -90,8 +90,9 @@ export async function readRestore(runs: RunRecords, id: OperationId, opts: CallO
 /** All restores that a repository knows, the oldest first. */
 export async function readRestores(runs: RunRecords, opts: CallOptions = {}): Promise<RestoreRecord[]> {
   const records: RestoreRecord[] = [];
-  for (const id of await runs.operations(opts)) {
-    const record = isOperationId(id) ? await readRestore(runs, id, opts) : undefined;
+  for await (const { operation, names } of runs.operations(opts)) {
+    if (!isOperationId(operation) || !names.includes(PLAN)) continue;
+    const record = await readRestore(runs, operation, opts);
     if (record !== undefined) records.push(record);
   }
   return records.sort((a, b) => (a.startedAt < b.startedAt ? -1 : 1));

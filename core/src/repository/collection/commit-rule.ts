@@ -10,8 +10,8 @@ import type { RunRecords } from '../records/runs.ts';
 import type { MarkParts } from './mark.ts';
 import { walk } from './walk.ts';
 
-/** The run record that says which packs were condemned when an operation began. */
-const BEGAN = 'gc';
+/** The run record that says which packs were condemned when an operation began that is to make a backup. */
+export const BEGAN = 'gc';
 const beganSchema = z.looseObject({ condemned: z.number().int().nonnegative() });
 
 export interface CommitParts extends MarkParts {

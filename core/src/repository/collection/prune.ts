@@ -16,6 +16,8 @@ import { listSessions, Session, settleSession, SILENT_MS, type SessionInfo } fro
 import type { Tombstones } from '../protocol/tombstones.ts';
 import { BackupList } from '../records/backup-list.ts';
 import type { BackupRecords } from '../records/backups.ts';
+import type { RunRecords } from '../records/runs.ts';
+import { deleteFinishedRuns } from './finished-runs.ts';
 import { extendLocks, type LockReport } from './locks.ts';
 import { Mark } from './mark.ts';
 import { planPrune, type PrunePlan } from './prune-plan.ts';
@@ -52,6 +54,7 @@ export interface PruneParts {
   readonly loader: IndexLoader;
   readonly reader: BlobReader;
   readonly records: BackupRecords;
+  readonly runs: RunRecords;
   readonly tombstones: Tombstones;
   readonly packBytes: Readonly<Record<BlobKind, number>>;
   /** Writes these anew, as none of them counts as stored; resolves when they are in the index. */
@@ -142,7 +145,11 @@ class Collection {
       packBytes: this.#parts.packBytes,
     });
     const locks = this.#opts.dryRun === true ? undefined : await this.#extendLocks(plan, packs.keys());
-    if (this.#opts.dryRun !== true) await this.#apply(plan, mark, packs, absent);
+    if (this.#opts.dryRun !== true) {
+      await this.#apply(plan, mark, packs, absent);
+      const ages = { finishedBefore: this.#now - this.#graceMs, now: this.#now };
+      await deleteFinishedRuns(this.#parts.runs, backups, ages, this.#call);
+    }
     return {
       ...plan,
       locks,

@@ -11,6 +11,15 @@ import { putOnce } from '../protocol/put-once.ts';
 
 const RUNS = 'runs/';
 const NAME = /^[a-z0-9][a-z0-9.-]{0,127}$/;
+const RUN_KEY = /^runs\/([^/]+)\/([^/]+)$/;
+
+/** An operation, and what it has recorded. */
+export interface ListedRun {
+  readonly operation: string;
+  readonly names: readonly string[];
+  /** When the last of them was, by the store's clock. */
+  readonly writtenAt: Date;
+}
 
 /** Sealed JSON of operations: progress, results, plans. Deleting them loses no backup. Operations and names: lower-case letters, digits, `.` and `-`. */
 export class RunRecords {
@@ -52,14 +61,20 @@ export class RunRecords {
     return names;
   }
 
-  /** Ids of all operations that have run records, sorted. */
-  async operations(opts: CallOptions = {}): Promise<readonly string[]> {
-    const ids = new Set<string>();
-    for await (const { key } of this.#store.list(RUNS, opts)) {
-      const end = key.indexOf('/', RUNS.length);
-      if (end > 0) ids.add(key.slice(RUNS.length, end));
+  /** All operations that have run records, sorted. */
+  async *operations(opts: CallOptions = {}): AsyncGenerator<ListedRun> {
+    let listed: { operation: string; names: string[]; writtenAt: Date } | undefined;
+    for await (const { key, modifiedAt } of this.#store.list(RUNS, opts)) {
+      const [, operation = '', name = ''] = RUN_KEY.exec(key) ?? [];
+      if (name === '') continue;
+      if (listed?.operation !== operation) {
+        if (listed !== undefined) yield listed;
+        listed = { operation, names: [], writtenAt: modifiedAt };
+      }
+      listed.names.push(name);
+      if (modifiedAt > listed.writtenAt) listed.writtenAt = modifiedAt;
     }
-    return [...ids].sort();
+    if (listed !== undefined) yield listed;
   }
 
   /** Deletes all of an operation's records. */
