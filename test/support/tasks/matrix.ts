@@ -64,7 +64,7 @@ const ROWS: Readonly<Record<string, readonly [what: string, gap?: string]>> = {
   ],
   H3: [
     'limits of memory; a thousand nights in one process',
-    'with ten million chunks and 100 000 backups, verifying the structure took 408 to 472 MiB and a collection 430 to 446, of the 512 that are allowed; figures in core/DESIGN.md, 7.6',
+    'with ten million chunks and 100 000 backups, verifying the structure took 401 to 472 MiB and a collection 430 to 446, of the 512 that are allowed; figures in core/DESIGN.md, 7.6',
   ],
   H4: ['repositories of earlier versions, and another program that reads them'],
   H5: [
