@@ -2,7 +2,7 @@ import { forEachParallel } from '../../parallel.ts';
 import type { CallOptions } from '../../store/object-store.ts';
 import type { ListedBackup } from '../records/backup-list.ts';
 import { operationOf } from '../records/backups.ts';
-import type { RunRecords } from '../records/runs.ts';
+import type { ListedRun, RunRecords } from '../records/runs.ts';
 import { BEGAN } from './commit-rule.ts';
 
 const MAX_DELETES = 8;
@@ -19,15 +19,16 @@ export async function deleteFinishedRuns(
   { finishedBefore, now }: { readonly finishedBefore: number; readonly now: number },
   opts: CallOptions,
 ): Promise<void> {
-  const old = new Set<string>();
-  const finished = new Set<string>();
-  for await (const { operation, names, writtenAt } of runs.operations(opts)) {
-    if (writtenAt.getTime() <= finishedBefore) old.add(operation);
-    if (names.includes(BEGAN) && writtenAt.getTime() <= now - ABANDONED_MS) finished.add(operation);
+  const old = new Map<string, ListedRun>();
+  const finished = new Set<ListedRun>();
+  for await (const listed of runs.operations(opts)) {
+    const writtenAt = listed.writtenAt.getTime();
+    if (writtenAt <= finishedBefore) old.set(listed.operation, listed);
+    if (listed.names.includes(BEGAN) && writtenAt <= now - ABANDONED_MS) finished.add(listed);
   }
   for (const { id } of backups) {
-    const operation = operationOf(id);
-    if (operation !== undefined && old.has(operation)) finished.add(operation);
+    const listed = old.get(operationOf(id) ?? '');
+    if (listed !== undefined) finished.add(listed);
   }
-  await forEachParallel(finished, MAX_DELETES, (operation) => runs.delete(operation, opts));
+  await forEachParallel(finished, MAX_DELETES, ({ operation, names }) => runs.delete(operation, opts, names));
 }

@@ -77,9 +77,9 @@ export class RunRecords {
     if (listed !== undefined) yield listed;
   }
 
-  /** Deletes all of an operation's records. */
-  async delete(operation: string, opts: CallOptions = {}): Promise<void> {
-    for (const name of await this.list(operation, opts)) await this.#store.delete(runKey(operation, name), opts);
+  /** Deletes an operation's records: all of them, or those of these names. */
+  async delete(operation: string, opts: CallOptions = {}, names?: readonly string[]): Promise<void> {
+    for (const name of names ?? (await this.list(operation, opts))) await this.#store.delete(runKey(operation, name), opts);
   }
 }
 
