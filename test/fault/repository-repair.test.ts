@@ -121,6 +121,7 @@ describe('verifying and repairing (C7)', function () {
     assert.deepEqual(
       { ...report, findings: report.findings.length },
       {
+        restoredKeys: [],
         indexedPacks: 0,
         removedSegments: [],
         settledSessions: [],

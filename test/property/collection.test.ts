@@ -1,9 +1,10 @@
-/** Rows D2 to D4 and D6 of the fault matrix: garbage collection as it is, in orders of its requests that are chosen at random, on a store whose time is made up. */
+/** Rows D2 to D6 of the fault matrix: garbage collection as it is, in orders of its requests that are chosen at random, on a store whose time is made up. */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import type { ObjectStore } from '../../core/src/store/object-store.ts';
 import { isFence } from '../../core/src/repository/protocol/fence.ts';
 import { runWorld, type WorldOptions } from '../support/collection-world.ts';
+import { simulateDays } from '../support/simulated-days.ts';
 
 const world = (writers: number, collectors: number): fc.Arbitrary<WorldOptions> =>
   fc.record({
@@ -60,6 +61,19 @@ describe('garbage collection beside writers', function () {
       assert.ok(committed > 25 && turns > 2500, `${committed} backups in ${turns} requests, ${refused} refused`);
     });
   }
+
+  it('D5: in days of backups, restores, deletes, collections, repairs and new keys, with faults, deaths, pauses and jumps of the clock, every backup that should exist restores', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.integer({ min: 0, max: 2 ** 32 - 1 }), async (seed) => {
+        const { backups, restores, collections, days } = await simulateDays(seed, 14);
+        assert.ok(
+          days >= 14 && backups > 20 && restores > 0 && collections > 0,
+          JSON.stringify({ seed, days, backups, restores, collections }),
+        );
+      }),
+      { numRuns: 4, endOnFailure: true },
+    );
+  });
 
   for (const [what, sabotage] of Object.entries(SABOTAGE)) {
     it(`D2: would lose something if ${what}`, async () => {

@@ -9,6 +9,8 @@ import type { RepositoryKeys } from './format/key-set.ts';
 import { packIdOf, PACKS } from './format/pack-reader.ts';
 import { joinTables, readRow, rowCount, type PackInfo, type Table } from './format/table.ts';
 import type { IndexLoader } from './index/index-loader.ts';
+import type { RepositoryConfig } from './keys/config.ts';
+import { restoreKeyCopies } from './keys/key-copies.ts';
 import { listSessions, Session, sessionFaults, settleSession } from './protocol/sessions.ts';
 import type { Tombstones } from './protocol/tombstones.ts';
 
@@ -19,6 +21,8 @@ const MAX_TRIES = 5;
 const DEAD_MS = 24 * 60 * 60_000;
 
 export interface RepairReport {
+  /** Objects with wrapped keys that stood in one place only, and stand in both now. */
+  readonly restoredKeys: readonly string[];
   /** Packs that no segment named, and that one names now. */
   readonly indexedPacks: number;
   /** Damaged segments that were removed. */
@@ -36,6 +40,7 @@ export interface RepairReport {
 export interface RepairParts {
   readonly store: ObjectStore;
   readonly keys: RepositoryKeys;
+  readonly config: RepositoryConfig;
   readonly random: Random;
   readonly loader: IndexLoader;
   readonly tombstones: Tombstones;
@@ -56,13 +61,15 @@ export async function repair(parts: RepairParts, run: RunOptions): Promise<Repai
     parts.tombstones.requireKnown();
     await parts.loader.refresh(call);
     await parts.loader.checkAll(call);
+    parts.loader.requireKeys();
+    const restoredKeys = await restoreKeyCopies(parts.store, parts.config, call);
     const indexedPacks = await indexPacks(parts, session, call);
     const removedSegments = await removeDamagedSegments(parts, call);
     const settledSessions = await settleUnreadable(parts, session, call);
     const faulty = new Set<string>();
     const findings = await parts.verify((key) => faulty.add(packIdOf(key) ?? key));
     const condemned = await condemnPacks([...faulty], parts, call);
-    return { indexedPacks, removedSegments, settledSessions, ...condemned, findings };
+    return { restoredKeys, indexedPacks, removedSegments, settledSessions, ...condemned, findings };
   } finally {
     await session.end();
   }
@@ -97,6 +104,7 @@ async function removeDamagedSegments({ store, loader, tombstones }: RepairParts,
     const id = packIdOf(key);
     if (id !== undefined && !named.has(id) && !tombstones.condemned.has(id)) return [];
   }
+  loader.requireKeys();
   const removed = [...loader.damaged.keys()];
   for (const key of removed) await store.delete(key, call);
   await loader.refresh(call);
@@ -124,7 +132,7 @@ async function condemnPacks(
   faulty: readonly string[],
   parts: RepairParts,
   call: CallOptions,
-): Promise<Omit<RepairReport, 'indexedPacks' | 'removedSegments' | 'settledSessions' | 'findings'>> {
+): Promise<Omit<RepairReport, 'restoredKeys' | 'indexedPacks' | 'removedSegments' | 'settledSessions' | 'findings'>> {
   const { tombstones, loader, store } = parts;
   const packs = faulty.filter((id) => !tombstones.newest.has(id));
   if (packs.length === 0) return { condemnedPacks: [], savedBlobs: 0, lostBlobs: 0 };

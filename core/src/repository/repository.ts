@@ -222,6 +222,7 @@ export class Repository {
     const writer = new SessionWriter(session.writes, opts.signal);
     try {
       this.#tombstones.requireKnown();
+      this.#loader.requireKeys();
       await this.#beginSession();
       const result = await fn(writer);
       writer.close();
@@ -417,6 +418,7 @@ export class Repository {
     return repair(
       {
         ...this.#parts,
+        config: this.#config,
         loader: this.#loader,
         tombstones: this.#tombstones,
         verify: (onPackFault) => this.#verify('data', run, { onPackFault, nameLost }),

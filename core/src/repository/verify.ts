@@ -14,7 +14,8 @@ import type { PackInfo } from './format/table.ts';
 import type { BlobIndex } from './index/blob-index.ts';
 import type { IndexLoader } from './index/index-loader.ts';
 import type { RepositoryIndex } from './index/repository-index.ts';
-import { CONFIG_KEY, listWraps, type RepositoryConfig } from './keys/config.ts';
+import type { RepositoryConfig } from './keys/config.ts';
+import { keyFaults } from './keys/key-copies.ts';
 import { BackupList, rootsOfEach, type ListedBackup } from './records/backup-list.ts';
 import type { Backup } from './records/backup-record.ts';
 import { listSessions, sessionFaults } from './protocol/sessions.ts';
@@ -106,7 +107,8 @@ class Verification {
   }
 
   async run(depth: VerifyDepth): Promise<readonly Finding[]> {
-    await this.#checkWraps();
+    await this.#checkKeys();
+    this.#parts.loader.requireKeys();
     await this.#checkLists();
     await this.#checkSessions();
     // Records first and the index after: whatever a record names is then in the index, unless it is lost.
@@ -145,25 +147,17 @@ class Verification {
     }
   }
 
-  async #checkWraps(): Promise<void> {
+  async #checkKeys(): Promise<void> {
     const { store, config } = this.#parts;
-    const copies = new Map<string, string>();
-    for await (const { key, wrap, error } of listWraps(store, config.id, this.#call)) {
-      if (wrap === undefined) this.#add('warning', 'key-damaged', DmaasError.is(error) ? error.message : `${key} cannot be read`);
-      else copies.set(wrap.id, JSON.stringify(wrap));
-    }
-    for (const wrap of config.wraps) {
-      const copy = copies.get(wrap.id);
-      if (copy === undefined) this.#add('warning', 'key-copy-missing', `the second copy of the wrapped key ${wrap.id} is missing`);
-      else if (copy !== JSON.stringify(wrap)) {
-        this.#add('warning', 'key-damaged', `the wrapped key ${wrap.id} differs between ${CONFIG_KEY} and its second copy`);
-      }
+    for (const { code, fact, body } of await keyFaults(store, config, this.#call)) {
+      this.#add('warning', code, fact, body === undefined ? undefined : 'kubectl dmaas repository repair');
     }
   }
 
   async #readRecords(): Promise<BackupList> {
     const backups = new BackupList();
     const onUnreadable = (id: string, error: DmaasError) => {
+      if (error.code === 'REPOSITORY_KEY') throw error;
       this.#add('blocker', 'backup-unreadable', error.message, `the backup ${id} is lost; ${BACKUPS}${id} can be deleted`);
     };
     for await (const backup of this.#parts.records.list(undefined, { ...this.#call, onUnreadable })) {
@@ -180,6 +174,7 @@ class Verification {
     const { loader } = this.#parts;
     await loader.refresh(this.#call);
     await loader.checkAll(this.#call);
+    loader.requireKeys();
     for (const error of loader.damaged.values()) this.#add('warning', 'segment-damaged', error.message);
     for (const pack of this.#index.packs().values()) this.#checkPresence(pack);
     this.#unindexed = await loader.loadUnindexed(this.#call);

@@ -28,6 +28,7 @@ const COLUMNS: readonly Column<KeyInfo>[] = [
   { title: 'KIND', cell: ({ kind }) => KINDS[kind] ?? kind },
   { title: 'LABEL', cell: ({ label }) => label },
   { title: 'CURRENT', cell: ({ isCurrent }) => (isCurrent ? 'yes' : 'no') },
+  { title: 'ADDED-BY', cell: ({ isVouchedFor }) => (isVouchedFor ? 'a key holder' : 'unknown') },
 ];
 const KINDS: Readonly<Record<string, string>> = { key: 'key file', passphrase: 'passphrase', x25519: 'recovery key' };
 
@@ -140,6 +141,12 @@ export const keyRotate: Command = {
     ...WHICH,
     { name: 'with-key-file', type: 'list', value: 'FILE', describe: 'Another key that keeps access; can be repeated' },
     { name: 'with-passphrase-file', type: 'string', value: 'FILE', describe: 'A passphrase that keeps access; - asks for it' },
+    {
+      name: 'with-recipient',
+      type: 'list',
+      value: 'TEXT',
+      describe: 'The public half of a recovery key that keeps access although "key list" does not know who added it; can be repeated',
+    },
     { name: 'without', type: 'list', value: 'ID', describe: 'A key that loses access to what is written later; can be repeated' },
   ],
   output: true,
@@ -147,6 +154,7 @@ export const keyRotate: Command = {
     withKeyRing(session, args, async (ring) => {
       const others: Recipient[] = [];
       for (const file of args.list('with-key-file')) others.push({ key: parseKey(await readTextFile(file)) });
+      for (const text of args.list('with-recipient')) others.push({ publicKey: parseRecipient(text) });
       const passphrase = await session.passphrase('with-passphrase-file', 'passphrase that keeps access');
       if (passphrase !== undefined) others.push({ passphrase });
       const epoch = await ring.rotate(others, new Set(args.list('without')), { signal: session.signal });

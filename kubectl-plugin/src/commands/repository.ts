@@ -135,6 +135,7 @@ function describeRepair(title: string, report: RepairReport): string {
     ['Repository', title],
     ['Packs indexed', String(report.indexedPacks)],
     ['Segments removed', String(report.removedSegments.length)],
+    ...(report.restoredKeys.length === 0 ? [] : [['Copies of keys written', String(report.restoredKeys.length)] as const]),
     ...(report.settledSessions.length === 0 ? [] : [['Writers given up', String(report.settledSessions.length)] as const]),
     ['Packs given up', `${report.condemnedPacks.length}; ${report.savedBlobs} blobs of them saved, ${report.lostBlobs} lost`],
     ...(report.findings.length === 0 ? [] : [['Found', report.findings.flatMap(findingLines).join('\n')] as const]),

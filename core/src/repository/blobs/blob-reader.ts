@@ -191,7 +191,7 @@ export class BlobReader {
   async #loadFrame(index: BlobIndex, entry: Entry, opts: CallOptions): Promise<Uint8Array> {
     const key = packKey(index.pack(entry).id);
     const frame = await this.#fetch(key, { offset: index.offset(entry), length: index.length(entry) }, opts);
-    return openFramePayload(this.#keys, frame, key);
+    return this.#keys.opening(() => openFramePayload(this.#keys, frame, key));
   }
 
   async #fetch(key: string, range: { readonly offset: number; readonly length: number }, opts: CallOptions): Promise<Uint8Array> {
@@ -262,7 +262,7 @@ async function deliverRange(
 ): Promise<number[]> {
   const damagedOnes: number[] = [];
   for (const { offset, length, blobs } of frames) {
-    const payload = await orDamage(openFramePayload(keys, bytes.subarray(offset, offset + length), key));
+    const payload = await orDamage(keys.opening(() => openFramePayload(keys, bytes.subarray(offset, offset + length), key)));
     for (const blob of blobs) {
       throwIfCancelled(signal);
       const data = DmaasError.is(payload) ? payload : orDamageSync(() => blobOf(keys, payload, blob, kind, key));

@@ -111,6 +111,7 @@ class Collection {
 
   async run(): Promise<PruneReport> {
     const { tombstones, loader } = this.#parts;
+    this.#refuseStrangers();
     await this.#readClock();
     if (this.#opts.dryRun !== true) {
       await this.#witnessLists();
@@ -251,8 +252,18 @@ class Collection {
   }
 
   #refuseDoubts(): void {
+    this.#refuseStrangers();
     const [first] = this.#parts.loader.damaged.values();
     if (first !== undefined) throw doubt(first.message, first, 'kubectl dmaas repository repair');
+  }
+
+  /** What is sealed with keys that are not at hand. */
+  #refuseStrangers(): void {
+    try {
+      this.#parts.loader.requireKeys();
+    } catch (e) {
+      throw orDoubt(e);
+    }
   }
 
   async #listPacks(): Promise<Map<string, ListedPack>> {
@@ -389,5 +400,6 @@ function doubt(fact: string, cause?: DmaasError, hint = 'kubectl dmaas repositor
 }
 
 function orDoubt(e: unknown): unknown {
+  if (DmaasError.is(e, 'REPOSITORY_KEY')) return doubt(e.message, e, e.hint);
   return DmaasError.is(e, 'REPOSITORY_CORRUPT') || DmaasError.is(e, 'REPOSITORY_VERSION') ? doubt(e.message, e) : e;
 }

@@ -9,6 +9,30 @@ export function damaged(key: string, fact: string, cause?: unknown): DmaasError 
   });
 }
 
+/** REPOSITORY_CORRUPT, as far as the keys tell that are known: see `RepositoryKeys.opening`. */
+export function ofUnknownEpoch(key: string, epoch: number): DmaasError {
+  return new DmaasError('REPOSITORY_CORRUPT', `${key} is damaged: it is sealed with key epoch ${epoch}, which nobody has begun`, {
+    hint: 'verify the repository: it says which backups are affected',
+    details: { key, epoch },
+  });
+}
+
+/** REPOSITORY_KEY: it is whole, so there was such an epoch. */
+export function keysMissing(key: string, epoch: number): DmaasError {
+  return new DmaasError('REPOSITORY_KEY', `${key} is sealed with key epoch ${epoch}, whose keys are missing`, {
+    hint: `bring keys/epoch-${String(epoch).padStart(3, '0')} back from an older version in the bucket`,
+    details: { key, epoch },
+  });
+}
+
+/** REPOSITORY_KEY: never taken for damage, never repaired, never deleted. */
+export function notGiven(key: string, epoch: number): DmaasError {
+  return new DmaasError('REPOSITORY_KEY', `${key} is sealed with key epoch ${epoch}, which was not given to the key in use`, {
+    hint: 'use a key that has it: "kubectl dmaas key list" says which are current',
+    details: { key, epoch },
+  });
+}
+
 /** REPOSITORY_CORRUPT: a backup reaches a blob of which the index does not say where it lies. */
 export function unnamed(id: string): DmaasError {
   return damaged('index/', `no segment of it names the blob ${id}, which a backup needs`);

@@ -1,4 +1,5 @@
 import { discardView } from '../../discard.ts';
+import { DmaasError } from '../../errors.ts';
 import { LIMITS, type BlobId, type BlobKind } from './blob.ts';
 import { damaged } from './damage.ts';
 import { openFrame } from './frame.ts';
@@ -69,7 +70,7 @@ export interface PackCheck {
   readonly unreadable: readonly BlobId[];
 }
 
-/** Reads everything in a pack: checksum, table, each frame, each blob. `known` stands in for a table that cannot be read. */
+/** Reads everything in a pack: checksum, table, each frame, each blob. `known` stands in for a table that cannot be read. Throws REPOSITORY_KEY when it is sealed for others. */
 export async function checkPack(
   keys: RepositoryKeys,
   key: string,
@@ -77,30 +78,29 @@ export async function checkPack(
   known: (() => Table | Promise<Table>) | undefined,
 ): Promise<PackCheck> {
   const faults: Error[] = [];
-  const attempt = <T>(check: () => T): T | undefined => {
+  const attempt = async <T>(check: () => T | Promise<T>): Promise<T | undefined> => {
     try {
-      return check();
+      return await keys.opening(check);
     } catch (e) {
+      if (DmaasError.is(e, 'REPOSITORY_KEY')) throw e;
       faults.push(e as Error);
       return undefined;
     }
   };
-  attempt(() => {
+  await attempt(() => {
     checkCrc(object, key);
   });
-  const own = attempt(() => openPackTable(keys, key, object, lastSection(object, key), object.length));
+  const own = await attempt(() => openPackTable(keys, key, object, lastSection(object, key), object.length));
   const table = own ?? (await known?.());
   const unreadable: BlobId[] = [];
   if (table === undefined) return { table: own, faults, unreadable };
   const pack = table.packs[0] as PackInfo;
   for (const [offset, frameRows] of rowsByFrame(table)) {
     const length = (frameRows[0] as Row).length;
-    try {
-      const payload = await openFramePayload(keys, object.subarray(offset, offset + length), key);
-      for (const row of frameRows) if (attempt(() => blobOf(keys, payload, row, pack.kind, key)) === undefined) unreadable.push(row.id);
-    } catch (e) {
-      faults.push(e as Error);
-      unreadable.push(...frameRows.map((row) => row.id));
+    const payload = await attempt(() => openFramePayload(keys, object.subarray(offset, offset + length), key));
+    for (const row of frameRows) {
+      const blob = payload && (await attempt(() => blobOf(keys, payload, row, pack.kind, key)));
+      if (blob === undefined) unreadable.push(row.id);
     }
   }
   return { table: own, faults, unreadable };

@@ -4,12 +4,12 @@ import { Slots } from '../../slots.ts';
 import type { CallOptions, ObjectStore } from '../../store/object-store.ts';
 import { twice } from '../../twice.ts';
 import { LIMITS } from '../format/blob.ts';
-import { damaged } from '../format/damage.ts';
+import { damaged, keysMissing } from '../format/damage.ts';
 import type { Random } from '../format/derive.ts';
 import { encodeSegment, newSegmentKey } from '../format/index-segment.ts';
 import type { RepositoryKeys } from '../format/key-set.ts';
 import { openPackTable, packIdOf, PACKS } from '../format/pack-reader.ts';
-import { encodeHeader, HEADER_BYTES, OBJECT_TYPE, readTrailer, TRAILER_BYTES } from '../format/sealed.ts';
+import { checkCrc, encodeHeader, HEADER_BYTES, OBJECT_TYPE, readTrailer, TRAILER_BYTES } from '../format/sealed.ts';
 import { joinTables, rowCount, type Table } from '../format/table.ts';
 import { FENCE_BYTES, isFence } from '../protocol/fence.ts';
 import { BlockCache } from './block-cache.ts';
@@ -81,6 +81,12 @@ export class IndexLoader {
   /** Segments that could not be read when last tried. What they name is found in the packs' own tables, if need be. */
   get damaged(): ReadonlyMap<string, DmaasError> {
     return this.#damaged;
+  }
+
+  /** Throws REPOSITORY_KEY when some of them are sealed with keys that are not at hand: nobody can tell from here what is lost, and nothing should be written that older keys open. */
+  requireKeys(): void {
+    const sealed = [...this.#damaged.values()].find((e) => DmaasError.is(e, 'REPOSITORY_KEY'));
+    if (sealed !== undefined) throw sealed;
   }
 
   /** Whether the last listing had a segment. */
@@ -186,15 +192,28 @@ export class IndexLoader {
   async #open(key: string, size: number, opts: CallOptions): Promise<boolean> {
     try {
       if (size === FENCE_BYTES && isFence((await this.#store.get(key, opts)) ?? Buffer.alloc(0))) return true;
-      const segment = await twice(() => OpenSegment.open(key, size, this.#deps, opts));
+      const segment = await twice(() => this.#keys.opening(() => OpenSegment.open(key, size, this.#deps, opts)));
       if (segment === undefined) return false;
       this.index.addSegment(segment);
       this.#damaged.delete(key);
     } catch (e) {
-      if (!DmaasError.is(e, 'REPOSITORY_CORRUPT')) throw e;
-      this.#damaged.set(key, e);
+      if (!DmaasError.is(e, 'REPOSITORY_CORRUPT') && !DmaasError.is(e, 'REPOSITORY_KEY')) throw e;
+      this.#damaged.set(key, (await this.#missingKeys(key, e, opts)) ?? e);
     }
     return true;
+  }
+
+  /** Of a segment whose key epoch nobody has begun, and which is whole nevertheless. */
+  async #missingKeys(key: string, e: DmaasError, opts: CallOptions): Promise<DmaasError | undefined> {
+    const { epoch } = e.details;
+    if (typeof epoch !== 'number' || !DmaasError.is(e, 'REPOSITORY_CORRUPT')) return undefined;
+    try {
+      checkCrc((await this.#store.get(key, opts)) ?? Buffer.alloc(0), key);
+      return keysMissing(key, epoch);
+    } catch (damage) {
+      if (!DmaasError.is(damage, 'REPOSITORY_CORRUPT')) throw damage;
+      return undefined;
+    }
   }
 
   /** `before`: what was open before the listing; what this process wrote since cannot be in it. */
@@ -306,6 +325,7 @@ async function readPackTable(store: ObjectStore, keys: RepositoryKeys, key: stri
     return openPackTable(keys, key, encodeHeader(OBJECT_TYPE.pack, keys.epoch), section, size);
   } catch (e) {
     if (!DmaasError.is(e, 'REPOSITORY_CORRUPT')) throw e;
-    return openPackTable(keys, key, tailAt === 0 ? tail.subarray(0, HEADER_BYTES) : await read(0, HEADER_BYTES), section, size);
+    const header = tailAt === 0 ? tail.subarray(0, HEADER_BYTES) : await read(0, HEADER_BYTES);
+    return await keys.opening(() => openPackTable(keys, key, header, section, size));
   }
 }

@@ -120,7 +120,11 @@ export async function loadConfig(store: ObjectStore, unlock: Unlock, opts: CallO
   if (minReader > FORMAT_VERSION || required.length > 0) throw needsNewer(CONFIG_KEY);
   const plain = parseStored(object, plainSchema, CONFIG_KEY);
   const repositoryId = Buffer.from(plain.repositoryId, 'hex');
-  const keys = new RepositoryKeys(await findKeySet(store, unlock, plain, keysListed, opts), repositoryId);
+  const reload = async (epoch: number) => {
+    const present = await Promise.all([epochKey(epoch), epochCopyKey(epoch)].map((key) => store.stat(key)));
+    return present.every((object) => object === undefined) ? undefined : findKeySet(store, unlock, plain, listKeys(store, {}), {});
+  };
+  const keys = new RepositoryKeys(await findKeySet(store, unlock, plain, keysListed, opts), repositoryId, reload);
   const sealed = configCipher(keys).open(0, Buffer.from(plain.sealed, 'base64'));
   const { parameters, ...identity } = parseStored(sealed, sealedSchema, CONFIG_KEY);
   const { keys: wraps, sealed: _, ...claimed } = plain;
@@ -128,7 +132,7 @@ export async function loadConfig(store: ObjectStore, unlock: Unlock, opts: CallO
   return { keys, id: plain.repositoryId, parameters, wraps };
 }
 
-/** The newest key set that `unlock` opens. Each stands in two places at first, `dmaas.json` and `keys/`; later ones, after a rotation, only in `keys/`. */
+/** The newest key set that `unlock` opens. Each stands in two places: the first in `dmaas.json` and `keys/`, later ones twice in `keys/`. */
 async function findKeySet(
   store: ObjectStore,
   unlock: Unlock,
@@ -176,7 +180,8 @@ export async function* listWraps(store: ObjectStore, repositoryId: string, opts:
   yield* readWraps(store, await listKeys(store, opts), repositoryId, opts);
 }
 
-async function listKeys(store: ObjectStore, opts: CallOptions): Promise<readonly string[]> {
+/** Of what may be an object with wrapped keys. */
+export async function listKeys(store: ObjectStore, opts: CallOptions): Promise<readonly string[]> {
   const listed: string[] = [];
   for await (const { key, size: bytes } of store.list(WRAPS, opts)) if (bytes <= LIMITS.config) listed.push(key);
   return listed;
@@ -192,8 +197,7 @@ async function* readWraps(
     const object = await store.get(key, opts);
     if (object === undefined) return [];
     try {
-      const { repositoryId: owner, epoch = 1, wrap, wraps } = parseStored(object, wrapObjectSchema, key);
-      if (wrap === undefined && wraps === undefined) throw damaged(key, 'it holds no wrapped key');
+      const { repositoryId: owner, epoch = 1, wrap, wraps } = parseKeyObject(object, key);
       return owner === repositoryId
         ? [...(wraps ?? []), ...(wrap === undefined ? [] : [wrap])].map((found) => ({ key, wrap: found, epoch }))
         : [];
@@ -204,6 +208,13 @@ async function* readWraps(
   for await (const results of mapAhead(keys, 8, read)) yield* results;
 }
 
+/** An object under `keys/`. Throws REPOSITORY_CORRUPT. */
+export function parseKeyObject(object: Uint8Array, key: string): z.infer<typeof wrapObjectSchema> {
+  const value = parseStored(object, wrapObjectSchema, key);
+  if (value.wrap === undefined && value.wraps === undefined) throw damaged(key, 'it holds no wrapped key');
+  return value;
+}
+
 function configCipher(keys: RepositoryKeys) {
   const header = encodeHeader(OBJECT_TYPE.config, CONFIG_EPOCH);
   return keys.sections(header, CONFIG_KEY);
@@ -212,6 +223,11 @@ function configCipher(keys: RepositoryKeys) {
 /** Where the keys of an epoch are, wrapped for everybody who is to have them. */
 export function epochKey(epoch: number): string {
   return `${WRAPS}epoch-${String(epoch).padStart(3, '0')}`;
+}
+
+/** Where they are once more. */
+export function epochCopyKey(epoch: number): string {
+  return `${epochKey(epoch)}-copy`;
 }
 
 export function jsonBytes(value: unknown): Buffer {

@@ -2,8 +2,9 @@ import { DmaasError } from '../../errors.ts';
 import type { CallOptions, ObjectStore } from '../../store/object-store.ts';
 import { KEY_BYTES, type Random } from '../format/derive.ts';
 import type { KeySet } from '../format/key-set.ts';
-import { CONFIG_KEY, epochKey, jsonBytes, listWraps, loadConfig, WRAPS, type RepositoryConfig } from './config.ts';
-import { unwrapKeySet, wrapKeySet, type Wrap } from './key-wrap.ts';
+import { putOnce } from '../protocol/put-once.ts';
+import { CONFIG_KEY, epochCopyKey, epochKey, jsonBytes, listWraps, loadConfig, WRAPS, type RepositoryConfig } from './config.ts';
+import { isVouchedFor, unwrapKeySet, wrapKeySet, type Wrap } from './key-wrap.ts';
 import { formatRecipient, publicKeyOf, type Recipient, type Unlock } from './recipients.ts';
 
 /** Somebody who may open the repository. */
@@ -16,6 +17,8 @@ export interface KeyInfo {
   readonly publicKey?: string;
   /** Whether it opens what is written now, too. */
   readonly isCurrent: boolean;
+  /** Whether somebody who had the keys has put it there. New keys are given to no other public key, unless it is named. */
+  readonly isVouchedFor: boolean;
 }
 
 interface FoundWrap {
@@ -54,12 +57,14 @@ export class KeyRing {
     const keys = new Map<string, KeyInfo>();
     for (const { wrap, objectKey, epoch } of await this.#wraps(opts)) {
       const publicKey = publicKeyOf(wrap, objectKey);
-      const isCurrent = epoch === this.epoch || keys.get(wrap.id)?.isCurrent === true;
+      const before = keys.get(wrap.id);
+      const isCurrent = epoch === this.epoch || before?.isCurrent === true;
       keys.set(wrap.id, {
         id: wrap.id,
         kind: wrap.kind,
         label: wrap.label ?? '',
         isCurrent,
+        isVouchedFor: before?.isVouchedFor !== false && this.#isVouchedFor({ wrap, epoch }),
         ...(publicKey !== undefined && { publicKey: formatRecipient(publicKey) }),
       });
     }
@@ -71,15 +76,17 @@ export class KeyRing {
     const wrap = this.#wrap(this.#keySet, recipient, { label });
     const body = jsonBytes({ repositoryId: this.#config.id, epoch: this.epoch, wrap });
     await this.#store.put(WRAPS + wrap.id, body, { ...opts, ifAbsent: true });
-    return { id: wrap.id, kind: wrap.kind, label, isCurrent: true };
+    return { id: wrap.id, kind: wrap.kind, label, isCurrent: true, isVouchedFor: true };
   }
 
   /**
    * Takes a key away. It opens what was written so far for whoever has kept a copy of the wrapped key, and if it is one that the repository was made or rotated with:
-   * `rotate` without it is what shuts it out of all that is written later. Throws USAGE when it is the one that this was opened with.
+   * `rotate` without it is what shuts it out of all that is written later. One that is damaged goes, too. Throws USAGE when it is the one that this was opened with.
    */
   async remove(id: string, opts: CallOptions = {}): Promise<void> {
-    const wraps = (await this.#wraps(opts)).filter(({ wrap }) => wrap.id === id);
+    const damagedKeys = new Set<string>();
+    const wraps = (await this.#wraps(opts, (key) => damagedKeys.add(key))).filter(({ wrap }) => wrap.id === id);
+    if (damagedKeys.has(WRAPS + id) && wraps.length === 0) return this.#store.delete(WRAPS + id, opts);
     if (wraps.length === 0) throw new DmaasError('USAGE', `no key has the id ${id}`, { hint: 'kubectl dmaas key list' });
     if (wraps.some(({ wrap, objectKey }) => this.#opens(wrap, objectKey))) {
       throw new DmaasError('USAGE', `the key ${id} is the one in use`, { hint: 'open the repository with another key to remove this one' });
@@ -93,8 +100,8 @@ export class KeyRing {
   }
 
   /**
-   * Begins a new epoch: what is written from now on opens only for this ring's key, `others` (whose secrets are needed), and all recovery keys that are current,
-   * except those in `without`. Throws USAGE, naming them, when somebody would be left out who is not in `without`.
+   * Begins a new epoch: what is written from now on opens only for this ring's key, `others` (whose secrets are needed), and all recovery keys that are current and were put there by
+   * somebody who had the keys, except those in `without`. Throws USAGE, naming them, when somebody would be left out who is not in `without`.
    */
   async rotate(others: readonly Recipient[], without: ReadonlySet<string>, opts: CallOptions = {}): Promise<number> {
     const epoch = this.epoch + 1;
@@ -104,16 +111,17 @@ export class KeyRing {
     const wraps: Wrap[] = [];
     const leftOut: string[] = [];
     const done = new Set<string>();
-    for (const { wrap, objectKey } of current) {
+    for (const found of current) {
+      const { wrap } = found;
       if (done.has(wrap.id) || without.has(wrap.id)) continue;
-      const recipient = this.#recipientOf(wrap, objectKey, others);
+      const recipient = this.#recipientOf(found, others);
       done.add(wrap.id);
       if (recipient === undefined) leftOut.push(wrap.label === undefined ? wrap.id : `${wrap.id} (${wrap.label})`);
       else wraps.push(this.#wrap(keySet, recipient, { id: wrap.id, ...(wrap.label !== undefined && { label: wrap.label }) }));
     }
     if (leftOut.length > 0) {
       throw new DmaasError('USAGE', `the new keys could not be given to ${leftOut.join(', ')}`, {
-        hint: 'give their key files or passphrases, or name them with --without',
+        hint: 'give their key files, passphrases or, of a recovery key that nobody with the keys has put there, the public half; or name them with --without',
       });
     }
     if (wraps.length === 0) throw new DmaasError('USAGE', 'nobody would be left who can open the repository');
@@ -124,6 +132,15 @@ export class KeyRing {
       if (!DmaasError.is(e, 'STORE_EXISTS')) throw e;
       throw new DmaasError('STORE_EXISTS', `somebody else has begun key epoch ${epoch} at the same time`, {
         hint: 'see whom it was made for: kubectl dmaas key list',
+      });
+    }
+    try {
+      await putOnce(this.#store, epochCopyKey(epoch), body, opts);
+    } catch (e) {
+      if (!DmaasError.is(e)) throw e;
+      throw new DmaasError(e.code, `key epoch ${epoch} has begun, but its keys stand in one place only: ${e.message}`, {
+        cause: e,
+        hint: 'kubectl dmaas repository repair',
       });
     }
     return epoch;
@@ -138,9 +155,12 @@ export class KeyRing {
   }
 
   /** How to wrap for whom this wrap was made. */
-  #recipientOf(wrap: Wrap, objectKey: string, others: readonly Recipient[]): Recipient | undefined {
+  #recipientOf({ wrap, objectKey, epoch }: FoundWrap, others: readonly Recipient[]): Recipient | undefined {
     const publicKey = publicKeyOf(wrap, objectKey);
-    if (publicKey !== undefined) return { publicKey };
+    if (publicKey !== undefined) {
+      const isNamed = others.some((other) => 'publicKey' in other && Buffer.compare(other.publicKey, publicKey) === 0);
+      return isNamed || this.#isVouchedFor({ wrap, epoch }) ? { publicKey } : undefined;
+    }
     const own = this.#unlock;
     const secrets: Recipient[] = [...others];
     if (own instanceof Uint8Array) secrets.push({ key: own });
@@ -151,15 +171,21 @@ export class KeyRing {
     });
   }
 
+  #isVouchedFor({ wrap, epoch }: Pick<FoundWrap, 'wrap' | 'epoch'>): boolean {
+    return isVouchedFor(wrap, this.#keySet, epoch, this.#config.keys.repositoryId);
+  }
+
   #opens(wrap: Wrap, objectKey: string, unlock = this.#unlock): boolean {
     return unwrapKeySet(wrap, unlock, this.#config.keys.repositoryId, objectKey) !== undefined;
   }
 
-  async #wraps(opts: CallOptions): Promise<FoundWrap[]> {
+  /** Without `onDamaged` the first that cannot be read ends it. */
+  async #wraps(opts: CallOptions, onDamaged?: (key: string) => void): Promise<FoundWrap[]> {
     const found: FoundWrap[] = this.#config.wraps.map((wrap) => ({ wrap, objectKey: CONFIG_KEY, epoch: 1 }));
     for await (const { key, wrap, epoch, error } of listWraps(this.#store, this.#config.id, opts)) {
-      if (wrap === undefined) throw error;
-      found.push({ wrap, objectKey: key, epoch: epoch ?? 1 });
+      if (wrap !== undefined) found.push({ wrap, objectKey: key, epoch: epoch ?? 1 });
+      else if (onDamaged !== undefined) onDamaged(key);
+      else throw error;
     }
     return found;
   }

@@ -176,7 +176,7 @@ export async function sessionFaults(
     if (size === FENCE_BYTES) continue;
     const object = await store.get(key, opts);
     try {
-      if (object !== undefined) openRecord(keys, OBJECT_TYPE.session, key, object, sessionSchema);
+      if (object !== undefined) await keys.opening(() => openRecord(keys, OBJECT_TYPE.session, key, object, sessionSchema));
     } catch (e) {
       if (DmaasError.is(e, 'REPOSITORY_VERSION')) continue;
       if (!DmaasError.is(e, 'REPOSITORY_CORRUPT')) throw e;
@@ -204,8 +204,8 @@ export async function settleSession(
     if (size === FENCE_BYTES) continue;
     const object = await store.get(key, opts);
     try {
-      const { creates } = object === undefined ? { creates: [] } : openRecord(keys, OBJECT_TYPE.session, key, object, sessionSchema);
-      for (const announced of creates) await putFence(store, announced, opts);
+      const record = object && (await keys.opening(() => openRecord(keys, OBJECT_TYPE.session, key, object, sessionSchema)));
+      for (const announced of record?.creates ?? []) await putFence(store, announced, opts);
     } catch (e) {
       if (opts.isDead !== true || !DmaasError.is(e, 'REPOSITORY_CORRUPT')) throw e;
     }

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { DmaasError } from '../../errors.ts';
+import { DmaasError, type ErrorCode } from '../../errors.ts';
 import type { CallOptions, ObjectStore } from '../../store/object-store.ts';
 import { damaged, needsNewer } from '../format/damage.ts';
 import type { Random } from '../format/derive.ts';
@@ -12,6 +12,9 @@ const LIST_KEY = /^gc\/(\d{8})\/(packs|sessions)$/;
 
 const packsSchema = z.looseObject({ packs: z.array(z.tuple([z.string().regex(/^[0-9a-f]{32}$/), z.number().int().positive()])) });
 const sessionsSchema = z.looseObject({ sessions: z.array(z.string()), packs: packsSchema.shape.packs.optional() });
+
+/** Why it cannot be known what is condemned, though the store answers. */
+const UNKNOWABLE: ReadonlySet<ErrorCode> = new Set(['REPOSITORY_CORRUPT', 'REPOSITORY_VERSION', 'REPOSITORY_KEY']);
 
 /** When a list was created and its sessions were listed, by the store's clock. */
 export interface ListedTombstones {
@@ -70,7 +73,7 @@ export class Tombstones {
     try {
       await this.#refresh(opts);
     } catch (e) {
-      if (!DmaasError.is(e, 'REPOSITORY_CORRUPT') && !DmaasError.is(e, 'REPOSITORY_VERSION')) throw e;
+      if (!DmaasError.is(e) || !UNKNOWABLE.has(e.code)) throw e;
       // What is loaded from here on may be about packs that only an older list has.
       this.#read ??= 0;
       this.#problem = e;
@@ -170,7 +173,7 @@ export class Tombstones {
   async #open<T>(key: string, schema: z.ZodType<T>, opts: CallOptions): Promise<T> {
     const object = await this.#store.get(key, opts);
     if (object === undefined) throw damaged(key, 'it is missing');
-    return openRecord(this.#keys, OBJECT_TYPE.tombstones, key, object, schema);
+    return this.#keys.opening(() => openRecord(this.#keys, OBJECT_TYPE.tombstones, key, object, schema));
   }
 
   async #create(key: string, body: Uint8Array, opts: CallOptions): Promise<boolean> {

@@ -138,7 +138,7 @@ export class BackupRecords {
     const key = BACKUPS + id;
     const object = await this.#store.get(key, opts.signal === undefined ? {} : { signal: opts.signal });
     if (object === undefined || isFence(object)) return undefined;
-    const backup = openRecord(this.#keys, OBJECT_TYPE.backup, key, object, backupSchema);
+    const backup = await this.#keys.opening(() => openRecord(this.#keys, OBJECT_TYPE.backup, key, object, backupSchema));
     if (backup.id !== id) throw damaged(key, `it is the record of ${backup.id}`);
     return backup;
   }
@@ -173,7 +173,7 @@ function compactTime(time: Date): string {
 }
 
 function isUnreadable(e: unknown): e is DmaasError {
-  return DmaasError.is(e, 'REPOSITORY_CORRUPT') || DmaasError.is(e, 'REPOSITORY_VERSION');
+  return (['REPOSITORY_CORRUPT', 'REPOSITORY_VERSION', 'REPOSITORY_KEY'] as const).some((code) => DmaasError.is(e, code));
 }
 
 function notFound(which: string, ids: readonly string[], unreadable: readonly string[]): DmaasError {

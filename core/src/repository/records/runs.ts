@@ -50,7 +50,7 @@ export class RunRecords {
   async get(operation: string, name: string, opts: CallOptions = {}): Promise<unknown> {
     const key = runKey(operation, name);
     const object = await this.#store.get(key, opts);
-    return object === undefined ? undefined : openRecord(this.#keys, OBJECT_TYPE.run, key, object, z.unknown());
+    return object && this.#keys.opening(() => openRecord(this.#keys, OBJECT_TYPE.run, key, object, z.unknown()));
   }
 
   /** Names, sorted. */
