@@ -393,7 +393,11 @@ describe('garbage collection', function () {
       // After the records, before the nodes.
       if (key.startsWith('packs/') && ++reads === 1) {
         await store.delete(`backups/${last!.id}`);
-        for (const pack of late) await store.delete(pack);
+        for (let n = 0; n < 2; n++) {
+          await collect(store);
+          pass(2 * DAY);
+        }
+        for (const pack of late) assert.equal(await store.stat(pack), undefined);
       }
       return store.get(key, opts);
     };
@@ -401,6 +405,30 @@ describe('garbage collection', function () {
     assert.deepEqual(report.keeps.map(({ backup }) => backup).includes(last!.id), false);
     assert.ok(report.keeps.some(({ backup }) => backup === gone.id));
     assert.deepEqual(await restoreBackup(await open(store), (await all((await open(store)).backups()))[1]!), contents);
+  });
+
+  it('D3: a collection begins again when another deletes packs after it has read the index', async () => {
+    const { store, pass } = clockedStore();
+    await createRepository(store, UNLOCK, { parameters: SMALL });
+    const contents = [contentsOf(1), contentsOf(2)] as const;
+    for (const n of [0, 1] as const) await makeBackup(await open(store), n, contents[n]);
+    pass(2 * DAY);
+    const slow = new FaultyStore(store);
+    const repository = await openRepository(slow, UNLOCK);
+    let isFirst = true;
+    slow.list = async function* (prefix, opts) {
+      if (prefix === 'packs/' && isFirst) {
+        isFirst = false;
+        await removeBackup(store, 1);
+        for (let n = 0; n < 2; n++) {
+          await collect(store);
+          pass(2 * DAY);
+        }
+      }
+      yield* store.list(prefix, opts);
+    };
+    assert.equal((await repository.prune({}, QUIET)).keeps.length, 1);
+    assert.deepEqual(await restoreBackup(await open(store), (await all((await open(store)).backups()))[0]!), contents[0]);
   });
 
   it('D3: a restore that runs while its packs are rewritten goes on', async () => {

@@ -256,6 +256,22 @@ describe('sessions in the store', () => {
     assert.deepEqual(await keysUnder(memory, 'sessions/'), [`sessions/${session.id}/00000004`]);
   });
 
+  it('that went on so far that the place of the fence was behind them are settled where they are', async () => {
+    const session = await dead('index/0/a', 'index/0/b');
+    const [info] = await listSessions(store);
+    // Twice, so that it has deleted again what came after the listing.
+    for (const late of ['index/0/late', 'index/0/later']) {
+      await session.create(late, () => Promise.reject(new DmaasError('STORE_UNAVAILABLE', 'stopped'))).catch(() => undefined);
+    }
+    assert.equal(await memory.get(`sessions/${session.id}/00000003`), undefined);
+    await settleSession({ store, keys }, info!);
+    for (const late of ['index/0/late', 'index/0/later']) assert.ok(isFence((await memory.get(late))!), late);
+    await assert.rejects(
+      session.create('index/0/c', () => Promise.resolve()),
+      { code: 'REPOSITORY_FENCED' },
+    );
+  });
+
   it('that go on and on are not settled', async () => {
     const session = await dead('index/0/a', 'index/0/b');
     const [info] = await listSessions(store);

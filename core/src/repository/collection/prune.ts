@@ -11,7 +11,7 @@ import type { RepositoryKeys } from '../format/key-set.ts';
 import { packIdOf, packKey, PACKS } from '../format/pack-reader.ts';
 import type { IndexLoader } from '../index/index-loader.ts';
 import { deleteReplaced, mergeSegments } from '../index/index-merge.ts';
-import { SegmentVanished } from '../index/open-segment.ts';
+import { SegmentVanished, type OpenSegment } from '../index/open-segment.ts';
 import { listSessions, Session, settleSession, SILENT_MS, type SessionInfo } from '../protocol/sessions.ts';
 import type { Tombstones } from '../protocol/tombstones.ts';
 import { BackupList } from '../records/backup-list.ts';
@@ -71,7 +71,7 @@ export async function prune(parts: PruneParts, opts: PruneOptions, run: RunOptio
         return await new Collection(parts, opts, run, session).run();
       } catch (e) {
         // Somebody merged segments of the index, or deleted a backup, while it was read; nothing is deleted before all has been.
-        if (!(e instanceof SegmentVanished) && !(e instanceof BackupVanished)) throw e;
+        if (!(e instanceof SegmentVanished) && !(e instanceof RepositoryChanged)) throw e;
         if (tries === MAX_TRIES) throw doubt('the repository changed again and again while it was read', undefined, 'run it again');
       }
     }
@@ -80,9 +80,9 @@ export async function prune(parts: PruneParts, opts: PruneOptions, run: RunOptio
   }
 }
 
-/** A backup was deleted while it was marked, and another collection took what only it needed. */
-class BackupVanished extends Error {
-  override readonly name = 'BackupVanished';
+/** While it was read, another collection took something, or merged segments of the index. */
+class RepositoryChanged extends Error {
+  override readonly name = 'RepositoryChanged';
 }
 
 interface ListedPack {
@@ -127,10 +127,13 @@ class Collection {
     // What others condemn from here on may have been stored after the listing: that it is not in it means nothing.
     const condemned = new Set(tombstones.condemned.keys());
     const packs = await this.#listPacks();
+    await this.#refuseBrokenPacks(packs);
+    const segments = [...loader.index.segments];
     const absent = new Set([...condemned].filter((id) => !packs.has(id)));
     const mark = await this.#mark(backups);
     const isSound = (id: string) => packs.has(id) && !tombstones.condemned.has(id);
-    const uses = await mark.assign(loader.index, isSound, this.#call);
+    const uses = await orDoubtful(mark.assign(loader.index, isSound, this.#call));
+    this.#refuseChange(segments);
     const oldest = Math.min(...(await this.#living()).map(({ beganAt }) => beganAt.getTime()));
     const named = loader.index.packs();
     const plan = planPrune({
@@ -147,7 +150,7 @@ class Collection {
     });
     const locks = this.#opts.dryRun === true ? undefined : await this.#extendLocks(plan, packs.keys());
     if (this.#opts.dryRun !== true) {
-      await this.#apply(plan, mark, packs, absent);
+      await this.#apply(plan, mark, packs, absent, segments);
       const ages = { finishedBefore: this.#now - this.#graceMs, now: this.#now };
       await deleteFinishedRuns(this.#parts.runs, backups, ages, this.#call);
     }
@@ -247,7 +250,7 @@ class Collection {
     } catch (e) {
       if (!DmaasError.is(e, 'REPOSITORY_CORRUPT')) throw orDoubt(e);
       const present = new Set([...(await this.#readRecords())].map(({ id }) => id));
-      throw [...backups].every(({ id }) => present.has(id)) ? orDoubt(e) : new BackupVanished(e.message, { cause: e });
+      throw [...backups].every(({ id }) => present.has(id)) ? orDoubt(e) : new RepositoryChanged(e.message, { cause: e });
     }
   }
 
@@ -264,6 +267,27 @@ class Collection {
     } catch (e) {
       throw orDoubt(e);
     }
+  }
+
+  /** What lies in them may have its only sound copy in a pack that looks unneeded. Once `repair` has condemned them they keep nothing from anybody. */
+  async #refuseBrokenPacks(packs: ReadonlyMap<string, ListedPack>): Promise<void> {
+    const { loader, tombstones } = this.#parts;
+    for (const { id, size } of loader.index.packs().values()) {
+      const listed = packs.get(id)?.size;
+      if (listed === size || tombstones.condemned.has(id)) continue;
+      await tombstones.refresh(this.#call);
+      if (tombstones.condemned.has(id)) throw new RepositoryChanged(`${packKey(id)} was deleted`);
+      const fact = listed === undefined ? `${packKey(id)} is missing` : `${packKey(id)} has ${listed} bytes and was written with ${size}`;
+      throw doubt(fact, undefined, 'kubectl dmaas repository repair');
+    }
+  }
+
+  /** A segment that was found damaged, or merged by others, while the mark was made may have named what looks unneeded without it. */
+  #refuseChange(segments: readonly OpenSegment[]): void {
+    this.#refuseDoubts();
+    const open = new Set(this.#parts.loader.index.segments);
+    const lost = segments.find((segment) => !open.has(segment));
+    if (lost !== undefined) throw new RepositoryChanged(`${lost.key} was merged`);
   }
 
   async #listPacks(): Promise<Map<string, ListedPack>> {
@@ -300,11 +324,18 @@ class Collection {
   }
 
   /** `absent`: condemned packs that are not in the bucket any more. */
-  async #apply(plan: PrunePlan, mark: Mark, packs: ReadonlyMap<string, ListedPack>, absent: ReadonlySet<string>): Promise<void> {
+  async #apply(
+    plan: PrunePlan,
+    mark: Mark,
+    packs: ReadonlyMap<string, ListedPack>,
+    absent: ReadonlySet<string>,
+    segments: readonly OpenSegment[],
+  ): Promise<void> {
     const { tombstones, loader, store } = this.#parts;
     const leaving = new Set(plan.condemn.map(({ pack }) => pack));
     const listed = new Set([...packs.keys()].filter((id) => tombstones.condemned.has(id)));
-    const ids = await mark.toCopy(loader.index, leaving, listed, this.#call);
+    const ids = await orDoubtful(mark.toCopy(loader.index, leaving, listed, this.#call));
+    this.#refuseChange(segments);
     mark.release();
     // From here on this process relies on none of them; if another collector is first, that is still true enough.
     for (const id of leaving) tombstones.condemned.set(id, tombstones.number + 1);
@@ -349,8 +380,10 @@ class Collection {
   async #released(absent: ReadonlySet<string>): Promise<ReadonlySet<string>> {
     const { tombstones, loader, store } = this.#parts;
     const gone = [...tombstones.newest.keys()].filter((id) => absent.has(id));
-    if (gone.length === 0 || loader.replaced.length > 0) return new Set();
+    if (gone.length === 0) return new Set();
     const before = await this.#unnamed(gone);
+    // A segment that is replaced counts again when the one that replaces it is damaged.
+    if (loader.replaced.length > 0) return new Set();
     const sessions = await listSessions(store, this.#call);
     for (const session of sessions) {
       if (session.isSettled || session.id === this.#session.id) continue;
@@ -358,6 +391,7 @@ class Collection {
       await settleSession(this.#parts, session, this.#call);
     }
     const after = new Set(await this.#unnamed(gone));
+    if (loader.replaced.length > 0) return new Set();
     return new Set(before.filter((id) => after.has(id)));
   }
 
@@ -397,6 +431,14 @@ function doubt(fact: string, cause?: DmaasError, hint = 'kubectl dmaas repositor
     hint,
     ...(cause !== undefined && { details: cause.details }),
   });
+}
+
+async function orDoubtful<T>(reading: Promise<T>): Promise<T> {
+  try {
+    return await reading;
+  } catch (e) {
+    throw orDoubt(e);
+  }
 }
 
 function orDoubt(e: unknown): unknown {

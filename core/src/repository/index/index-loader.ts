@@ -157,6 +157,10 @@ export class IndexLoader {
         return;
       }
     }
+    // With a part of it, what is stored looks as if it were not.
+    throw new DmaasError('STORE_UNAVAILABLE', 'segments of the index were merged again and again while it was read', {
+      hint: 'run it again',
+    });
   }
 
   async #list(opts: CallOptions): Promise<ListedSegment[]> {

@@ -172,8 +172,7 @@ export async function sessionFaults(
   opts: CallOptions = {},
 ): Promise<ReadonlyMap<string, DmaasError>> {
   const faults = new Map<string, DmaasError>();
-  for await (const { key, size } of store.list(`${SESSIONS}${session.id}/`, opts)) {
-    if (size === FENCE_BYTES) continue;
+  for (const { key } of await recordsOf(store, session.id, opts)) {
     const object = await store.get(key, opts);
     try {
       if (object !== undefined) await keys.opening(() => openRecord(keys, OBJECT_TYPE.session, key, object, sessionSchema));
@@ -195,13 +194,7 @@ export async function settleSession(
   session: SessionInfo,
   opts: CallOptions & { readonly isDead?: boolean } = {},
 ): Promise<void> {
-  let last = session.last;
-  for (; !(await putFence(store, sessionKey(session.id, last + 1), opts)); last++) {
-    // It went on in between: it lives. What it announced there counts.
-    if (last > session.last + MAX_TRIES) throw new DmaasError('STORE_UNAVAILABLE', `the session ${session.id} is in use`);
-  }
-  for await (const { key, size } of store.list(`${SESSIONS}${session.id}/`, opts)) {
-    if (size === FENCE_BYTES) continue;
+  for (const key of await fenceChain(store, session, opts)) {
     const object = await store.get(key, opts);
     try {
       const record = object && (await keys.opening(() => openRecord(keys, OBJECT_TYPE.session, key, object, sessionSchema)));
@@ -211,6 +204,31 @@ export async function settleSession(
     }
     await store.delete(key, opts);
   }
+}
+
+/** Puts a fence where the session would go on, and resolves with the keys of its records, of which the newest then stays the newest. */
+async function fenceChain(store: ObjectStore, { id, last }: SessionInfo, opts: CallOptions): Promise<readonly string[]> {
+  let newest = last;
+  for (let tries = 0; tries <= MAX_TRIES; tries++) {
+    if (await putFence(store, sessionKey(id, newest + 1), opts)) {
+      const records = await recordsOf(store, id, opts);
+      const found = Math.max(newest, ...records.map(({ n }) => n));
+      // A session that goes on deletes what is behind its newest record: a fence that got into such a gap stops nobody.
+      if (found === newest) return records.map(({ key }) => key);
+      newest = found;
+    } else newest++; // It went on in between: it lives. What it announced there counts.
+  }
+  throw new DmaasError('STORE_UNAVAILABLE', `the session ${id} is in use`);
+}
+
+/** All of its chain but fences. */
+async function recordsOf(store: ObjectStore, id: string, opts: CallOptions): Promise<{ readonly key: string; readonly n: number }[]> {
+  const records = [];
+  for await (const { key, size } of store.list(`${SESSIONS}${id}/`, opts)) {
+    const n = SESSION_KEY.exec(key)?.[2];
+    if (n !== undefined && size !== FENCE_BYTES) records.push({ key, n: Number(n) });
+  }
+  return records;
 }
 
 function sessionKey(id: string, n: number): string {
