@@ -59,6 +59,7 @@ const NAMED_BACKUPS = 10;
 /** In a message; in the finding itself more. */
 const NAMED_FILES = 5;
 const MAX_FILES = 10_000;
+const MAX_TRIES = 3;
 
 /** One object or blob that is not as it should be. */
 interface Fault {
@@ -70,6 +71,8 @@ interface Fault {
   readonly isLost: (id: BlobId, end: number) => boolean;
   /** Says how much cannot be read. */
   readonly loss: string;
+  /** It costs nothing but what backups need of it. */
+  readonly isExpected?: boolean;
 }
 
 /** Who loses something by a fault. */
@@ -83,7 +86,15 @@ interface Affected {
  * names the object at fault and the backups that lose something by it: a blocker when there are any, a warning when none does.
  */
 export async function verify(depth: VerifyDepth, run: RunOptions, parts: VerifyParts): Promise<readonly Finding[]> {
-  return new Verification(run, parts).run(depth);
+  for (let tries = 1; ; tries++) {
+    const verification = new Verification(run, parts);
+    const findings = await verification.run(depth);
+    // What seems lost may have been moved, or given up with its backup, while all of it was read.
+    if (tries < MAX_TRIES && verification.hasLosses && (await verification.hasChanged())) continue;
+    verification.tellPackFaults();
+    for (const finding of findings) run.emit({ type: 'finding', finding });
+    return findings;
+  }
 }
 
 class Verification {
@@ -96,6 +107,9 @@ class Verification {
   /** Blobs that are nowhere, or nodes that are not what they should be. */
   readonly #blobFaults = new Map<BlobId, Fault>();
   readonly #packSizes = new Map<string, number>();
+  /** When it began. */
+  #lists = 0;
+  #backups: readonly string[] = [];
   /** Packs that no segment names, by their own tables; and those of them that backups need. */
   #unindexed: RepositoryIndex | undefined;
   readonly #neededUnindexed = new Set<string>();
@@ -113,22 +127,40 @@ class Verification {
     await this.#checkSessions();
     // Records first and the index after: whatever a record names is then in the index, unless it is lost.
     const backups = await this.#readRecords();
-    await this.#listPacks();
+    this.#backups = [...backups].map(({ id }) => id);
     await this.#checkIndex();
     await this.#walkAll(backups);
     for (const key of this.#neededUnindexed) {
       this.#add('warning', 'pack-unindexed', `${key} is in no index segment; what backups need of it is found by its own table`);
     }
     if (depth === 'data') await this.#checkPacks();
-    for (const key of this.#packFaults.keys()) this.#parts.onPackFault?.(key);
     await this.#report(backups);
     this.#unindexed?.close();
     return this.#findings;
   }
 
+  get hasLosses(): boolean {
+    return this.#findings.some(({ level }) => level === 'blocker');
+  }
+
+  /** Whether others have collected garbage, or deleted a backup, since it began. */
+  async hasChanged(): Promise<boolean> {
+    const { tombstones, records } = this.#parts;
+    await tombstones.refresh(this.#call);
+    if (tombstones.number > this.#lists) return true;
+    const present = new Set<string>();
+    for await (const { id } of records.list(undefined, { ...this.#call, onUnreadable: () => undefined })) present.add(id);
+    return this.#backups.some((id) => !present.has(id));
+  }
+
+  tellPackFaults(): void {
+    for (const key of this.#packFaults.keys()) this.#parts.onPackFault?.(key);
+  }
+
   async #checkLists(): Promise<void> {
     const { tombstones } = this.#parts;
     await tombstones.refresh(this.#call);
+    this.#lists = tombstones.number;
     for (const { message } of (await tombstones.faults(this.#call)).values()) this.#add('warning', 'list-damaged', message);
     const { problem } = tombstones;
     if (problem === undefined) return;
@@ -171,11 +203,14 @@ class Verification {
   }
 
   async #checkIndex(): Promise<void> {
-    const { loader } = this.#parts;
+    const { loader, tombstones } = this.#parts;
     await loader.refresh(this.#call);
     await loader.checkAll(this.#call);
     loader.requireKeys();
     for (const error of loader.damaged.values()) this.#add('warning', 'segment-damaged', error.message);
+    // A pack is there before a segment names it, and is condemned before it goes.
+    await this.#listPacks();
+    await tombstones.refresh(this.#call);
     for (const pack of this.#index.packs().values()) this.#checkPresence(pack);
     this.#unindexed = await loader.loadUnindexed(this.#call);
   }
@@ -185,7 +220,9 @@ class Verification {
     const size = this.#packSizes.get(key);
     if (size === pack.size) return;
     if (size === undefined) {
-      this.#packFaults.set(key, { code: 'pack-missing', fact: `${key} is missing`, isLost: () => true, loss: 'all its blobs are lost' });
+      const isExpected = this.#parts.tombstones.condemned.has(pack.id);
+      const loss = 'all its blobs are lost';
+      this.#packFaults.set(key, { code: 'pack-missing', fact: `${key} is missing`, isLost: () => true, loss, isExpected });
       return;
     }
     const fact = `${key} has ${size} bytes and was written with ${pack.size}`;
@@ -320,7 +357,8 @@ class Verification {
       });
       if (lost.size > 0) await this.#nameLost(backup, lost, of);
     }
-    for (const [{ code, fact, loss }, { backups: ids, names }] of affected) {
+    for (const [{ code, fact, loss, isExpected }, { backups: ids, names }] of affected) {
+      if (ids.size === 0 && isExpected === true) continue;
       if (ids.size === 0) this.#add('warning', code, `${fact}; ${loss}, no backup is affected`);
       else this.#add('blocker', code, `${fact}; ${loss}, from ${listed(ids)}${filesOf(names)}`, undefined, [...names]);
     }
@@ -346,7 +384,6 @@ class Verification {
   #add(level: Finding['level'], code: string, message: string, hint?: string, lost: readonly string[] = []): void {
     const finding: Finding = { level, code, message, ...(lost.length > 0 && { lost }), ...(hint !== undefined && { hint }) };
     this.#findings.push(finding);
-    this.#run.emit({ type: 'finding', finding });
   }
 }
 
