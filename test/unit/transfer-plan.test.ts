@@ -7,6 +7,7 @@ import type { BackupOptions, BackupPlan, CaptureFacts } from '../../core/src/tra
 import { planBackup, redactBackupPlan } from '../../core/src/transfer/plan.ts';
 import { neededAccess, quotaFindings } from '../../core/src/transfer/preflight.ts';
 import { application, appVolume, FAST_CLASS, GI, snapshotClass } from '../support/application.ts';
+import { workload } from '../support/manifests.ts';
 
 const ID = 'abcdefgh' as OperationId;
 const FACTS: CaptureFacts = { hasSnapshotApi: true, snapshotClasses: [snapshotClass('snap')], storageClasses: [FAST_CLASS], quotas: [] };
@@ -130,6 +131,26 @@ describe('the plan of a backup', () => {
     assert.equal(named.volumes[0]?.method, 'live');
     assert.deepEqual(named.volumes[0].placement, { nodeSelector: { 'kubernetes.io/hostname': 'node-1' } });
     assert.deepEqual(found(named, 'warning'), ['live-read']);
+  });
+
+  it('stops what uses the volumes that are snapshotted, and nothing for others', () => {
+    const volumes = [appVolume('data'), appVolume('uploads'), appVolume('cache')];
+    const members = volumes.map(({ claim }) => ({ object: workload('StatefulSet', `${claim.name}-set`), because: [] }));
+    const p = planBackup(ID, application(volumes, { members }), [], FACTS, {
+      quiesce: 'scale',
+      live: ['uploads'],
+      excludeVolumes: ['cache'],
+    });
+    assert.deepEqual(
+      p.quiesce.scale.map(({ ref }) => ref.name),
+      ['data-set'],
+    );
+    assert.deepEqual(
+      p.quiesce.unused.map(({ name }) => name),
+      ['data'],
+    );
+    const rights = neededAccess(p).map(({ verb, resource }) => `${verb} ${resource}`);
+    for (const right of ['get statefulsets', 'patch statefulsets', 'list pods']) assert.ok(rights.includes(right), right);
   });
 
   it('reads a live volume where it is mounted, a shared or unused one anywhere near it', () => {

@@ -4,9 +4,13 @@ import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Cluster } from '../../core/src/cluster/cluster.ts';
 import { MemoryCluster } from '../../core/src/cluster/memory-cluster.ts';
+import type { MemoryClusterOptions } from '../../core/src/cluster/memory-cluster.ts';
+import { numberAt } from '../../core/src/discovery/read.ts';
 import { DmaasError } from '../../core/src/errors.ts';
-import type { KubeObject } from '../../core/src/model.ts';
+import { refOf } from '../../core/src/model.ts';
+import type { KubeObject, ObjectRef } from '../../core/src/model.ts';
 import type { OperationId } from '../../core/src/operation.ts';
 import { cleanupOperation } from '../../core/src/transfer/cleanup.ts';
 import { parseHookCommand, parseHookTimeout, planQuiesce } from '../../core/src/transfer/plan-quiesce.ts';
@@ -134,6 +138,36 @@ describe('planning to stand still', () => {
       quiesce.scale.map((s) => [s.ref.name, s.replicas]),
       [['data-set', 3]],
     );
+    assert.deepEqual(
+      quiesce.unused.map((claim) => claim.name),
+      ['data'],
+    );
+  });
+
+  it('scale: what uses a volume and would go on stands in the way', () => {
+    const owned = (from: ObjectRef, to: ObjectRef) => ({ name: 'owned-by' as const, from, to });
+    const [set, daemon] = [workload('StatefulSet', 'data-set', {}, { spec: { replicas: 0 } }), workload('DaemonSet', 'agent')];
+    const edges = [owned(podRef('db-0'), refOf(set)), owned(podRef('agent-1'), refOf(daemon))];
+    const volume = appVolume('data', { consumers: [refOf(set), refOf(daemon)] });
+    const mixed = application([volume], { members: [set, daemon].map((object) => ({ object, because: [] })), edges });
+    const user = (name: string, metadata = {}, phase = 'Running') =>
+      manifest('Pod', name, {
+        metadata,
+        spec: { volumes: [{ name: 'data', persistentVolumeClaim: { claimName: 'data' } }] },
+        status: { phase },
+      });
+    const ending = user('last', { deletionTimestamp: '2026-11-22T12:00:00Z' });
+    const pods = [user('db-0'), user('agent-1'), ending, user('over', {}, 'Succeeded'), user('debug'), pod('web-1', 'x')];
+    const { quiesce, findings } = planQuiesce(ID, mixed, pods, { quiesce: 'scale' });
+    assert.deepEqual(quiesce.scale, []);
+    assert.deepEqual(
+      findings.map((f) => [f.level, f.code, /^(.*) uses persistentvolumeclaim\/data and would go on/.exec(f.message)?.[1]]),
+      [
+        ['blocker', 'cannot-be-stopped', 'pod/agent-1 of daemonset/agent'],
+        ['blocker', 'cannot-be-stopped', 'pod/debug'],
+      ],
+    );
+    assert.deepEqual(planQuiesce(ID, mixed, pods, {}).findings, []);
   });
 });
 
@@ -142,7 +176,7 @@ describe('standing still', () => {
     const command = (when: string) => ({ command: [when, name], timeoutMs: 1000, failsBackup });
     return { pod: podRef(name), container: 'main', by: 'recipe x', does: 'x', pre: command('pre'), post: command('post') };
   };
-  const plan: QuiescePlan = { mode: 'hooks', hooks: [hook('a'), hook('b'), hook('c')], scale: [] };
+  const plan: QuiescePlan = { mode: 'hooks', hooks: [hook('a'), hook('b'), hook('c')], scale: [], unused: [] };
 
   async function attempt(answers: Readonly<Record<string, number>>, quiescePlan = plan) {
     const calls: string[] = [];
@@ -221,22 +255,67 @@ describe('standing still', () => {
     assert.deepEqual(calls, ['pre a', 'post a']);
   });
 
-  it('scale: stops, starts again, and is undone by cleaning up when the process died', async () => {
+  describe('by stopping', () => {
     const ref = { apiVersion: 'apps/v1', kind: 'StatefulSet', name: 'db', namespace: 'shop' };
-    const cluster = new MemoryCluster({ objects: [workload('StatefulSet', 'db', {}, { spec: { replicas: 2 } })] });
-    const replicas = async () => (((await cluster.get(ref))?.['spec'] as { replicas: number } | undefined) ?? { replicas: -1 }).replicas;
-    const scale: QuiescePlan = { mode: 'scale', hooks: [], scale: [{ ref, replicas: 2 }] };
-    const quiesce = new Quiesce(cluster, ID, scale, quiet);
-    await quiesce.freeze();
-    assert.equal(await replicas(), 0);
-    await quiesce.thaw();
-    assert.equal(await replicas(), 2);
-    await new Quiesce(cluster, ID, scale, quiet).freeze(); // and nobody comes to thaw
-    await cleanupOperation(cluster, 'shop', 'other234' as OperationId);
-    assert.equal(await replicas(), 0);
-    await cleanupOperation(cluster, 'shop', ID);
-    assert.equal(await replicas(), 2);
-    assert.equal((await cluster.get(ref))?.metadata.labels?.[QUIESCED.label], undefined);
+    const claim = { apiVersion: 'v1', kind: 'PersistentVolumeClaim', name: 'data-db-0', namespace: 'shop' };
+    const scale: QuiescePlan = { mode: 'scale', hooks: [], scale: [{ ref, replicas: 2 }], unused: [claim] };
+    const replicasOf = async (cluster: Cluster) => numberAt(await cluster.get(ref), 'spec', 'replicas');
+    const withSet = (options: MemoryClusterOptions = {}) =>
+      new MemoryCluster({
+        ...options,
+        objects: [workload('StatefulSet', 'db', {}, { spec: { replicas: 2 } }), ...(options.objects ?? [])],
+      });
+
+    it('stops, starts again, and is undone by cleaning up when the process died', async () => {
+      const cluster = withSet();
+      const quiesce = new Quiesce(cluster, ID, scale, quiet);
+      await quiesce.freeze();
+      assert.equal(await replicasOf(cluster), 0);
+      await quiesce.thaw();
+      assert.equal(await replicasOf(cluster), 2);
+      await new Quiesce(cluster, ID, scale, quiet).freeze(); // and nobody comes to thaw
+      await cleanupOperation(cluster, 'shop', 'other234' as OperationId);
+      assert.equal(await replicasOf(cluster), 0);
+      await cleanupOperation(cluster, 'shop', ID);
+      assert.equal(await replicasOf(cluster), 2);
+      assert.equal((await cluster.get(ref))?.metadata.labels?.[QUIESCED.label], undefined);
+    });
+
+    it('stands still when no pod has the volumes any more, also none that no controller counts as it is ending', async () => {
+      const ending = manifest('Pod', 'db-0', {
+        metadata: { deletionTimestamp: '2026-11-22T12:00:00Z', deletionGracePeriodSeconds: 60 },
+        spec: { volumes: [{ name: 'data', persistentVolumeClaim: { claimName: claim.name } }] },
+        status: { phase: 'Running' },
+      });
+      let looks = 0;
+      const cluster = withSet({
+        objects: [ending],
+        before: async ({ verb, resource }) => {
+          if (verb === 'list' && resource === 'pods' && ++looks === 2) await cluster.delete(refOf(ending));
+        },
+      });
+      const states: string[] = [];
+      const quiesce = new Quiesce(cluster, ID, scale, { emit: (e) => (e.type === 'step' ? states.push(e.state) : undefined) });
+      await quiesce.freeze();
+      assert.equal(await cluster.get(refOf(ending)), undefined);
+      assert.deepEqual(states, ['start', 'done']);
+    });
+
+    it('fails when somebody has started again what was stopped, and leaves no mark on it', async () => {
+      for (const theirs of [{ spec: { replicas: 2 } }, { metadata: { labels: { [QUIESCED.label]: 'other234' } } }]) {
+        const cluster = withSet();
+        const quiesce = new Quiesce(cluster, ID, scale, quiet);
+        await quiesce.freeze();
+        const there = await cluster.patch(ref, theirs);
+        await assert.rejects(
+          quiesce.thaw(),
+          (e) => DmaasError.is(e, 'QUIESCE_FAILED') && /^somebody has started statefulset\/db again/.test(e.message),
+        );
+        const isOurs = there.metadata.labels?.[QUIESCED.label] === ID;
+        assert.equal(await replicasOf(cluster), isOurs ? 2 : 0);
+        assert.equal((await cluster.get(ref))?.metadata.labels?.[QUIESCED.label], isOurs ? undefined : 'other234');
+      }
+    });
   });
 });
 

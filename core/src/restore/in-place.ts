@@ -1,22 +1,20 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Cluster } from '../cluster/cluster.ts';
-import { knownKind } from '../cluster/known-kinds.ts';
 import { mapConcurrent } from '../cluster/map-concurrent.ts';
 import { discover } from '../discovery/discover.ts';
 import { controllerOf, kindId } from '../discovery/pod-template.ts';
 import { at, stringAt } from '../discovery/read.ts';
-import { DmaasError, throwIfCancelled } from '../errors.ts';
+import { DmaasError } from '../errors.ts';
 import type { RunOptions } from '../events.ts';
-import { refKey, refName, refOf } from '../model.ts';
+import { refKey, refName } from '../model.ts';
 import type { Finding, KubeObject, ObjectRef } from '../model.ts';
 import { ANNOTATIONS, LABELS } from '../operation.ts';
 import type { OperationId } from '../operation.ts';
+import { claimUsers, outwaitUsers } from '../transfer/claim-users.ts';
 import { gatherCaptureFacts } from '../transfer/facts.ts';
 import { listed, onTarget } from './hints.ts';
 import type { BackupView, RestoreOptions, SnapshotStep, StopStep } from './model.ts';
 import { inPlaceClaims } from './plan-in-place.ts';
 import type { InPlaceFacts } from './plan-in-place.ts';
-import { podNeeds } from './pods.ts';
 import { RESTABLE } from './rest.ts';
 import { mergePatch, sameJson } from './rewrite.ts';
 import { STOPPED } from './stopping.ts';
@@ -24,7 +22,6 @@ import { STOPPED } from './stopping.ts';
 const UNUSED_TIMEOUT_MS = 300_000;
 const SNAPSHOT_TIMEOUT_MS = 600_000;
 const GONE_TIMEOUT_MS = 120_000;
-const POLL_MS = 1000;
 const READS_AT_ONCE = 8;
 
 /** Reads what a restore in place rests on: the claims, and what uses them. */
@@ -149,28 +146,21 @@ export interface Stillness {
 
 /** Waits until no pod has one of the claims. A pod that is ending may still write. */
 export async function waitUnused(cluster: Cluster, { claims, stops }: Stillness, run: RunOptions): Promise<void> {
-  const deadline = Date.now() + UNUSED_TIMEOUT_MS;
-  for (;;) {
-    throwIfCancelled(run.signal);
-    await assertStopped(cluster, stops);
-    const using = await usersOf(cluster, claims);
-    if (using.length === 0) return;
-    if (Date.now() > deadline)
-      throw new DmaasError(
-        'RESTORE_STEP_FAILED',
-        `the volumes are still in use after ${String(UNUSED_TIMEOUT_MS / 1000)} s, by ${listed(using)}`,
-        {
-          hint: 'stop what makes these pods',
-        },
-      );
-    await sleep(POLL_MS);
-  }
+  const using = await outwaitUsers(cluster, claims, UNUSED_TIMEOUT_MS, run, () => assertStopped(cluster, stops));
+  if (using.length > 0)
+    throw new DmaasError(
+      'RESTORE_STEP_FAILED',
+      `the volumes are still in use after ${String(UNUSED_TIMEOUT_MS / 1000)} s, by ${listed(using)}`,
+      {
+        hint: 'stop what makes these pods',
+      },
+    );
 }
 
 /** Throws when something has used the volumes after all: then nobody knows what is on them. */
 export async function assertStill(cluster: Cluster, { claims, stops }: Stillness): Promise<void> {
   await assertStopped(cluster, stops);
-  const using = await usersOf(cluster, claims);
+  const using = await claimUsers(cluster, claims);
   if (using.length > 0)
     throw new DmaasError(
       'RESTORE_STEP_FAILED',
@@ -190,19 +180,6 @@ async function assertStopped(cluster: Cluster, stops: readonly StopStep[]): Prom
       hint: 'pause what keeps it running (an operator, Argo CD, Flux)',
     });
   }
-}
-
-/** Pods that have one of the claims and are neither over nor ours. */
-async function usersOf(cluster: Cluster, claims: readonly ObjectRef[]): Promise<readonly string[]> {
-  const names = new Set(claims.map(({ name }) => name));
-  const using: string[] = [];
-  for await (const pod of cluster.list(knownKind('Pod'), { namespace: claims[0]?.namespace ?? '' })) {
-    const isOver = ['Succeeded', 'Failed'].includes(stringAt(pod, 'status', 'phase') ?? '');
-    const isOurs = pod.metadata.labels?.[LABELS.role] !== undefined; // a mover of an attempt before; there is never a second one
-    if (!isOver && !isOurs && podNeeds(pod).some((need) => need.kind === 'PersistentVolumeClaim' && names.has(need.name)))
-      using.push(refName(refOf(pod)));
-  }
-  return using;
 }
 
 /** Takes the volume snapshot to go back to; false when an earlier attempt has. It bears no role: cleaning up leaves it, deleting the restore does not. */

@@ -4,9 +4,10 @@ import { listAt, mapAt, numberAt, stringAt } from '../discovery/read.ts';
 import { refKey, refName, refOf } from '../model.ts';
 import type { Finding, KubeObject, ObjectRef } from '../model.ts';
 import type { OperationId } from '../operation.ts';
+import { usesClaim } from './claim-users.ts';
 import { freezeScript, recipeFor, releaseScript } from './recipes.ts';
 
-/** `hooks`: commands in the application's containers. `scale`: workloads with volumes are stopped. `none`: volumes are of one moment, as after a power cut. */
+/** `hooks`: commands in the application's containers. `scale`: workloads that use the volumes are stopped. `none`: volumes are of one moment, as after a power cut. */
 export type QuiesceMode = 'hooks' | 'scale' | 'none';
 
 /** A command before the volume snapshots and one after them, in one container. Plain JSON. */
@@ -33,6 +34,8 @@ export interface QuiescePlan {
   readonly hooks: readonly PlannedHook[];
   /** Workloads to stop, and what they go back to. */
   readonly scale: readonly { readonly ref: ObjectRef; readonly replicas: number }[];
+  /** Claims that no pod may use any more when the volume snapshots are taken. */
+  readonly unused: readonly ObjectRef[];
 }
 
 export interface QuiesceOptions {
@@ -56,14 +59,17 @@ export interface HookRequest {
   readonly after?: readonly string[];
 }
 
-export const NO_QUIESCE: QuiescePlan = { mode: 'none', hooks: [], scale: [] };
+export const NO_QUIESCE: QuiescePlan = { mode: 'none', hooks: [], scale: [], unused: [] };
 
 const FREEZE_LIMIT_SECONDS = 120;
 /** Velero's, when its annotations name none. */
 const HOOK_TIMEOUT_MS = 30_000;
 const STOPPABLE = new Set(['Deployment.apps', 'StatefulSet.apps', 'ReplicaSet.apps', 'ReplicationController']);
 
-/** Decides how an application is made to stand still while its volume snapshots are taken. `pods`: those of its namespace that this identity could read. Pure. */
+/**
+ * Decides how an application is made to stand still while volume snapshots are taken, of all of its `volumes`. `pods`: those of its namespace that this
+ * identity could read. Pure.
+ */
 export function planQuiesce(
   id: OperationId,
   app: Application,
@@ -72,7 +78,11 @@ export function planQuiesce(
 ): { readonly quiesce: QuiescePlan; readonly findings: readonly Finding[] } {
   const mode = options.quiesce ?? 'hooks';
   if (mode === 'none') return { quiesce: NO_QUIESCE, findings: [] };
-  if (mode === 'scale') return { quiesce: { mode, hooks: [], scale: stoppable(app) }, findings: losesClaims(app) };
+  if (mode === 'scale') {
+    const unused = app.volumes.map(({ claim }) => claim);
+    const scale = stoppable(app).filter(({ replicas }) => replicas > 0);
+    return { quiesce: { mode, hooks: [], scale, unused }, findings: [...losesClaims(app, scale), ...goesOn(app, pods)] };
+  }
   const own = podsOf(app, pods);
   const given = givenHooks(app, own, options.hooks ?? []);
   const annotated = own.map((pod) => ({ pod, hook: annotatedHook(pod) }));
@@ -93,7 +103,7 @@ export function planQuiesce(
           hint: by.startsWith('recipe ') ? `--without-recipe ${by.slice('recipe '.length)} leaves it out` : '--quiesce none leaves it out',
         }),
   }));
-  return { quiesce: { mode, hooks, scale: [] }, findings: [...given.findings, ...findings, ...notes] };
+  return { quiesce: { mode, hooks, scale: [], unused: [] }, findings: [...given.findings, ...findings, ...notes] };
 }
 
 function stoppable(app: Application): QuiescePlan['scale'] {
@@ -101,13 +111,12 @@ function stoppable(app: Application): QuiescePlan['scale'] {
   return app.members
     .map(({ object }) => object)
     .filter((o) => STOPPABLE.has(kindId(o)) && consumers.has(refKey(refOf(o))))
-    .map((o) => ({ ref: refOf(o), replicas: numberAt(o, 'spec', 'replicas') ?? 1 }))
-    .filter(({ replicas }) => replicas > 0);
+    .map((o) => ({ ref: refOf(o), replicas: numberAt(o, 'spec', 'replicas') ?? 1 }));
 }
 
 /** To stop these would delete the data that are to be backed up. */
-function losesClaims(app: Application): Finding[] {
-  const stopped = new Set(stoppable(app).map(({ ref }) => refKey(ref)));
+function losesClaims(app: Application, scale: QuiescePlan['scale']): Finding[] {
+  const stopped = new Set(scale.map(({ ref }) => refKey(ref)));
   return app.members
     .map(({ object }) => object)
     .filter((o) => stopped.has(refKey(refOf(o))) && stringAt(o, 'spec', 'persistentVolumeClaimRetentionPolicy', 'whenScaled') === 'Delete')
@@ -118,6 +127,23 @@ function losesClaims(app: Application): Finding[] {
       ref: refOf(o),
       hint: 'set persistentVolumeClaimRetentionPolicy.whenScaled to Retain, or --quiesce hooks',
     }));
+}
+
+/** Pods that would use the volumes although all that can be stopped is: of a DaemonSet or a Job, of an operator, of another application. */
+function goesOn(app: Application, pods: readonly KubeObject[]): Finding[] {
+  const stopped = new Set(stoppable(app).map(({ ref }) => refKey(ref)));
+  return pods.flatMap((pod): Finding[] => {
+    const used = app.volumes.filter(({ claim }) => usesClaim(pod, [claim])).map(({ claim }) => refName(claim));
+    const owners = ownersOf(app, refOf(pod));
+    const isStopped = pod.metadata.deletionTimestamp !== undefined || owners.some((ref) => stopped.has(refKey(ref)));
+    if (used.length === 0 || isStopped) return [];
+    const maker = owners
+      .slice(1)
+      .slice(-1)
+      .map((ref) => ` of ${refName(ref)}`);
+    const message = `${refName(refOf(pod))}${maker.join('')} uses ${used.join(', ')} and would go on: what is stopped are the application’s Deployments, StatefulSets, ReplicaSets and ReplicationControllers`;
+    return [{ level: 'blocker', code: 'cannot-be-stopped', message, ref: refOf(pod), hint: 'stop it first, or --quiesce hooks' }];
+  });
 }
 
 /** Running pods that are members, or that members made; in order of their names. */

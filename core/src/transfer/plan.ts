@@ -40,8 +40,11 @@ export function planBackup(
     const parentRoot = latestRoot(history, volume);
     if (planned.plan !== undefined) volumes.push({ index, ...planned.plan, ...(parentRoot === undefined ? {} : { parentRoot }) });
   }
-  const isSnapshotted = volumes.some((v) => v.method === 'volume-snapshot');
-  const still = isSnapshotted ? planQuiesce(id, app, facts.pods ?? [], options) : { quiesce: NO_QUIESCE, findings: [] };
+  const snapshotted = volumes.filter((v) => v.method === 'volume-snapshot').map(({ volume }) => volume);
+  const still =
+    snapshotted.length > 0
+      ? planQuiesce(id, { ...app, volumes: snapshotted }, facts.pods ?? [], options)
+      : { quiesce: NO_QUIESCE, findings: [] };
   findings.push(...still.findings);
   const parent = history.at(-1)?.id;
   return {

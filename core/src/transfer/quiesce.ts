@@ -6,6 +6,7 @@ import type { RunOptions } from '../events.ts';
 import { refName, refOf } from '../model.ts';
 import type { Finding, ObjectRef } from '../model.ts';
 import type { OperationId } from '../operation.ts';
+import { outwaitUsers } from './claim-users.ts';
 import { runHookCommand } from './hook-command.ts';
 import type { HookFailure } from './hook-command.ts';
 import type { HookCommand, PlannedHook, QuiescePlan } from './plan-quiesce.ts';
@@ -51,6 +52,7 @@ export class Quiesce {
       throwIfCancelled(this.#run.signal);
       await this.#stop(ref, replicas);
     }
+    await this.#awaitStop();
     return findings;
   }
 
@@ -106,25 +108,46 @@ export class Quiesce {
   }
 
   async #stop(ref: ObjectRef, replicas: number): Promise<void> {
-    const title = `stop ${refName(ref)}`;
-    this.#run.emit({ type: 'step', phase: 'capture', title, state: 'start' });
-    this.#undo.push(async () => {
-      await startAgain(this.#cluster, ref, replicas);
-      return undefined;
-    });
+    this.#run.emit({ type: 'step', phase: 'capture', title: `stop ${refName(ref)}`, state: 'start' });
+    this.#undo.push(() => this.#start(ref, replicas));
     const marks = { labels: { [QUIESCED.label]: this.#id }, annotations: { [QUIESCED.replicas]: String(replicas) } };
     await this.#cluster.patch(ref, { metadata: marks, spec: { replicas: 0 } });
+  }
+
+  /** Most controllers do not count pods that are ending, which may still write for as long as their grace period lasts. */
+  async #awaitStop(): Promise<void> {
+    const { scale, unused } = this.#plan;
     const { signal } = this.#run;
-    try {
-      await this.#cluster.waitFor(ref, (o) => o === undefined || (numberAt(o, 'status', 'replicas') ?? 0) === 0, {
-        timeoutMs: STOP_TIMEOUT_MS,
-        ...(signal === undefined ? {} : { signal }),
-      });
-    } catch (e) {
-      if (!DmaasError.is(e, 'TIMEOUT')) throw e;
-      throw new DmaasError('QUIESCE_FAILED', `${refName(ref)} did not stop within ${String(STOP_TIMEOUT_MS / 1000)} s`, { cause: e });
+    const fact = `did not stop within ${String(STOP_TIMEOUT_MS / 1000)} s`;
+    for (const { ref } of scale) {
+      try {
+        await this.#cluster.waitFor(ref, (o) => o === undefined || (numberAt(o, 'status', 'replicas') ?? 0) === 0, {
+          timeoutMs: STOP_TIMEOUT_MS,
+          ...(signal === undefined ? {} : { signal }),
+        });
+      } catch (e) {
+        if (!DmaasError.is(e, 'TIMEOUT')) throw e;
+        throw new DmaasError('QUIESCE_FAILED', `${refName(ref)} ${fact}`, { cause: e });
+      }
     }
-    this.#run.emit({ type: 'step', phase: 'capture', title, state: 'done' });
+    const using = unused.length === 0 ? [] : await outwaitUsers(this.#cluster, unused, STOP_TIMEOUT_MS, this.#run);
+    if (using.length > 0) {
+      const hint = 'see why its containers do not end, or which other workload makes it';
+      throw new DmaasError('QUIESCE_FAILED', `${using.join(', ')} ${fact}`, { hint });
+    }
+    for (const { ref } of scale) this.#run.emit({ type: 'step', phase: 'capture', title: `stop ${refName(ref)}`, state: 'done' });
+  }
+
+  /** Only what bears our mark: somebody may have started it, and somebody else stopped it again. */
+  async #start(ref: ObjectRef, replicas: number): Promise<undefined> {
+    const found = await this.#cluster.get(ref);
+    if (found === undefined) return;
+    const isOurs = found.metadata.labels?.[QUIESCED.label] === this.#id;
+    if (isOurs) await startAgain(this.#cluster, ref, replicas);
+    if (isOurs && numberAt(found, 'spec', 'replicas') === 0) return;
+    throw new DmaasError('QUIESCE_FAILED', `somebody has started ${refName(ref)} again before the volume snapshots were taken`, {
+      hint: 'pause what keeps it running (an operator, Argo CD, Flux)',
+    });
   }
 }
 
