@@ -6,6 +6,8 @@ import type { Cluster } from '../../core/src/cluster/cluster.ts';
 import type { MemoryCluster } from '../../core/src/cluster/memory-cluster.ts';
 import { DmaasError } from '../../core/src/errors.ts';
 import type { DmaasEvent } from '../../core/src/events.ts';
+import { numberAt } from '../../core/src/discovery/read.ts';
+import { refOf } from '../../core/src/model.ts';
 import type { KubeObject } from '../../core/src/model.ts';
 import { JobMover } from '../../core/src/mover/job-mover.ts';
 import { LABELS } from '../../core/src/operation.ts';
@@ -18,18 +20,25 @@ import type { Repository } from '../../core/src/repository/repository.ts';
 import { MemoryStore } from '../../core/src/store/memory.ts';
 import { runBackup } from '../../core/src/transfer/backup.ts';
 import { cleanupOperation, listOperations } from '../../core/src/transfer/cleanup.ts';
-import type { BackupPlan } from '../../core/src/transfer/model.ts';
+import type { BackupOptions, BackupPlan } from '../../core/src/transfer/model.ts';
 import { gatherCaptureFacts } from '../../core/src/transfer/facts.ts';
 import { planBackup } from '../../core/src/transfer/plan.ts';
 import { application, appVolume, claimObject, FAST_CLASS, snapshotClass } from '../support/application.ts';
 import { ClusterCrash, FaultyCluster } from '../support/faulty-cluster.ts';
 import type { ClusterFault } from '../support/faulty-cluster.ts';
+import { workload } from '../support/manifests.ts';
 import { simulatedCluster } from '../support/simulated-cluster.ts';
 import type { SimulationOptions } from '../support/simulated-cluster.ts';
 
 const ID = 'abcdefgh' as OperationId;
 const UNLOCK = new Uint8Array(32).fill(7);
 const VOLUMES = [appVolume('data'), appVolume('uploads', { driver: 'plain.example.com', storageClass: 'plain' })];
+const OBJECTS = [
+  ...VOLUMES.map(claimObject),
+  FAST_CLASS,
+  { ...FAST_CLASS, metadata: { name: 'plain' }, provisioner: 'plain.example.com' },
+  snapshotClass('retained', { deletionPolicy: 'Retain' }),
+];
 const QUICK = { poll: 100, pending: 2000, imagePull: 50, outage: 5000, ending: 2000 };
 
 interface World {
@@ -58,7 +67,7 @@ describe('a backup', () => {
 
   after(() => rm(volumes, { recursive: true }));
 
-  async function world(sim: Partial<SimulationOptions> = {}): Promise<World> {
+  async function world(sim: Partial<SimulationOptions> = {}, app = application(VOLUMES), options: BackupOptions = {}): Promise<World> {
     const store = new MemoryStore();
     const open = (): Promise<Repository> => openOrCreateRepository(store, UNLOCK);
     const cluster = simulatedCluster({
@@ -66,16 +75,11 @@ describe('a backup', () => {
       repository: open,
       ...sim,
       options: {
-        objects: [
-          ...VOLUMES.map(claimObject),
-          FAST_CLASS,
-          { ...FAST_CLASS, metadata: { name: 'plain' }, provisioner: 'plain.example.com' },
-          snapshotClass('retained', { deletionPolicy: 'Retain' }),
-        ],
+        objects: OBJECTS,
         ...sim.options,
       },
     });
-    const plan = planBackup(ID, application(VOLUMES), [], await gatherCaptureFacts(cluster, 'shop'), { live: true });
+    const plan = planBackup(ID, app, [], await gatherCaptureFacts(cluster, 'shop'), { live: true, ...options });
     const events: DmaasEvent[] = [];
     const isOurs = (o: KubeObject) => o.metadata.labels?.[LABELS.role] !== undefined || o.kind === 'VolumeSnapshotContent';
     const w: World = {
@@ -210,6 +214,68 @@ describe('a backup', () => {
       assert.deepEqual(w.application(), before);
       await cleanupOperation(w.cluster, 'shop', ID);
     }
+  });
+
+  const SET = workload('StatefulSet', 'data-set', {}, { spec: { replicas: 3 } });
+  const withSet = (object = SET) => {
+    const app = application(VOLUMES);
+    return { ...app, members: [...app.members, { object, because: [] }] };
+  };
+  const stoppingWorld = () => world({ options: { objects: [...OBJECTS, SET] } }, withSet(), { quiesce: 'scale' });
+
+  it('that stops workloads says so to whoever comes after it died, whatever call it died at, and cleaning up starts them', async function () {
+    this.timeout(240_000);
+    const calm = await stoppingWorld();
+    const backup = await calm.run();
+    const repository = await openOrCreateRepository(calm.store, UNLOCK);
+    const recorded = (await readManifests(repository, backup.manifests)).find(({ object }) => object.kind === SET.kind);
+    await repository.close();
+    assert.equal(numberAt(recorded?.object, 'spec', 'replicas'), 3);
+    let deaths = 0;
+    for (let at = 1, done = false; !done; at++) {
+      const w = await stoppingWorld();
+      const faulty = new FaultyCluster(w.cluster, { at, kind: 'crash-after' });
+      await assert.rejects(w.run(faulty.cluster), (e) => e instanceof ClusterCrash || DmaasError.is(e));
+      await w.cluster.settle();
+      const now = await w.cluster.get(refOf(SET));
+      assert.ok(now);
+      const isStopped = numberAt(now, 'spec', 'replicas') === 0;
+      const operations = await listOperations(w.cluster, 'shop');
+      assert.deepEqual(
+        operations.flatMap(({ stopped }) => stopped),
+        isStopped ? [refOf(SET)] : [],
+        faulty.calls[at - 1],
+      );
+      const next = planBackup('next2345' as OperationId, withSet(now), [], await gatherCaptureFacts(w.cluster, 'shop'), { live: true });
+      assert.deepEqual(
+        next.findings.some((f) => f.level === 'blocker'),
+        isStopped,
+      );
+      await cleanupOperation(w.cluster, 'shop', ID, { goneTimeoutMs: 1000 });
+      assert.equal(numberAt(await w.cluster.get(refOf(SET)), 'spec', 'replicas'), 3);
+      done = deaths > 0 && !isStopped; // from here on it is like any other backup
+      if (isStopped) deaths++;
+    }
+    assert.ok(deaths > 5, `it died only ${deaths} times while the workload was stopped`);
+  });
+
+  it('says that the application is still stopped when it cannot be started', async () => {
+    const w = await stoppingWorld();
+    let patches = 0;
+    const failing = new Proxy(w.cluster, {
+      get: (target, property) => {
+        if (property === 'patch')
+          return (...args: Parameters<Cluster['patch']>) =>
+            ++patches === 1 ? target.patch(...args) : Promise.reject(new DmaasError('CLUSTER_UNREACHABLE', 'the server is gone'));
+        const member: unknown = Reflect.get(target, property, target);
+        return typeof member === 'function' ? (member.bind(target) as unknown) : member;
+      },
+    });
+    await assert.rejects(w.run(failing), (e) => {
+      assert.ok(DmaasError.is(e, 'CLUSTER_UNREACHABLE'));
+      assert.match(e.hint ?? '', /the application may still be stopped: kubectl dmaas cleanup abcdefgh -n shop$/);
+      return true;
+    });
   });
 
   it('stops at any call when it is told to, and leaves nothing behind', async function () {

@@ -6,6 +6,7 @@ import type { Backup } from '../../core/src/repository/records/backup-record.ts'
 import type { BackupOptions, BackupPlan, CaptureFacts } from '../../core/src/transfer/model.ts';
 import { planBackup, redactBackupPlan } from '../../core/src/transfer/plan.ts';
 import { neededAccess, quotaFindings } from '../../core/src/transfer/preflight.ts';
+import { QUIESCED } from '../../core/src/transfer/stopped.ts';
 import { application, appVolume, FAST_CLASS, GI, snapshotClass } from '../support/application.ts';
 import { workload } from '../support/manifests.ts';
 
@@ -151,6 +152,24 @@ describe('the plan of a backup', () => {
     );
     const rights = neededAccess(p).map(({ verb, resource }) => `${verb} ${resource}`);
     for (const right of ['get statefulsets', 'patch statefulsets', 'list pods']) assert.ok(rights.includes(right), right);
+  });
+
+  it('does not record without replicas what another backup has stopped, which may be alive', () => {
+    const set = (label: string) =>
+      workload('StatefulSet', 'data-set', {}, { metadata: { labels: { [QUIESCED.label]: label } }, spec: { replicas: 0 } });
+    const of = (label: string, options: BackupOptions = {}) =>
+      planBackup(ID, application([appVolume('data')], { members: [{ object: set(label), because: [] }] }), [], FACTS, options);
+    for (const options of [{}, { quiesce: 'scale' }, { quiesce: 'none' }, { resourcesOnly: true }] as const) {
+      const [blocker, ...more] = of('other234', options).findings.filter((f) => f.level === 'blocker');
+      assert.ok(blocker);
+      assert.deepEqual([blocker.code, more], ['stopped-by-another', []]);
+      assert.equal(blocker.message, 'statefulset/data-set is stopped by the backup other234');
+      assert.match(
+        blocker.hint ?? '',
+        /^wait until that backup has ended; if nothing runs it any more: kubectl dmaas cleanup other234 -n shop$/,
+      );
+    }
+    assert.deepEqual(found(of(ID), 'blocker'), []);
   });
 
   it('reads a live volume where it is mounted, a shared or unused one anywhere near it', () => {

@@ -12,15 +12,17 @@ import { DmaasError } from '../../core/src/errors.ts';
 import { refOf } from '../../core/src/model.ts';
 import type { KubeObject, ObjectRef } from '../../core/src/model.ts';
 import type { OperationId } from '../../core/src/operation.ts';
-import { cleanupOperation } from '../../core/src/transfer/cleanup.ts';
+import { cleanupOperation, listOperations } from '../../core/src/transfer/cleanup.ts';
 import { parseHookCommand, parseHookTimeout, planQuiesce } from '../../core/src/transfer/plan-quiesce.ts';
 import type { QuiesceOptions, QuiescePlan } from '../../core/src/transfer/plan-quiesce.ts';
-import { Quiesce, QUIESCED } from '../../core/src/transfer/quiesce.ts';
+import { Quiesce } from '../../core/src/transfer/quiesce.ts';
 import { EXPIRED, freezeScript, NOT_RUNNING, recipeFor, RECIPES, releaseScript } from '../../core/src/transfer/recipes.ts';
+import { QUIESCED } from '../../core/src/transfer/stopped.ts';
 import { application, appVolume } from '../support/application.ts';
 import { manifest, workload } from '../support/manifests.ts';
 
 const ID = 'abcdefgh' as OperationId;
+const OTHER = 'other234' as OperationId;
 const quiet = { emit: () => undefined };
 const podRef = (name: string) => ({ apiVersion: 'v1', kind: 'Pod', name, namespace: 'shop' });
 const pod = (name: string, image: string, annotations: Readonly<Record<string, string>> = {}, phase = 'Running'): KubeObject =>
@@ -273,12 +275,46 @@ describe('standing still', () => {
       assert.equal(await replicasOf(cluster), 0);
       await quiesce.thaw();
       assert.equal(await replicasOf(cluster), 2);
+      assert.deepEqual(await listOperations(cluster, 'shop'), []);
       await new Quiesce(cluster, ID, scale, quiet).freeze(); // and nobody comes to thaw
-      await cleanupOperation(cluster, 'shop', 'other234' as OperationId);
+      assert.deepEqual(await listOperations(cluster, 'shop'), [{ id: ID, objects: [], stopped: [ref] }]);
+      await cleanupOperation(cluster, 'shop', OTHER);
       assert.equal(await replicasOf(cluster), 0);
-      await cleanupOperation(cluster, 'shop', ID);
+      assert.deepEqual((await cleanupOperation(cluster, 'shop', ID)).started, [ref]);
       assert.equal(await replicasOf(cluster), 2);
       assert.equal((await cluster.get(ref))?.metadata.labels?.[QUIESCED.label], undefined);
+      assert.deepEqual(await listOperations(cluster, 'shop'), []);
+    });
+
+    it('cleaning up says what it may not start, and looks for what it may', async () => {
+      const cluster = withSet({ forbid: [{ verb: 'list', resource: 'deployments' }] });
+      await new Quiesce(cluster, ID, scale, quiet).freeze();
+      assert.deepEqual(
+        (await listOperations(cluster, 'shop')).map(({ stopped }) => stopped),
+        [[ref]],
+      );
+      const powerless = new MemoryCluster({ objects: [(await cluster.get(ref))!], forbid: [{ verb: 'patch', resource: 'statefulsets' }] });
+      const { started, findings } = await cleanupOperation(powerless, 'shop', ID);
+      assert.deepEqual(started, []);
+      assert.deepEqual(
+        findings.map((f) => [f.code, f.hint]),
+        [['left-stopped', `kubectl dmaas cleanup ${ID} -n shop`]],
+      );
+      assert.match(findings[0]?.message ?? '', /^statefulset\/db may still be stopped: /);
+    });
+
+    it('does not stop what another backup has stopped since it was planned, and leaves that alone', async () => {
+      const cluster = withSet();
+      await new Quiesce(cluster, OTHER, scale, quiet).freeze();
+      const quiesce = new Quiesce(cluster, ID, scale, quiet);
+      await assert.rejects(quiesce.freeze(), (e) => {
+        assert.ok(DmaasError.is(e, 'QUIESCE_FAILED'));
+        assert.equal(e.message, `statefulset/db is stopped by the backup ${OTHER}`);
+        return true;
+      });
+      await quiesce.thaw();
+      assert.equal(await replicasOf(cluster), 0);
+      assert.equal((await cluster.get(ref))?.metadata.labels?.[QUIESCED.label], OTHER);
     });
 
     it('stands still when no pod has the volumes any more, also none that no controller counts as it is ending', async () => {
@@ -302,7 +338,7 @@ describe('standing still', () => {
     });
 
     it('fails when somebody has started again what was stopped, and leaves no mark on it', async () => {
-      for (const theirs of [{ spec: { replicas: 2 } }, { metadata: { labels: { [QUIESCED.label]: 'other234' } } }]) {
+      for (const theirs of [{ spec: { replicas: 2 } }, { metadata: { labels: { [QUIESCED.label]: OTHER } } }]) {
         const cluster = withSet();
         const quiesce = new Quiesce(cluster, ID, scale, quiet);
         await quiesce.freeze();
@@ -313,7 +349,7 @@ describe('standing still', () => {
         );
         const isOurs = there.metadata.labels?.[QUIESCED.label] === ID;
         assert.equal(await replicasOf(cluster), isOurs ? 2 : 0);
-        assert.equal((await cluster.get(ref))?.metadata.labels?.[QUIESCED.label], isOurs ? undefined : 'other234');
+        assert.equal((await cluster.get(ref))?.metadata.labels?.[QUIESCED.label], isOurs ? undefined : OTHER);
       }
     });
   });

@@ -155,11 +155,11 @@ function report({ findings }: CleanupReport, run: RunOptions): void {
 function afterCleanup(e: unknown, { findings }: CleanupReport, plan: BackupPlan): unknown {
   if (!DmaasError.is(e)) return e;
   const isStopped = e.code === 'CANCELLED';
-  const message = isStopped ? `the backup of ${plan.app.name} was stopped; the application was not touched` : e.message;
-  const left =
-    findings.length === 0
-      ? undefined
-      : `${findings.length} temporary objects could not be removed: ${cleanupCommand(plan.app.namespace, plan.id)}`;
+  const isDown = findings.some(({ code }) => code === 'left-stopped');
+  const untouched = isDown ? '' : '; the application was not touched';
+  const message = isStopped ? `the backup of ${plan.app.name} was stopped${untouched}` : e.message;
+  const what = isDown ? 'the application may still be stopped' : `${findings.length} temporary objects could not be removed`;
+  const left = findings.length === 0 ? undefined : `${what}: ${cleanupCommand(plan.app.namespace, plan.id)}`;
   const advice =
     isStopped && left === undefined ? 'nothing is left behind; what was stored is not sent again when you run it again' : e.hint;
   const hint = [advice, left].filter((part) => part !== undefined).join('; ');

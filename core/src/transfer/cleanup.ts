@@ -7,7 +7,7 @@ import { refName, refOf } from '../model.ts';
 import { MOVER_ROLE, MOVER_TASK_ROLE } from '../mover/job.ts';
 import { isOperationId, LABELS } from '../operation.ts';
 import type { OperationId } from '../operation.ts';
-import { startStopped } from './quiesce.ts';
+import { listStopped, QUIESCED, startStopped, STOPPED_KINDS } from './stopped.ts';
 
 export const STAGED_CLAIM_ROLE = 'staged-claim';
 export const SNAPSHOT_ROLE = 'volume-snapshot';
@@ -36,6 +36,8 @@ const GONE_TIMEOUT_MS = 120_000;
 
 export interface CleanupReport {
   readonly removed: readonly ObjectRef[];
+  /** Workloads that were stopped. */
+  readonly started: readonly ObjectRef[];
   /** What is still there, and why; empty when nothing is. */
   readonly findings: readonly Finding[];
 }
@@ -65,7 +67,8 @@ export async function cleanupOperation(
       hint: command,
     });
   };
-  findings.push(...(await startStopped(cluster, namespace, id)).findings);
+  const stopped = await startStopped(cluster, namespace, id);
+  findings.push(...stopped.findings.map((finding) => ({ ...finding, hint: command })));
   const served = await servedKinds(cluster);
   for (const kind of TEMPORARY_KINDS.filter((k) => served(k))) {
     let objects: readonly KubeObject[];
@@ -98,7 +101,7 @@ export async function cleanupOperation(
       failed(`contents of volume snapshots of operation ${id} could not be looked for`, e);
     }
   }
-  return { removed: removed.sort((a, b) => (refName(a) < refName(b) ? -1 : 1)), findings };
+  return { removed: removed.sort((a, b) => (refName(a) < refName(b) ? -1 : 1)), started: stopped.started, findings };
 }
 
 export function cleanupCommand(namespace: string, id: OperationId): string {
@@ -156,7 +159,12 @@ export async function releaseContent(cluster: Cluster, snapshot: KubeObject): Pr
  * ours, but name the VolumeSnapshot that they were made for. Who may not look for them, which is usual, has none to find: then the class
  * deletes, or preflight has refused.
  */
-async function removeContents(cluster: Cluster, namespace: string, id: OperationId, timeoutMs: number): Promise<CleanupReport> {
+async function removeContents(
+  cluster: Cluster,
+  namespace: string,
+  id: OperationId,
+  timeoutMs: number,
+): Promise<Omit<CleanupReport, 'started'>> {
   const removed: ObjectRef[] = [];
   const findings: Finding[] = [];
   for (const content of await contentsOf(cluster, namespace, id)) {
@@ -199,27 +207,36 @@ async function listTemporary(cluster: Cluster, kind: ResourceKind, namespace: st
   return objects;
 }
 
-/** An operation that has temporary objects in a namespace: it runs, or did not end as it should. */
+/** An operation that has temporary objects in a namespace, or has stopped workloads: it runs, or did not end as it should. */
 export interface OperationLeftovers {
   readonly id: OperationId;
-  /** RFC 3339, of the oldest object. */
-  readonly since: string;
+  /** RFC 3339, of the oldest object; absent when there is none. */
+  readonly since?: string;
   readonly objects: readonly ObjectRef[];
+  /** Workloads of the application, which start again with the clean-up. */
+  readonly stopped: readonly ObjectRef[];
 }
 
 export async function listOperations(cluster: Cluster, namespace: string): Promise<readonly OperationLeftovers[]> {
   const served = await servedKinds(cluster);
-  const operations = new Map<OperationId, { since: string; objects: ObjectRef[] }>();
+  const operations = new Map<OperationId, { since?: string; objects: ObjectRef[]; stopped: ObjectRef[] }>();
+  const entryOf = (id: string | undefined) => {
+    if (id === undefined || !isOperationId(id)) return undefined;
+    const entry = operations.get(id) ?? { objects: [], stopped: [] };
+    operations.set(id, entry);
+    return entry;
+  };
   for (const kind of TEMPORARY_KINDS.filter((k) => served(k))) {
     for (const object of await listTemporary(cluster, kind, namespace)) {
-      const id = object.metadata.labels?.[LABELS.operation] ?? '';
-      if (!isOperationId(id)) continue;
+      const entry = entryOf(object.metadata.labels?.[LABELS.operation]);
+      if (entry === undefined) continue;
       const created = object.metadata.creationTimestamp ?? '';
-      const entry = operations.get(id) ?? { since: created, objects: [] };
       entry.objects.push(refOf(object));
-      if (created < entry.since) entry.since = created;
-      operations.set(id, entry);
+      if (entry.since === undefined || created < entry.since) entry.since = created;
     }
   }
-  return [...operations].map(([id, entry]) => ({ id, ...entry })).sort((a, b) => (a.since < b.since ? -1 : 1));
+  for (const kind of STOPPED_KINDS)
+    for (const workload of await listStopped(cluster, kind, namespace))
+      entryOf(workload.metadata.labels?.[QUIESCED.label])?.stopped.push(refOf(workload));
+  return [...operations].map(([id, entry]) => ({ id, ...entry })).sort((a, b) => ((a.since ?? '') < (b.since ?? '') ? -1 : 1));
 }

@@ -1,11 +1,15 @@
 import type { Application } from '../discovery/application.ts';
+import { idOfKind } from '../discovery/inventory.ts';
 import { kindId } from '../discovery/pod-template.ts';
 import { listAt, mapAt, numberAt, stringAt } from '../discovery/read.ts';
 import { refKey, refName, refOf } from '../model.ts';
 import type { Finding, KubeObject, ObjectRef } from '../model.ts';
+import { isOperationId } from '../operation.ts';
 import type { OperationId } from '../operation.ts';
 import { usesClaim } from './claim-users.ts';
+import { cleanupCommand } from './cleanup.ts';
 import { freezeScript, recipeFor, releaseScript } from './recipes.ts';
+import { QUIESCED, STOPPED_KINDS } from './stopped.ts';
 
 /** `hooks`: commands in the application's containers. `scale`: workloads that use the volumes are stopped. `none`: volumes are of one moment, as after a power cut. */
 export type QuiesceMode = 'hooks' | 'scale' | 'none';
@@ -64,7 +68,7 @@ export const NO_QUIESCE: QuiescePlan = { mode: 'none', hooks: [], scale: [], unu
 const FREEZE_LIMIT_SECONDS = 120;
 /** Velero's, when its annotations name none. */
 const HOOK_TIMEOUT_MS = 30_000;
-const STOPPABLE = new Set(['Deployment.apps', 'StatefulSet.apps', 'ReplicaSet.apps', 'ReplicationController']);
+const STOPPABLE = new Set(STOPPED_KINDS.map(idOfKind));
 
 /**
  * Decides how an application is made to stand still while volume snapshots are taken, of all of its `volumes`. `pods`: those of its namespace that this
@@ -104,6 +108,20 @@ export function planQuiesce(
         }),
   }));
   return { quiesce: { mode, hooks, scale: [], unused: [] }, findings: [...given.findings, ...findings, ...notes] };
+}
+
+/** What another backup has stopped has no replicas now, and gets them back at a time that is not ours to choose. That backup may well be alive. */
+export function stoppedByAnother(
+  workload: KubeObject | undefined,
+  id: OperationId,
+): { readonly message: string; readonly hint: string } | undefined {
+  const holder = workload?.metadata.labels?.[QUIESCED.label];
+  if (workload === undefined || holder === undefined || holder === id || !isOperationId(holder)) return undefined;
+  const ref = refOf(workload);
+  return {
+    message: `${refName(ref)} is stopped by the backup ${holder}`,
+    hint: `wait until that backup has ended; if nothing runs it any more: ${cleanupCommand(ref.namespace ?? '', holder)}`,
+  };
 }
 
 function stoppable(app: Application): QuiescePlan['scale'] {

@@ -1,13 +1,13 @@
 import type { Application, AppVolume } from '../discovery/application.ts';
 import { claimFindings, sortFindings } from '../discovery/findings.ts';
 import { stringAt } from '../discovery/read.ts';
-import { refKey, refName } from '../model.ts';
+import { refKey, refName, refOf } from '../model.ts';
 import type { Finding, KubeObject } from '../model.ts';
 import { placeNearVolume, placeOnNode, profileFor } from '../mover/job.ts';
 import type { MoverProfile } from '../mover/job.ts';
 import type { OperationId } from '../operation.ts';
 import type { Backup } from '../repository/records/backup-record.ts';
-import { NO_QUIESCE, planQuiesce } from './plan-quiesce.ts';
+import { NO_QUIESCE, planQuiesce, stoppedByAnother } from './plan-quiesce.ts';
 import type { BackupOptions, BackupPlan, CaptureFacts, Staging, VolumePlan } from './model.ts';
 
 const DEFAULT_SNAPSHOT_CLASS = 'snapshot.storage.kubernetes.io/is-default-class';
@@ -24,7 +24,7 @@ export function planBackup(
   facts: CaptureFacts,
   options: BackupOptions = {},
 ): BackupPlan {
-  const findings: Finding[] = [...optionFindings(app, options)];
+  const findings: Finding[] = [...optionFindings(app, options), ...stoppedFindings(id, app)];
   const excluded = (volume: AppVolume) => options.resourcesOnly === true || (options.excludeVolumes ?? []).includes(volume.claim.name);
   const leftOut = app.volumes.filter(excluded);
   const leftOutKeys = new Set(leftOut.map(({ claim }) => refKey(claim)));
@@ -91,6 +91,15 @@ function optionFindings(app: Application, options: BackupOptions): Finding[] {
     });
   }
   return findings;
+}
+
+/** Recorded as it is now, a workload that another backup has stopped would be restored without replicas. */
+function stoppedFindings(id: OperationId, app: Application): Finding[] {
+  return app.members.flatMap(({ object }): Finding[] => {
+    const other = stoppedByAnother(object, id);
+    if (other === undefined) return [];
+    return [{ level: 'blocker', code: 'stopped-by-another', ...other, ref: refOf(object) }];
+  });
 }
 
 function leftOutFinding(volume: AppVolume): Finding {

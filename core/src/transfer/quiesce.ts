@@ -1,19 +1,17 @@
 import type { Cluster } from '../cluster/cluster.ts';
-import { knownKind } from '../cluster/known-kinds.ts';
 import { numberAt } from '../discovery/read.ts';
 import { DmaasError, throwIfCancelled } from '../errors.ts';
 import type { RunOptions } from '../events.ts';
-import { refName, refOf } from '../model.ts';
+import { refName } from '../model.ts';
 import type { Finding, ObjectRef } from '../model.ts';
 import type { OperationId } from '../operation.ts';
 import { outwaitUsers } from './claim-users.ts';
 import { runHookCommand } from './hook-command.ts';
 import type { HookFailure } from './hook-command.ts';
+import { stoppedByAnother } from './plan-quiesce.ts';
 import type { HookCommand, PlannedHook, QuiescePlan } from './plan-quiesce.ts';
 import { EXPIRED, NOT_RUNNING } from './recipes.ts';
-
-/** On a workload that is stopped for a backup: the operation, and how many replicas it had. Who finds them later starts it again. */
-export const QUIESCED = { label: 'dmaas.io/quiesced-by', replicas: 'dmaas.io/quiesced-replicas' } as const;
+import { QUIESCED, startAgain } from './stopped.ts';
 
 const STOP_TIMEOUT_MS = 300_000;
 
@@ -109,6 +107,9 @@ export class Quiesce {
 
   async #stop(ref: ObjectRef, replicas: number): Promise<void> {
     this.#run.emit({ type: 'step', phase: 'capture', title: `stop ${refName(ref)}`, state: 'start' });
+    // Another backup may have stopped it since this one was planned, and would start it while ours takes its volume snapshots.
+    const other = stoppedByAnother(await this.#cluster.get(ref), this.#id);
+    if (other !== undefined) throw new DmaasError('QUIESCE_FAILED', other.message, { hint: other.hint });
     this.#undo.push(() => this.#start(ref, replicas));
     const marks = { labels: { [QUIESCED.label]: this.#id }, annotations: { [QUIESCED.replicas]: String(replicas) } };
     await this.#cluster.patch(ref, { metadata: marks, spec: { replicas: 0 } });
@@ -154,45 +155,4 @@ export class Quiesce {
 interface Problem extends HookFailure {
   /** There is nothing to do for it. */
   readonly isDeclined?: boolean;
-}
-
-async function startAgain(cluster: Cluster, ref: ObjectRef, replicas: number): Promise<void> {
-  const marks = { labels: { [QUIESCED.label]: null }, annotations: { [QUIESCED.replicas]: null } };
-  await cluster.patch(ref, { metadata: marks, spec: { replicas } });
-}
-
-const STOPPED_KINDS = [
-  knownKind('Deployment', 'apps'),
-  knownKind('StatefulSet', 'apps'),
-  knownKind('ReplicaSet', 'apps'),
-  knownKind('ReplicationController'),
-];
-
-/** Starts what an operation has stopped and whose process died before it could. Failures are findings. */
-export async function startStopped(
-  cluster: Cluster,
-  namespace: string,
-  id: OperationId,
-): Promise<{ readonly started: readonly ObjectRef[]; readonly findings: readonly Finding[] }> {
-  const started: ObjectRef[] = [];
-  const findings: Finding[] = [];
-  for (const kind of STOPPED_KINDS) {
-    try {
-      for await (const workload of cluster.list(kind, { namespace, labelSelector: `${QUIESCED.label}=${id}` })) {
-        const replicas = Number(workload.metadata.annotations?.[QUIESCED.replicas] ?? 1);
-        await startAgain(cluster, refOf(workload), replicas);
-        started.push(refOf(workload));
-      }
-    } catch (e) {
-      // Who may not list workloads has stopped none.
-      if (DmaasError.is(e, 'CLUSTER_FORBIDDEN')) continue;
-      if (!DmaasError.is(e)) throw e;
-      findings.push({
-        level: 'warning',
-        code: 'left-stopped',
-        message: `${kind.plural} that operation ${id} has stopped may still be stopped: ${e.message}`,
-      });
-    }
-  }
-  return { started, findings };
 }

@@ -5,14 +5,14 @@ import { noteFindings } from '../findings.ts';
 const completeOperations: Completer = async (session) =>
   (await listOperations(await session.cluster(), await session.namespace())).map((o) => ({
     value: o.id,
-    describe: plural(o.objects.length, 'object'),
+    describe: plural(o.objects.length + o.stopped.length, 'object'),
   }));
 
 export const cleanup: Command = {
   path: ['cleanup'],
-  summary: 'Remove what an interrupted operation left in the cluster',
+  summary: 'Remove what an interrupted operation left in the cluster, and start what it has stopped',
   description:
-    'Removes the Jobs, Secrets, volume snapshots and claims that an interrupted backup or restore made for its own use. Restored objects stay: "restore delete" takes those back. Without an operation it lists what there is.',
+    'Removes the Jobs, Secrets, volume snapshots and claims that an interrupted backup or restore made for its own use, and starts the workloads that a backup has stopped and not started again. Restored objects stay: "restore delete" takes those back. Without an operation it lists what there is, also of operations that still run: those are not to be cleaned up.',
   positionals: [{ name: 'OPERATION', describe: 'Id of the operation', required: false, complete: completeOperations }],
   output: true,
   run: async (session, args) => {
@@ -24,20 +24,26 @@ export const cleanup: Command = {
       return {
         data: { items: operations },
         names: operations.map((o) => `operation/${o.id}`),
-        text: () => operations.map((o) => `${o.id}  ${o.objects.map((ref) => refName(ref)).join(', ')}`).join('\n'),
+        text: () =>
+          operations
+            .map(
+              (o) =>
+                `${o.id}  ${[...o.stopped.map((ref) => `${refName(ref)} (stopped)`), ...o.objects.map((ref) => refName(ref))].join(', ')}`,
+            )
+            .join('\n'),
         notes: [
           operations.length === 0
             ? `nothing is left in namespace ${namespace}`
-            : `remove one with: kubectl dmaas cleanup ${operations[0]?.id ?? 'OPERATION'} -n ${namespace}`,
+            : `clean up after one that does not run any more with: kubectl dmaas cleanup ${operations[0]?.id ?? 'OPERATION'} -n ${namespace}`,
         ],
       };
     }
     if (!isOperationId(id)) throw new DmaasError('USAGE', `${id} is no operation id`, { hint: `kubectl dmaas cleanup -n ${namespace}` });
-    const { removed, findings } = await cleanupOperation(cluster, namespace, id);
+    const { removed, started, findings } = await cleanupOperation(cluster, namespace, id);
     return {
-      data: { removed, findings },
+      data: { removed, started, findings },
       names: removed.map((ref) => refName(ref)),
-      text: () => removed.map((ref) => `${refName(ref)} deleted`).join('\n'),
+      text: () => [...started.map((ref) => `${refName(ref)} started`), ...removed.map((ref) => `${refName(ref)} deleted`)].join('\n'),
       notes: [`${plural(removed.length, 'object')} of operation ${id} removed`, ...noteFindings(findings)],
       exitCode: findings.length > 0 ? 3 : 0,
     };
