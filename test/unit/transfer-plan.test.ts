@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { claimFindings } from '../../core/src/discovery/findings.ts';
-import type { Finding } from '../../core/src/model.ts';
+import { refOf } from '../../core/src/model.ts';
+import type { Finding, KubeObject } from '../../core/src/model.ts';
 import type { OperationId } from '../../core/src/operation.ts';
 import type { Backup } from '../../core/src/repository/records/backup-record.ts';
 import type { BackupOptions, BackupPlan, CaptureFacts } from '../../core/src/transfer/model.ts';
@@ -8,7 +9,7 @@ import { planBackup, redactBackupPlan } from '../../core/src/transfer/plan.ts';
 import { neededAccess, quotaFindings } from '../../core/src/transfer/preflight.ts';
 import { QUIESCED } from '../../core/src/transfer/stopped.ts';
 import { application, appVolume, FAST_CLASS, GI, snapshotClass } from '../support/application.ts';
-import { workload } from '../support/manifests.ts';
+import { manifest, workload } from '../support/manifests.ts';
 
 const ID = 'abcdefgh' as OperationId;
 const FACTS: CaptureFacts = { hasSnapshotApi: true, snapshotClasses: [snapshotClass('snap')], storageClasses: [FAST_CLASS], quotas: [] };
@@ -195,6 +196,46 @@ describe('the plan of a backup', () => {
     assert.match(p.findings[0]?.message ?? '', /pod\/data-user$/);
     assert.equal(plan(exclusive).volumes[0]?.method, 'volume-snapshot');
     assert.equal(plan({ ...exclusive, mountedBy: [] }, FACTS, { live: ['data'] }).volumes[0]?.method, 'live');
+  });
+
+  it('says what is not done for volumes that are read live, and refuses what was asked for in vain', () => {
+    const running = (image: string, annotations = {}) =>
+      manifest('Pod', 'data-user', {
+        metadata: { annotations },
+        spec: { containers: [{ name: 'main', image }] },
+        status: { phase: 'Running' },
+      });
+    const annotated = running('x', { 'pre.hook.backup.velero.io/command': '["a", 7]' });
+    const leftOut = [{ ref: refOf(annotated), reason: '', because: [] }];
+    const of = (pod: KubeObject, options: BackupOptions, volumes = [appVolume('data')]) =>
+      planBackup(ID, application(volumes, { leftOut }), [], { ...FACTS, pods: [pod] }, { live: ['data'], ...options })
+        .findings.filter((f) => f.code === 'not-held' || f.level === 'blocker')
+        .map((f) => `${f.level}: ${f.message}`);
+    const hooks = [
+      { target: 'pod/data-user', before: ['sync'] },
+      { target: 'pod/data-user', after: ['x'] },
+    ];
+    const notRun = 'that is done around volume snapshots only, and none is taken';
+    const notHeld =
+      'warning: container main of pod/data-user is not held while its volumes are read live: recipe mysql does so for volume snapshots only';
+    assert.deepEqual(of(running('mysql:8'), {}), [notHeld]);
+    assert.deepEqual(of(running('mysql:8'), { withoutRecipes: ['mysql'] }), []);
+    assert.deepEqual(of(running('mysql:8'), { quiesce: 'none' }), []);
+    assert.deepEqual(of(annotated, {}), [`warning: the hooks that annotations of pod/data-user ask for do not run: ${notRun}`]);
+    assert.deepEqual(of(running('x'), { hooks }), [`blocker: the command for pod/data-user would not run: ${notRun}`]);
+    assert.deepEqual(of(running('x'), { quiesce: 'scale' }), [
+      'blocker: no workload would be stopped: that is done for volume snapshots only, and all volumes are read live',
+    ]);
+    assert.deepEqual(of(running('x'), { quiesce: 'scale' }, [appVolume('data', { mountedBy: [] })]), [], 'it stands still already');
+    const mixed = [appVolume('data'), appVolume('other', { mountedBy: [] })];
+    assert.deepEqual(of(running('mysql:8'), {}, mixed), [notHeld]);
+    assert.deepEqual(of(running('x'), { hooks }, mixed), []);
+    assert.deepEqual(of(running('x'), { quiesce: 'scale' }, mixed), []);
+    assert.deepEqual(of(running('x'), { hooks }, [appVolume('data'), appVolume('lost', { phase: 'Lost' })]).length, 1, 'the lost volume');
+    assert.deepEqual(of(annotated, { resourcesOnly: true, live: [] }), []);
+    assert.deepEqual(of(running('x'), { hooks, resourcesOnly: true, live: [] }), [
+      `blocker: the command for pod/data-user would not run: ${notRun}`,
+    ]);
   });
 
   it('does not capture claims without a volume', () => {

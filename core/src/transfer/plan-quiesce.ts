@@ -1,4 +1,4 @@
-import type { Application } from '../discovery/application.ts';
+import type { Application, AppVolume } from '../discovery/application.ts';
 import { idOfKind } from '../discovery/inventory.ts';
 import { kindId } from '../discovery/pod-template.ts';
 import { listAt, mapAt, numberAt, stringAt } from '../discovery/read.ts';
@@ -108,6 +108,52 @@ export function planQuiesce(
         }),
   }));
   return { quiesce: { mode, hooks, scale: [], unused: [] }, findings: [...given.findings, ...findings, ...notes] };
+}
+
+/**
+ * What is not done for `live`, volumes that are read live: that takes as long as there are data, nobody is made to stand still for it. What the user has asked
+ * for stands in the way then, when no volume snapshot is taken either. Pure.
+ */
+export function findingsOfLiveReads(
+  id: OperationId,
+  app: Application,
+  live: readonly AppVolume[],
+  isSnapshotted: boolean,
+  pods: readonly KubeObject[],
+  options: QuiesceOptions,
+): Finding[] {
+  const mode = options.quiesce ?? 'hooks';
+  const block = (message: string, hint: string): Finding => ({ level: 'blocker', code: 'quiesce-without-snapshot', message, hint });
+  if (mode === 'none') return [];
+  if (mode === 'scale') {
+    if (isSnapshotted || live.every(({ mountedBy }) => mountedBy.length === 0)) return [];
+    const message = 'no workload would be stopped: that is done for volume snapshots only, and all volumes are read live';
+    return [block(message, 'stop the workloads yourself for as long as the backup runs, or --quiesce none')];
+  }
+  const warn = (pod: KubeObject, message: string): Finding => ({
+    level: 'warning',
+    code: 'not-held',
+    message,
+    ref: refOf(pod),
+    hint: 'use a storage class whose driver takes volume snapshots, or stop it for as long as the backup runs',
+  });
+  const asked = isSnapshotted ? [] : [...new Set((options.hooks ?? []).map(({ target }) => target))];
+  return [
+    ...asked.map((target) => {
+      const message = `the command for ${target} would not run: that is done around volume snapshots only, and none is taken`;
+      return block(message, 'run it yourself before and after the backup, without --hook-before and --hook-after');
+    }),
+    ...podsOf(app, pods).flatMap((pod): Finding[] => {
+      const name = refName(refOf(pod));
+      if (annotatedHook(pod) !== undefined) {
+        const message = `the hooks that annotations of ${name} ask for do not run: that is done around volume snapshots only, and none is taken`;
+        return isSnapshotted || live.length === 0 ? [] : [warn(pod, message)];
+      }
+      return recipeHooks(id, { ...app, volumes: live }, pod, options).map(({ container, by }) =>
+        warn(pod, `container ${container} of ${name} is not held while its volumes are read live: ${by} does so for volume snapshots only`),
+      );
+    }),
+  ];
 }
 
 /** What another backup has stopped has no replicas now, and gets them back at a time that is not ours to choose. That backup may well be alive. */

@@ -7,8 +7,8 @@ import { placeNearVolume, placeOnNode, profileFor } from '../mover/job.ts';
 import type { MoverProfile } from '../mover/job.ts';
 import type { OperationId } from '../operation.ts';
 import type { Backup } from '../repository/records/backup-record.ts';
-import { NO_QUIESCE, planQuiesce, stoppedByAnother } from './plan-quiesce.ts';
-import type { BackupOptions, BackupPlan, CaptureFacts, Staging, VolumePlan } from './model.ts';
+import { findingsOfLiveReads, NO_QUIESCE, planQuiesce, stoppedByAnother } from './plan-quiesce.ts';
+import type { BackupOptions, BackupPlan, CaptureFacts, CaptureMethod, Staging, VolumePlan } from './model.ts';
 
 const DEFAULT_SNAPSHOT_CLASS = 'snapshot.storage.kubernetes.io/is-default-class';
 const LIVE_HINT = '--live reads it while it is in use, which is not one moment';
@@ -40,12 +40,14 @@ export function planBackup(
     const parentRoot = latestRoot(history, volume);
     if (planned.plan !== undefined) volumes.push({ index, ...planned.plan, ...(parentRoot === undefined ? {} : { parentRoot }) });
   }
-  const snapshotted = volumes.filter((v) => v.method === 'volume-snapshot').map(({ volume }) => volume);
+  const by = (method: CaptureMethod) => volumes.filter((v) => v.method === method).map(({ volume }) => volume);
+  const snapshotted = by('volume-snapshot');
+  const pods = facts.pods ?? [];
   const still =
-    snapshotted.length > 0
-      ? planQuiesce(id, { ...app, volumes: snapshotted }, facts.pods ?? [], options)
-      : { quiesce: NO_QUIESCE, findings: [] };
-  findings.push(...still.findings);
+    snapshotted.length > 0 ? planQuiesce(id, { ...app, volumes: snapshotted }, pods, options) : { quiesce: NO_QUIESCE, findings: [] };
+  // Of a volume that cannot be captured as it is asked for, nobody knows how it will be.
+  const isSnapshotted = snapshotted.length > 0 || volumes.length + leftOut.length < app.volumes.length;
+  findings.push(...still.findings, ...findingsOfLiveReads(id, app, by('live'), isSnapshotted, pods, options));
   const parent = history.at(-1)?.id;
   return {
     schema: 1,

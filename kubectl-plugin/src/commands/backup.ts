@@ -69,7 +69,8 @@ export const backupCreate: Command = {
     {
       name: 'live',
       type: 'boolean',
-      describe: 'Read volumes that cannot be snapshotted while they are in use: their files are not of one moment',
+      describe:
+        'Read volumes that cannot be snapshotted while they are in use: their files are not of one moment, and nothing is stopped or held for it',
     },
     { name: 'live-volume', type: 'list', value: 'CLAIM', describe: 'Read this volume, and no other, while it is in use; can be repeated' },
     { name: 'exclude-volume', type: 'list', value: 'CLAIM', describe: 'Leave out this volume; can be repeated' },
@@ -81,7 +82,7 @@ export const backupCreate: Command = {
       choices: ['hooks', 'scale', 'none'],
       default: 'hooks',
       describe:
-        'How the application stands still for the volume snapshots: hooks and recipes for databases, stopping workloads with volumes, or not at all',
+        'How the application stands still for the volume snapshots, and for these only: hooks and recipes for databases, stopping what uses the volumes until its pods have ended, or not at all',
     },
     {
       name: 'hook-before',
