@@ -83,6 +83,12 @@ export const SAFEGUARDS: readonly { readonly rule: string; readonly without: str
     bug: 'a stopped writer indexes a pack that is deleted and forgotten; another writer relies on it',
   },
   {
+    rule: 'NO_LIST_AFTER_FENCE',
+    without: 'the chain is listed once more after the fence',
+    world: 'empty',
+    bug: 'a writer that goes on twice while it is settled has the fence behind it, and goes on after what it stored is deleted and forgotten',
+  },
+  {
     rule: 'NO_SETTLING_BEFORE_RELEASE',
     without: 'older sessions are settled before a pack leaves the list',
     world: 'merge',

@@ -34,6 +34,7 @@
 #define WRITE_SESSION(w) (w)
 #define COMMIT_SESSION(w) (WRITERS + (w))
 #define MERGE_SESSION(m) (2 * WRITERS + (m))
+#define SESSIONS (2 * WRITERS + MERGERS + COLLECTORS)
 
 byte present = 1;             /* packs in the bucket; each holds the blob */
 byte segments[SEGMENTS];      /* the packs that each segment names */
@@ -48,6 +49,7 @@ byte records = 1;             /* backups that name the blob: bit 0 is one that w
 byte sessions = 0;            /* chains that exist */
 byte announced = 0;           /* of them, those that announced the key they are about to create */
 byte chainFences = 0;
+byte chain[SESSIONS];         /* how far each has gone on: it deletes what is behind its newest object */
 byte keyFences = 0;           /* fences in the place of what was announced */
 
 inline readIndex(into) {
@@ -95,10 +97,18 @@ inline announce(s, ok) {
     ok = (chainFences & bit(s)) == 0;
 #endif
     if
-    :: ok -> sessions = sessions | bit(s); announced = announced | bit(s)
+    :: ok -> sessions = sessions | bit(s); announced = announced | bit(s); chain[s]++
     :: else
     fi
   }
+}
+
+/* It shows that it lives, unless its chain is fenced; or does not, as it stands still. */
+inline beat(s) {
+  if
+  :: atomic { (chainFences & bit(s)) == 0 -> chain[s]++ }
+  :: skip
+  fi
 }
 
 inline endSession(s) {
@@ -139,6 +149,7 @@ proctype Writer(byte w) {
   :: else ->
     sessions = sessions | bit(WRITE_SESSION(w)); /* opened with the write; it announces later */
     newPack(pack);
+    beat(WRITE_SESSION(w));
     announce(WRITE_SESSION(w), ok);
     if :: !ok -> goto stop :: else fi;
     createSegment(WRITE_SESSION(w), pack, ok);
@@ -216,12 +227,26 @@ proctype Deleter() {
 inline settle(old) {
   i = 0;
   do
-  :: i < 2 * WRITERS + MERGERS + COLLECTORS ->
+  :: i < SESSIONS ->
     if
     :: (old & sessions & bit(i)) == 0
     :: else ->
 #ifndef NO_CHAIN_FENCE
-      atomic { if :: (sessions & bit(i)) != 0 -> chainFences = chainFences | bit(i) :: else fi };
+      seen = chain[i];
+      do
+      :: atomic { (sessions & bit(i)) == 0 -> break }
+      :: atomic { (sessions & bit(i)) != 0 && chain[i] == seen -> chainFences = chainFences | bit(i); break }
+      :: atomic {
+           /* It went on since it was listed, and the fence gets behind it. */
+           (sessions & bit(i)) != 0 && chain[i] != seen ->
+#ifdef NO_LIST_AFTER_FENCE
+           break
+#else
+           seen = chain[i]
+#endif
+         }
+      od;
+      seen = 0;
 #endif
 #ifndef NO_KEY_FENCE
       atomic { if :: (announced & bit(i)) != 0 -> keyFences = keyFences | bit(i) :: else fi };
@@ -282,7 +307,7 @@ inline copy() {
 }
 
 proctype Collector(byte c) {
-  byte known, condemned, index, i, there, pack, victims, reached, round, s, released, found, sources;
+  byte known, condemned, index, i, there, pack, victims, reached, round, s, released, found, sources, seen;
 #ifdef NO_LIST_BEFORE_SESSIONS
   byte old;
 #endif
