@@ -58,7 +58,7 @@ const ROWS: Readonly<Record<string, readonly [what: string, gap?: string]>> = {
   G2: ['a hostile target of a restore'],
   G3: [
     'decoders given any bytes',
-    'minutes of a processor, in runs of 5 to 60: backup records 60, the protocol of movers 60, plans and leaves of trees 30 each (and as much in runs that were not kept), packs with their trailers and tables 50, index segments 35',
+    'minutes of a processor, in runs of 5 to 60: backup records 60, the protocol of movers 60, plans and leaves of trees 30 each (and as much in runs that were not kept), packs with their trailers and tables 60, index segments 60',
   ],
   H1: ['properties of the formats, the index, the chunker and the round trip'],
   H2: [
