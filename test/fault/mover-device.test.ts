@@ -59,6 +59,27 @@ describe('a block volume', () => {
     assert.equal(writtenBytes, 128 << 10);
   });
 
+  it('is not said to be restored in place when what differs cannot be read', async () => {
+    const source = device('source', SIZE, CONTENT);
+    const { root } = await captureVolume({ ...volume, path: source.path, repository }, recorder());
+    const target = device('target', SIZE, { ...CONTENT, 0: Buffer.alloc(5000, 'other ') });
+    const fetchMany: Repository['fetchMany'] = (ids, _open, _deliver, opts) => {
+      for (const i of ids.keys()) opts?.onUnreadable?.(i, new DmaasError('REPOSITORY_CORRUPT', 'the pack p is damaged'));
+      return Promise.resolve();
+    };
+    const missing = new Proxy(repository, {
+      get: (of, name): unknown => {
+        const value: unknown = name === 'fetchMany' ? fetchMany : Reflect.get(of, name, of);
+        return typeof value === 'function' ? (value as (...args: unknown[]) => unknown).bind(of) : value;
+      },
+    });
+    const options = { ...volume, path: target.path, repository: missing, root, operation: newOperationId(), isInPlace: true };
+    await assert.rejects(
+      populateVolume(options, recorder()),
+      (error) => DmaasError.is(error, 'REPOSITORY_CORRUPT') && error.message === 'the pack p is damaged',
+    );
+  });
+
   it('is the same on another device, byte for byte, and zeros cost nothing', async () => {
     const source = device('source', SIZE, CONTENT);
     // What is there from before must not show through where the backup has zeros.

@@ -13,17 +13,23 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { compareTree } from '../../core/src/mover/compare.ts';
 import { encodeContentNode } from '../../core/src/mover/content.ts';
 import { captureVolume } from '../../core/src/mover/capture.ts';
 import { ByteWriter } from '../../core/src/mover/bytes.ts';
+import { VolumeFindings } from '../../core/src/mover/findings.ts';
 import { ROOT } from '../../core/src/mover/paths.ts';
 import { populateVolume, type PopulateOptions } from '../../core/src/mover/populate.ts';
+import { loadPosix } from '../../core/src/mover/posix.ts';
+import { Problems } from '../../core/src/mover/problems.ts';
 import type { WantedBlob } from '../../core/src/repository/blobs/blob-reader.ts';
 import { encodeEntry, writeEntry, type Entry } from '../../core/src/mover/tree-format.ts';
-import { writeVolume, type Volume } from '../../core/src/mover/volume-node.ts';
+import { TreeReader } from '../../core/src/mover/tree-reader.ts';
+import { readVolume, writeVolume, type Volume } from '../../core/src/mover/volume-node.ts';
 import { DmaasError, type ErrorCode } from '../../core/src/errors.ts';
 import type { Finding } from '../../core/src/model.ts';
 import { newOperationId } from '../../core/src/operation.ts';
@@ -276,6 +282,34 @@ describe('a run that may not do everything', () => {
   });
 });
 
+/** The same repository, with another `fetchMany`. */
+function fetching(repository: Repository, fetchMany: Repository['fetchMany']): Repository {
+  return new Proxy(repository, {
+    get: (target, name): unknown => {
+      const value: unknown = name === 'fetchMany' ? fetchMany : Reflect.get(target, name, target);
+      return typeof value === 'function' ? (value as (...args: unknown[]) => unknown).bind(target) : value;
+    },
+  });
+}
+
+const DAMAGED = new DmaasError('REPOSITORY_CORRUPT', 'the pack p is damaged');
+
+/** The same repository, in which some chunks cannot be read any more. */
+function losing(repository: Repository, isGone: (blob: WantedBlob) => boolean): Repository {
+  return fetching(repository, (ids, open, deliver, opts) => {
+    const isLost = (blob: WantedBlob): boolean => {
+      if (!isGone(blob)) return false;
+      opts?.onUnreadable?.(blob.i, DAMAGED);
+      return true;
+    };
+    const openBut: typeof open = (range) => {
+      const frames = range.frames.map((frame) => ({ ...frame, blobs: frame.blobs.filter((blob) => !isLost(blob)) }));
+      return open({ ...range, frames });
+    };
+    return repository.fetchMany(ids, openBut, deliver, opts);
+  });
+}
+
 describe('a repository that lost something', () => {
   it('costs the files that need it, which are named; the rest is restored', async () => {
     const test = await setup();
@@ -286,28 +320,7 @@ describe('a repository that lost something', () => {
       makeSource(test.source);
       const { root } = await captureVolume({ name: 'data', path: test.source, mode: 'filesystem', repository, now: settled }, recorder());
       const lost: BlobId[] = [];
-      const missing = new Proxy(repository, {
-        get: (target, name): unknown => {
-          if (name !== 'fetchMany') {
-            const value: unknown = Reflect.get(target, name, target);
-            return typeof value === 'function' ? (value as (...args: unknown[]) => unknown).bind(target) : value;
-          }
-          const fetchMany: Repository['fetchMany'] = (ids, open, deliver, opts) => {
-            const isLost = ({ i, id, innerLength }: WantedBlob): boolean => {
-              if (innerLength !== 5) return false;
-              lost.push(id);
-              opts?.onUnreadable?.(i, new DmaasError('REPOSITORY_CORRUPT', 'the pack p is damaged'));
-              return true;
-            };
-            const openBut: typeof open = (range) => {
-              const frames = range.frames.map((frame) => ({ ...frame, blobs: frame.blobs.filter((blob) => !isLost(blob)) }));
-              return open({ ...range, frames });
-            };
-            return target.fetchMany(ids, openBut, deliver, opts);
-          };
-          return fetchMany;
-        },
-      });
+      const missing = losing(repository, ({ id, innerLength }) => innerLength === 5 && lost.push(id) > 0);
       const { findings } = await populateVolume({ ...optionsOf(broken, root), repository: missing }, recorder());
       assert.equal(lost.length, 1);
       assert.deepEqual(
@@ -574,5 +587,91 @@ describe('a volume that is rewritten in place', () => {
     const result = await populateVolume(optionsOf(test, root, { isInPlace: true, operation }), recorder());
     assert.deepEqual(result.findings, []);
     await same();
+  });
+
+  /** Other bytes in a file of the same size, mode and time, as bits rot. */
+  function rot(name: string, offset: number): void {
+    const [at, from] = [join(test.target, name), join(test.source, name)];
+    const content = readFileSync(at);
+    content[offset]! ^= 1;
+    writeFileSync(at, content);
+    execFileSync('touch', ['-r', from, at]);
+  }
+  const notRestored = (name: string) => `data: ${name} was not restored: the pack p is damaged; what is there may have other content`;
+
+  it('is told to have other content where the repository lost what differs, though nothing else differs', async () => {
+    const block = 128 << 10;
+    const at = (name: string) => join(test.source, name);
+    writeFileSync(at('linked'), 'linked');
+    linkSync(at('linked'), at('linked too'));
+    writeFileSync(at('sparse'), 'sparse');
+    truncateSync(at('sparse'), 1 << 20);
+    writeFileSync(at('several.db'), randomBytes(16 * block));
+    writeFileSync(at('other mode'), 'other mode');
+    const { repository, source } = test;
+    const again = await captureVolume({ name: 'data', path: source, mode: 'filesystem', repository, now: settled }, recorder());
+    const options = optionsOf(test, again.root, { isInPlace: true });
+    assert.deepEqual((await populateVolume(options, recorder())).findings, []);
+    for (const name of ['dir/sub/small', 'linked', 'sparse', 'several.db', 'other mode']) rot(name, 1);
+    rot('several.db', 9 * block);
+    chmodSync(join(test.target, 'other mode'), 0o400);
+    const before = readFileSync(join(test.target, 'several.db'));
+    // All that is asked for but one block of the file that needs two: what does not differ is not asked for.
+    const kept = repository.dataId(readFileSync(at('several.db')).subarray(0, block));
+    const { findings } = await populateVolume({ ...options, repository: losing(repository, ({ id }) => id !== kept) }, recorder());
+    assert.ok(findings.every(({ code }) => code === 'entry-not-restored'));
+    assert.deepEqual(findings.map(({ message }) => message).sort(), [
+      notRestored('dir/sub/small'),
+      // A file with several names is made anew.
+      'data: linked too was not restored: the pack p is damaged',
+      'data: linked was not restored: the pack p is damaged',
+      notRestored('other mode'),
+      notRestored('several.db'),
+      notRestored('sparse'),
+    ]);
+    assert.ok(readFileSync(join(test.target, 'several.db')).equals(before));
+  });
+
+  it('is told to have other content where more is lost than can be remembered', async () => {
+    rot('z-last', 1);
+    const { repository } = test;
+    const problems = new Problems();
+    for (let i = 0; i < 100_000; i++) problems.add(Buffer.from(`f${String(i)}`), { reason: 'EIO', isOfContent: true });
+    problems.add(Buffer.from('z-last'), { reason: 'EIO', isOfContent: true });
+    const { top } = await readVolume(repository, root, {});
+    const run = recorder();
+    const findings = new VolumeFindings(run.emit, 'data');
+    const tree = new TreeReader(repository, top, {});
+    await compareTree({ path: test.target, tree, native: loadPosix(), findings, problems, skip: [], signal: undefined });
+    assert.deepEqual(
+      findings.all().map(({ code, message }) => [code, message]),
+      [['entry-not-restored', 'data: more files were not restored than are named: they may have other content']],
+    );
+  });
+});
+
+describe('a file whose content is lost while it is being planned', () => {
+  it('is not made after all when the rest of it is a hole', async () => {
+    const test = await setup();
+    try {
+      const batch = Array.from({ length: 3 }, () => 16 << 20); // as many bytes as are fetched together
+      const size = 49 << 20;
+      const root = await hostile(test.repository, (id) => {
+        const items = [...batch.map((length) => ({ length, id })), { length: 1 << 20 }];
+        return [directory(''), { ...attributes, type: 'file', path: Buffer.from('a'), size, content: { items } }];
+      });
+      const repository = fetching(test.repository, (ids, _open, _deliver, opts) => {
+        for (const i of ids.keys()) opts?.onUnreadable?.(i, DAMAGED);
+        return Promise.resolve();
+      });
+      const { findings } = await populateVolume({ ...optionsOf(test, root), repository }, recorder());
+      assert.deepEqual(
+        findings.map(({ code, message }) => [code, message]),
+        [['entry-not-restored', 'data: a was not restored: the pack p is damaged']],
+      );
+      assert.deepEqual(readdirSync(test.target), []);
+    } finally {
+      test.dir.rm();
+    }
   });
 });

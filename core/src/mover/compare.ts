@@ -28,7 +28,7 @@ const MIN_HOLE_BYTES = 64 << 10;
 
 /**
  * Walks a directory beside the tree that it was filled from. Whatever is missing, extra or different is a finding that names the path and the
- * attribute. Content is not read: it was checked as it was written.
+ * attribute. Content is not read: it was checked as it was written, and what could not be is known.
  */
 export async function compareTree(task: CompareTask): Promise<void> {
   const { tree, findings, problems, signal } = task;
@@ -52,16 +52,21 @@ export async function compareTree(task: CompareTask): Promise<void> {
           findings.addFor('unexpected-entry', found.path, 'is in the volume, but not in the backup');
           found = take(actual);
         }
-        const reason = problems.reason(entry.path);
+        const problem = problems.of(entry.path);
         if (found === undefined || !found.path.equals(entry.path)) {
-          findings.addFor('entry-not-restored', entry.path, `was not restored: ${reason ?? 'it is not there'}`);
+          findings.addFor('entry-not-restored', entry.path, `was not restored: ${problem?.reason ?? 'it is not there'}`);
           continue;
         }
-        for (const attribute of compareEntry(entry, found, links, task))
-          findings.addFor('attribute-not-kept', entry.path, `${attribute}${reason === undefined ? '' : ` (${reason})`}`);
+        if (problem?.isOfContent === true)
+          findings.addFor('entry-not-restored', entry.path, `was not restored: ${problem.reason}; what is there may have other content`);
+        else
+          for (const attribute of compareEntry(entry, found, links, task))
+            findings.addFor('attribute-not-kept', entry.path, `${attribute}${problem === undefined ? '' : ` (${problem.reason})`}`);
         found = take(actual);
       }
     }
+    if (problems.hasMoreOfContent)
+      findings.add('entry-not-restored', 'more files were not restored than are named: they may have other content');
     for (; found !== undefined; found = take(actual))
       findings.addFor('unexpected-entry', found.path, 'is in the volume, but not in the backup');
   } finally {

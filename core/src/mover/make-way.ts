@@ -27,7 +27,7 @@ export interface MakeWayTask {
 export async function makeWay(task: MakeWayTask): Promise<void> {
   const { target, tree, problems, native, skip, signal } = task;
   const onError = (path: Buffer, error: unknown): void => {
-    problems.add(path, systemCode(error));
+    problems.add(path, { reason: systemCode(error) });
   };
   const directories: Buffer[] = [];
   const remove = ({ path, stat, at }: Walked): void => {
@@ -42,7 +42,7 @@ export async function makeWay(task: MakeWayTask): Promise<void> {
     skip,
     onError,
     onMount: (path) => {
-      problems.add(path, 'it is on another file system');
+      problems.add(path, { reason: 'it is on another file system' });
     },
   });
   try {
@@ -99,6 +99,6 @@ function tolerate(path: Buffer, problems: Problems, change: () => void): void {
   try {
     change();
   } catch (error) {
-    problems.add(path, systemCode(error));
+    problems.add(path, { reason: systemCode(error) });
   }
 }

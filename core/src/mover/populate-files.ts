@@ -96,7 +96,7 @@ function makeDirectory({ path }: Entry, { target, problems, resumed, isInPlace }
       target.openDirectory(path);
     }
   } catch (error) {
-    problems.add(path, systemCode(error));
+    problems.add(path, { reason: systemCode(error) });
   }
 }
 
@@ -158,7 +158,7 @@ class FileWriter implements PieceSink<OutFile> {
     }
     file.isPlanned = true;
     this.#planned = { path: entry.path, bytes: size };
-    if (file.pending === 0 && !isWhole) this.#finishFile(file);
+    if (file.pending === 0 && !isWhole && !file.hasFailed) this.#finishFile(file);
   }
 
   async finish(): Promise<void> {
@@ -195,7 +195,7 @@ class FileWriter implements PieceSink<OutFile> {
   settle(piece: Piece<OutFile>, fault: PieceFault | undefined): void {
     const { file, length } = piece;
     this.withdraw(piece);
-    if (fault?.what === 'attribute') this.#task.problems.add(file.entry.path, fault.reason);
+    if (fault?.what === 'attribute') this.#task.problems.add(file.entry.path, { reason: fault.reason });
     else if (fault !== undefined) this.#fail(file, fault.reason);
     if (fault === undefined || fault.what === 'attribute') this.#task.onWritten(length);
     this.#count(file, length);
@@ -286,7 +286,7 @@ class FileWriter implements PieceSink<OutFile> {
       // Whoever has no pieces has not been opened: an empty file, or one that is all hole.
       const fd = this.#descriptor(file);
       const reason = setFileAttributes(fd, attributesOf(file.entry), native);
-      if (reason !== undefined) problems.add(file.entry.path, reason);
+      if (reason !== undefined) problems.add(file.entry.path, { reason });
       if (native === undefined) fsyncSync(fd);
       this.#close(file);
     } catch (error) {
@@ -297,7 +297,7 @@ class FileWriter implements PieceSink<OutFile> {
 
   #fail(file: OutFile, reason: string): void {
     file.hasFailed = true;
-    this.#task.problems.add(file.entry.path, reason);
+    this.#task.problems.add(file.entry.path, { reason, isOfContent: true });
   }
 
   /** A file that is not complete is not left lying about. It is closed only when no write to it is under way: its descriptor may be another file's then. */

@@ -71,16 +71,16 @@ function attempt(problems: Problems, path: Buffer, change: () => unknown): boole
   try {
     return change() !== false;
   } catch (error) {
-    problems.add(path, systemCode(error));
+    problems.add(path, { reason: systemCode(error) });
     return false;
   }
 }
 
 /** Another name for what this run has made. A file system without hard links gets a copy. */
 function link(target: Target, first: Buffer, path: Buffer, problems: Problems): void {
-  const reason = problems.reason(first);
-  if (reason !== undefined) {
-    problems.add(path, reason);
+  const problem = problems.of(first);
+  if (problem !== undefined) {
+    problems.add(path, problem);
     return;
   }
   const to = target.at(path);
@@ -114,11 +114,11 @@ function make(entry: Entry, { target, native, allowDevices, problems }: LinksTas
   }
   if (type !== 'fifo' && type !== 'socket' && type !== 'character-device' && type !== 'block-device') return false;
   if (entry.device !== undefined && !allowDevices) {
-    problems.add(entry.path, 'it is a device node, and these are made only where it is allowed');
+    problems.add(entry.path, { reason: 'it is a device node, and these are made only where it is allowed' });
     return false;
   }
   if (native === undefined) {
-    problems.add(entry.path, 'native calls are not available');
+    problems.add(entry.path, { reason: 'native calls are not available' });
     return false;
   }
   return orThere(

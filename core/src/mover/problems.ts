@@ -1,17 +1,32 @@
-/** Beyond this many, what failed is still found missing, only not why. */
+/** Beyond this many, what failed is still found missing, only not why; of content it is only told that there is more. */
 const MAX_PROBLEMS = 100_000;
+
+export interface Problem {
+  readonly reason: string;
+  /** A file may be there, but without its content: that cannot be seen by looking. */
+  readonly isOfContent?: boolean;
+}
 
 /** Why entries could not be restored. Whether they are there is judged at the end, by looking. */
 export class Problems {
-  readonly #reasons = new Map<string, string>();
+  readonly #problems = new Map<string, Problem>();
+  #hasMoreOfContent = false;
 
-  /** The first reason stays. */
-  add(path: Buffer, reason: string): void {
-    const key = path.toString('latin1');
-    if (!this.#reasons.has(key) && this.#reasons.size < MAX_PROBLEMS) this.#reasons.set(key, reason);
+  /** Files are without their content that are not known by name. */
+  get hasMoreOfContent(): boolean {
+    return this.#hasMoreOfContent;
   }
 
-  reason(path: Buffer): string | undefined {
-    return this.#reasons.size === 0 ? undefined : this.#reasons.get(path.toString('latin1'));
+  /** The first one stays, unless only a later one is of content. */
+  add(path: Buffer, problem: Problem): void {
+    const key = path.toString('latin1');
+    const known = this.#problems.get(key);
+    if (known?.isOfContent === true || (known !== undefined && problem.isOfContent !== true)) return;
+    if (known !== undefined || this.#problems.size < MAX_PROBLEMS) this.#problems.set(key, problem);
+    else if (problem.isOfContent === true) this.#hasMoreOfContent = true;
+  }
+
+  of(path: Buffer): Problem | undefined {
+    return this.#problems.size === 0 ? undefined : this.#problems.get(path.toString('latin1'));
   }
 }
