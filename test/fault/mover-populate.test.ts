@@ -31,7 +31,6 @@ import { encodeEntry, writeEntry, type Entry } from '../../core/src/mover/tree-f
 import { TreeReader } from '../../core/src/mover/tree-reader.ts';
 import { readVolume, writeVolume, type Volume } from '../../core/src/mover/volume-node.ts';
 import { DmaasError, type ErrorCode } from '../../core/src/errors.ts';
-import type { Finding } from '../../core/src/model.ts';
 import { newOperationId } from '../../core/src/operation.ts';
 import type { BlobId } from '../../core/src/repository/format/blob.ts';
 import { encodeNode, NODE_TYPE } from '../../core/src/repository/format/node.ts';
@@ -228,23 +227,27 @@ describe('a run that may not do everything', () => {
     test.dir.rm();
   });
 
-  it('says what it did not keep, and gives nobody the rights of another user', async () => {
+  /** As a user without any privilege, who owns the target. */
+  async function asNobody<T>(run: () => Promise<T>): Promise<T> {
     assert.ok(process.getuid?.() === 0, 'this test must run as root');
+    for (const path of [test.target, test.dir.path]) chownSync(path, NOBODY, NOBODY);
+    process.setegid?.(NOBODY);
+    process.seteuid?.(NOBODY);
+    try {
+      return await run();
+    } finally {
+      process.seteuid?.(0);
+      process.setegid?.(0);
+    }
+  }
+
+  it('says what it did not keep, and gives nobody the rights of another user', async () => {
     const program = join(test.source, 'program');
     writeFileSync(program, 'x');
     chmodSync(program, 0o4755);
     const { repository, source } = test;
     const { root } = await captureVolume({ name: 'data', path: source, mode: 'filesystem', repository, now: settled }, recorder());
-    for (const path of [test.target, test.dir.path]) chownSync(path, NOBODY, NOBODY);
-    process.setegid?.(NOBODY);
-    process.seteuid?.(NOBODY);
-    let findings: readonly Finding[];
-    try {
-      ({ findings } = await populateVolume(optionsOf(test, root), recorder()));
-    } finally {
-      process.seteuid?.(0);
-      process.setegid?.(0);
-    }
+    const { findings } = await asNobody(() => populateVolume(optionsOf(test, root), recorder()));
     assert.deepEqual(
       findings.map(({ code, message }) => [code, message]),
       [
@@ -253,6 +256,22 @@ describe('a run that may not do everything', () => {
         ['attribute-not-kept', 'data: program has the mode 755 instead of 4755 (EPERM)'],
       ],
     );
+  });
+
+  it('keeps the further names of a file whose owner it cannot keep', async () => {
+    writeFileSync(join(test.source, 'first'), 'content');
+    linkSync(join(test.source, 'first'), join(test.source, 'second'));
+    const { repository, source } = test;
+    const { root } = await captureVolume({ name: 'data', path: source, mode: 'filesystem', repository, now: settled }, recorder());
+    const { findings } = await asNobody(() => populateVolume(optionsOf(test, root), recorder()));
+    assert.deepEqual(
+      findings.map(({ code, message }) => [code, message]),
+      ['.', 'first', 'second'].map((name) => [
+        'attribute-not-kept',
+        `data: ${name} has the owner 65534:65534 instead of 0:0${name === 'second' ? '' : ' (EPERM)'}`,
+      ]),
+    );
+    assert.equal(statSync(join(test.target, 'second')).ino, statSync(join(test.target, 'first')).ino);
   });
 
   it('without native calls keeps what Node can, and says what is lost', async () => {
@@ -483,12 +502,18 @@ describe('a hostile backup', () => {
   });
 
   it('G1: gets no device node unless that is allowed', async () => {
-    const device: Entry = { ...attributes, type: 'character-device', path: Buffer.from('mem'), device: { major: 1, minor: 1 } };
-    const root = await hostile(test.repository, () => [directory(''), device]);
+    const names = ['mem', 'second name'];
+    const devices = names.map((name): Entry => {
+      return { ...attributes, type: 'character-device', path: Buffer.from(name), device: { major: 1, minor: 1 }, linkGroup: 1n };
+    });
+    const root = await hostile(test.repository, () => [directory(''), ...devices]);
     const { findings } = await populateVolume(optionsOf(test, root), recorder());
     assert.deepEqual(
-      findings.map(({ code }) => code),
-      ['entry-not-restored'],
+      findings.map(({ code, message }) => [code, message]),
+      names.map((name) => [
+        'entry-not-restored',
+        `data: ${name} was not restored: it is a device node, and these are made only where it is allowed`,
+      ]),
     );
     assert.deepEqual(readdirSync(test.target), []);
   });

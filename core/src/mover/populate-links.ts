@@ -79,7 +79,7 @@ function attempt(problems: Problems, path: Buffer, change: () => unknown): boole
 /** Another name for what this run has made. A file system without hard links gets a copy. */
 function link(target: Target, first: Buffer, path: Buffer, problems: Problems): void {
   const problem = problems.of(first);
-  if (problem !== undefined) {
+  if (problem?.isOfContent === true) {
     problems.add(path, problem);
     return;
   }
@@ -89,6 +89,10 @@ function link(target: Target, first: Buffer, path: Buffer, problems: Problems): 
     linkSync(from, to);
   } catch (error) {
     const code = errorCode(error);
+    if (code === 'ENOENT' && problem !== undefined) {
+      problems.add(path, problem);
+      return;
+    }
     if (code === 'EEXIST' && lstatSync(to, { bigint: true }).ino === lstatSync(from, { bigint: true }).ino) return;
     if (code !== 'EPERM' && code !== 'EMLINK' && code !== 'ENOTSUP') throw error;
     if (!lstatSync(from).isFile()) throw error;
