@@ -37,7 +37,7 @@ import { encodeNode, NODE_TYPE } from '../../core/src/repository/format/node.ts'
 import type { Repository } from '../../core/src/repository/repository.ts';
 import { MemoryStore } from '../../core/src/store/memory.ts';
 import { FaultyStore } from '../support/faulty-store.ts';
-import { memoryRepository, recorder, scratch, settled, TreeOracle } from '../support/volume.ts';
+import { hex, memoryRepository, recorder, scratch, settled, TreeOracle, type SpecEntry } from '../support/volume.ts';
 
 const fails = (code: ErrorCode, message: RegExp) => (error: unknown) => DmaasError.is(error, code) && message.test(error.message);
 
@@ -217,6 +217,9 @@ describe('an interrupted run', () => {
   });
 });
 
+/** `u::r--,u:1:r--,g::r--,m::r--,o::r--` */
+const READ_ACL = '02000000' + '01000400ffffffff' + '0200040001000000' + '04000400ffffffff' + '10000400ffffffff' + '20000400ffffffff';
+
 describe('a run that may not do everything', () => {
   const NOBODY = 65_534;
   let test: Setup;
@@ -272,6 +275,54 @@ describe('a run that may not do everything', () => {
       ]),
     );
     assert.equal(statSync(join(test.target, 'second')).ino, statSync(join(test.target, 'first')).ino);
+  });
+
+  it('keeps the attributes of what its owner may not write to', async () => {
+    const owner = { uid: NOBODY, gid: NOBODY };
+    const user = (text: string) => ({ [hex('user.of')]: hex(text) });
+    const entry = (path: string, type: string, mode: number, xattrs: SpecEntry['xattrs'] = user(path)): SpecEntry => ({
+      path: path.split('/').map(hex),
+      type,
+      mode,
+      ...owner,
+      mtimeNs: '1600000000123456789',
+      xattrs,
+      ...(type === 'file' ? { content: [[1000, path.length]] } : {}),
+    });
+    const large = { content: [[3_000_000, 1]] };
+    const oracle = new TreeOracle();
+    try {
+      chownSync(test.source, NOBODY, NOBODY);
+      await oracle.build(test.source, [
+        entry('closed', 'file', 0),
+        entry('dir', 'directory', 0o555),
+        entry('dir/acl', 'file', 0o444, { ...user('acl'), [hex('system.posix_acl_access')]: READ_ACL }),
+        entry('dir/small', 'file', 0o444),
+        entry('dir/sub', 'directory', 0o500),
+        { ...entry('dir/sub/large', 'file', 0o400), ...large },
+      ]);
+      const { repository, source } = test;
+      const { root } = await captureVolume({ name: 'data', path: source, mode: 'filesystem', repository, now: settled }, recorder());
+      const expected = await oracle.describe(source);
+      const restore = async (isInPlace: boolean): Promise<void> => {
+        const { findings } = await asNobody(() => populateVolume(optionsOf(test, root, { isInPlace }), recorder()));
+        // It may not even look at these.
+        assert.deepEqual(
+          findings.map(({ code, message }) => [code, message]),
+          [['attribute-unreadable', 'data: closed has extended attributes that cannot be read (EACCES)']],
+        );
+        assert.deepEqual(await oracle.describe(test.target), expected);
+      };
+      await restore(false);
+      await restore(true);
+      for (const name of ['closed', 'dir', 'dir/acl', 'dir/small', 'dir/sub', 'dir/sub/large']) {
+        const script = 'import os,sys; os.setxattr(sys.argv[1], "user.of", b"other"); os.setxattr(sys.argv[1], "user.more", b"more")';
+        execFileSync('python3', ['-c', script, join(test.target, name)]);
+      }
+      await restore(true);
+    } finally {
+      oracle.stop();
+    }
   });
 
   it('without native calls keeps what Node can, and says what is lost', async () => {

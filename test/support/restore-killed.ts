@@ -1,8 +1,8 @@
 /** Restores of a volume that are killed at a call, and begun again (row A5 of the fault matrix). */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chownSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { captureVolume } from '../../core/src/mover/capture.ts';
 import { unfinishedRestore } from '../../core/src/mover/restore-marker.ts';
@@ -22,6 +22,7 @@ const owner = { uid: 1001, gid: 1002 };
 
 /** Some of everything that is restored by calls of its own. */
 const SOURCE: readonly SpecEntry[] = [
+  { path: [], type: 'directory', mode: 0o755, ...owner, ...at(0), xattrs: { [hex('user.of')]: hex('root') } },
   { path: [hex('dir')], type: 'directory', mode: 0o2750, ...owner, ...at(1), xattrs: { [hex('user.of')]: hex('directory') } },
   {
     path: [hex('dir'), hex('small')],
@@ -33,7 +34,7 @@ const SOURCE: readonly SpecEntry[] = [
     xattrs: { [hex('user.of')]: hex('file') },
   },
   { path: [hex('dir'), hex('second name')], type: 'file', mode: 0o640, ...owner, ...at(3), link: [hex('dir'), hex('small')] },
-  { path: [hex('dir'), hex('deep')], type: 'directory', mode: 0o555, ...owner, ...at(4) },
+  { path: [hex('dir'), hex('deep')], type: 'directory', mode: 0o555, ...owner, ...at(4), xattrs: { [hex('user.of')]: hex('closed') } },
   {
     path: [hex('dir'), hex('deep'), hex('large')],
     type: 'file',
@@ -41,6 +42,7 @@ const SOURCE: readonly SpecEntry[] = [
     ...owner,
     ...at(5),
     content: [[2_600_000, 4], [1 << 20], [70_000, 5]],
+    xattrs: { [hex('user.of')]: hex('read-only file') },
   },
   { path: [hex('empty')], type: 'file', mode: 0o600, ...owner, ...at(6), content: [] },
   { path: [hex('fifo')], type: 'fifo', mode: 0o620, ...owner, ...at(7) },
@@ -54,8 +56,15 @@ export interface KilledRestores {
   readonly killed: number;
 }
 
-/** Kills at every `step`-th call from `first` on, before and after its effect, and begins again each time: the volume must then be as the backup, and nothing else be left. */
-export async function killRestores(first: number, step: number, isInPlace: boolean): Promise<KilledRestores> {
+/**
+ * Kills at every `step`-th call from `first` on, before and after its effect, and begins again each time: the volume must then be as the backup, and nothing else be left.
+ * `asOwner`: as the user whose files they are, and without any privilege.
+ */
+export async function killRestores(
+  first: number,
+  step: number,
+  { isInPlace, asOwner }: { readonly isInPlace: boolean; readonly asOwner: boolean },
+): Promise<KilledRestores> {
   const dir = scratch();
   const oracle = new TreeOracle();
   const path = (name: string) => join(dir.path, name);
@@ -66,6 +75,7 @@ export async function killRestores(first: number, step: number, isInPlace: boole
     const { root } = await captureVolume({ name: 'data', path: path('source'), mode: 'filesystem', repository, now: settled }, recorder());
     const expected = await oracle.describe(path('source'));
     let before: readonly string[] = [];
+    if (asOwner) execFileSync('chown', ['-R', `${owner.uid}:${owner.gid}`, dir.path]);
 
     const restore = async (operation: string, dieAt: string): Promise<{ readonly signal: string | null; readonly output: string }> => {
       const task = { schema: 1, operation, index: 0, volume: { claim: 'data', mode: 'filesystem' }, path: path('target') };
@@ -75,8 +85,13 @@ export async function killRestores(first: number, step: number, isInPlace: boole
         JSON.stringify({ ...task, direction: 'populate', root, isInPlace, allowDevices: true, store, unlock: formatKey(UNLOCK) }),
       );
       writeFileSync(path('counter'), '');
+      chownSync(path('counter'), owner.uid, owner.gid);
       const env = { ...process.env, DMAAS_DYING_COUNTER: path('counter'), DMAAS_DYING_AT: dieAt };
-      const child = spawn(process.execPath, ['--import', DYING, ENTRY, path('task.json')], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+      const child = spawn(process.execPath, ['--import', DYING, ENTRY, path('task.json')], {
+        env,
+        stdio: ['ignore', 'pipe', 'pipe'],
+        ...(asOwner ? owner : {}),
+      });
       let output = '';
       for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text: string) => (output += text));
       const [code, signal] = (await once(child, 'close')) as [number | null, string | null];
@@ -86,6 +101,7 @@ export async function killRestores(first: number, step: number, isInPlace: boole
     const makeTarget = async () => {
       rmSync(path('target'), { recursive: true, force: true });
       mkdirSync(path('target'));
+      chownSync(path('target'), owner.uid, owner.gid);
       // What is to give way, of another kind or content, in another place.
       if (isInPlace) await oracle.build(path('target'), IN_THE_WAY);
       before = readdirSync(dir.path).sort();

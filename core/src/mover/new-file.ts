@@ -13,7 +13,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { O_PATH, systemCode, type Posix } from './posix.ts';
-import { isRestored } from './restored-xattrs.ts';
+import { setXattrs, type XattrCalls } from './restored-xattrs.ts';
 import type { Entry, ExtendedAttribute } from './tree-format.ts';
 
 /** Attributes of a file, as they pass between threads. */
@@ -113,11 +113,12 @@ export function setFileAttributes(
     attempt(() => {
       fchownSync(fd, uid, gid);
     });
+  const setOthers = native === undefined ? undefined : setXattrs(xattrs, xattrsOf(fd, native), attempt);
   attempt(() => {
     // After chown, which clears setuid and setgid. Without the owner, these two would give rights to somebody else.
     fchmodSync(fd, hasOwner ? mode : mode & 0o1777);
   });
-  if (native !== undefined) setXattrs(fd, xattrs, native, attempt);
+  setOthers?.();
   attempt(() => {
     if (native !== undefined) native.setMtimeOf(fd, mtimeNs);
     else futimesSync(fd, new Date(), Number(mtimeNs) / 1e9);
@@ -125,18 +126,14 @@ export function setFileAttributes(
   return first;
 }
 
-function setXattrs(fd: number, xattrs: FileAttributes['xattrs'], native: Posix, attempt: (set: () => void) => boolean): void {
-  attempt(() => {
-    // Such as an ACL that was inherited when the file was made.
-    const wanted = new Set(xattrs.map(({ name }) => Buffer.from(name).toString('latin1')));
-    for (const name of native.listXattrsOf(fd)) {
-      if (isRestored(name) && !wanted.has(name.toString('latin1'))) native.removeXattrOf(fd, name);
-    }
-  });
-  for (const { name, value } of xattrs) {
-    if (!isRestored(Buffer.from(name))) continue;
-    attempt(() => {
-      native.setXattrOf(fd, Buffer.from(name), Buffer.from(value));
-    });
-  }
+function xattrsOf(fd: number, native: Posix): XattrCalls {
+  return {
+    list: () => native.listXattrsOf(fd),
+    set: (name, value) => {
+      native.setXattrOf(fd, name, value);
+    },
+    remove: (name) => {
+      native.removeXattrOf(fd, name);
+    },
+  };
 }

@@ -2,7 +2,7 @@ import { chmodSync, closeSync, constants, fstatSync, lchownSync, lutimesSync, op
 import { nameOf, parentOf } from './paths.ts';
 import { letIn } from './new-file.ts';
 import { O_PATH, type Posix } from './posix.ts';
-import { isRestored } from './restored-xattrs.ts';
+import { setXattrs, type XattrCalls } from './restored-xattrs.ts';
 import type { Entry } from './tree-format.ts';
 import { OpenDirectory, within } from './walk.ts';
 
@@ -59,10 +59,13 @@ export class Target {
         errors.push(error);
       }
     };
+    let setOthers: (() => void) | undefined;
     attempt(() => {
-      this.#setOwnerAndMode(at, entry);
+      this.#setOwnerAndMode(at, entry, () => {
+        setOthers = this.#setXattrs(at, entry, attempt);
+      });
     });
-    this.#setXattrs(at, entry, attempt);
+    setOthers?.();
     attempt(() => {
       this.setMtime(entry);
     });
@@ -109,8 +112,9 @@ export class Target {
     return directory;
   }
 
-  #setOwnerAndMode(at: Buffer, { type, uid, gid, mode }: Entry): void {
+  #setOwnerAndMode(at: Buffer, { type, uid, gid, mode }: Entry, between: () => void): void {
     if (type === 'symlink') {
+      between(); // it has no mode
       lchownSync(at, uid, gid);
       return;
     }
@@ -125,6 +129,7 @@ export class Target {
         if (!isOwned) lchownSync(at, uid, gid);
         hasOwner = true;
       } finally {
+        between();
         // After chown, which clears setuid and setgid. Without the owner, these two would give rights to somebody else.
         chmodSync(`/proc/self/fd/${fd}`, hasOwner ? mode : mode & 0o1777);
       }
@@ -133,20 +138,19 @@ export class Target {
     }
   }
 
-  #setXattrs(at: Buffer, { xattrs }: Entry, attempt: (set: () => void) => void): void {
+  /** Returns what sets those that come after the mode. */
+  #setXattrs(at: Buffer, { xattrs }: Entry, attempt: (set: () => void) => void): (() => void) | undefined {
     const native = this.#native;
-    if (native === undefined) return;
-    const wanted = new Set(xattrs.map(({ name }) => name.toString('latin1')));
-    attempt(() => {
-      // Such as an ACL that was inherited when the entry was made.
-      const extra = native.listXattrs(at).filter((name) => isRestored(name) && !wanted.has(name.toString('latin1')));
-      for (const name of extra) native.removeXattr(at, name);
-    });
-    for (const { name, value } of xattrs) {
-      if (!isRestored(name)) continue;
-      attempt(() => {
+    if (native === undefined) return undefined;
+    const calls: XattrCalls = {
+      list: () => native.listXattrs(at),
+      set: (name, value) => {
         native.setXattr(at, name, value);
-      });
-    }
+      },
+      remove: (name) => {
+        native.removeXattr(at, name);
+      },
+    };
+    return setXattrs(xattrs, calls, attempt);
   }
 }
