@@ -23,7 +23,7 @@ import { captureVolume } from '../../core/src/mover/capture.ts';
 import { ByteWriter } from '../../core/src/mover/bytes.ts';
 import { VolumeFindings } from '../../core/src/mover/findings.ts';
 import { ROOT } from '../../core/src/mover/paths.ts';
-import { populateVolume, type PopulateOptions } from '../../core/src/mover/populate.ts';
+import { finishPopulated, populateVolume, type PopulateOptions } from '../../core/src/mover/populate.ts';
 import { loadPosix } from '../../core/src/mover/posix.ts';
 import { Problems } from '../../core/src/mover/problems.ts';
 import type { WantedBlob } from '../../core/src/repository/blobs/blob-reader.ts';
@@ -275,6 +275,26 @@ describe('a run that may not do everything', () => {
       ]),
     );
     assert.equal(statSync(join(test.target, 'second')).ino, statSync(join(test.target, 'first')).ino);
+  });
+
+  it('takes its marker out of a root that its owner may not write to', async () => {
+    const { repository, source } = test;
+    writeFileSync(join(source, 'file'), 'content');
+    for (const path of [source, join(source, 'file')]) chownSync(path, NOBODY, NOBODY);
+    chmodSync(source, 0o555);
+    const { root } = await captureVolume({ name: 'data', path: source, mode: 'filesystem', repository, now: settled }, recorder());
+    const isDone = (): void => {
+      assert.deepEqual(readdirSync(test.target), ['file']);
+      const [is, should] = [test.target, source].map((path) => statSync(path, { bigint: true }));
+      assert.deepEqual([is?.mode, is?.mtimeNs], [should?.mode, should?.mtimeNs]);
+    };
+    const options = optionsOf(test, root);
+    assert.deepEqual((await asNobody(() => populateVolume(options, recorder()))).findings, []);
+    isDone();
+    // As a run leaves it that dies after it has recorded its result.
+    writeFileSync(join(test.target, `.dmaas-restore-${options.operation}`), '');
+    await asNobody(() => finishPopulated(options, recorder()));
+    isDone();
   });
 
   it('keeps the attributes of what its owner may not write to', async () => {

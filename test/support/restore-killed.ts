@@ -22,7 +22,7 @@ const owner = { uid: 1001, gid: 1002 };
 
 /** Some of everything that is restored by calls of its own. */
 const SOURCE: readonly SpecEntry[] = [
-  { path: [], type: 'directory', mode: 0o755, ...owner, ...at(0), xattrs: { [hex('user.of')]: hex('root') } },
+  { path: [], type: 'directory', mode: 0o555, ...owner, ...at(0), xattrs: { [hex('user.of')]: hex('root') } },
   { path: [hex('dir')], type: 'directory', mode: 0o2750, ...owner, ...at(1), xattrs: { [hex('user.of')]: hex('directory') } },
   {
     path: [hex('dir'), hex('small')],

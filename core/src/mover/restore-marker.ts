@@ -1,9 +1,21 @@
-import { closeSync, constants, fsyncSync, ftruncateSync, openSync, readdirSync, readSync, unlinkSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  openSync,
+  readdirSync,
+  readSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs';
 import * as z from 'zod';
 import { DmaasError } from '../errors.ts';
 import { isOperationId, type OperationId } from '../operation.ts';
 import { isBlobId, type BlobId } from '../repository/format/blob.ts';
-import { errorCode } from './posix.ts';
+import { errorCode, systemCode } from './posix.ts';
 import { within } from './walk.ts';
 
 const PREFIX = '.dmaas-restore-';
@@ -64,7 +76,7 @@ export class RestoreMarker {
 
   /** Removes what a run of the operation left that is done but for this. */
   static removeLeft(rootFd: number, operation: OperationId): void {
-    unlinkSync(within(rootFd, PREFIX + operation));
+    removeFrom(rootFd, PREFIX + operation);
   }
 
   /** The marker is overwritten in place: torn by a crash it is not readable, and the restore begins again. */
@@ -81,7 +93,7 @@ export class RestoreMarker {
   }
 
   remove(): void {
-    unlinkSync(this.#at);
+    removeFrom(this.#rootFd, this.name);
   }
 
   get #at(): Buffer {
@@ -116,6 +128,22 @@ export class RestoreMarker {
       return content.subarray(0, readSync(fd, content));
     } finally {
       closeSync(fd);
+    }
+  }
+}
+
+/** The root has its final mode by then, which may keep even its owner from changing what is in it. */
+function removeFrom(rootFd: number, name: string): void {
+  try {
+    unlinkSync(within(rootFd, name));
+  } catch (error) {
+    if (systemCode(error) !== 'EACCES') throw error;
+    const mode = fstatSync(rootFd).mode & 0o7777;
+    fchmodSync(rootFd, mode | 0o300);
+    try {
+      unlinkSync(within(rootFd, name));
+    } finally {
+      fchmodSync(rootFd, mode);
     }
   }
 }
