@@ -392,7 +392,7 @@ describe('a backup', () => {
       assert.ok(DmaasError.is(e, 'TIMEOUT'));
       assert.match(
         e.message,
-        /^the mover of claim \w+ did not start within 0 s: its image dmaas.io\/mover:\S+ cannot be pulled \(ImagePullBackOff\): not found$/,
+        /^the mover of claim \w+ has not run for 0 s: its image dmaas.io\/mover:\S+ cannot be pulled \(ImagePullBackOff\): not found$/,
       );
       assert.match(e.hint ?? '', /--mover-image/);
       return true;

@@ -2,10 +2,13 @@ import assert from 'node:assert/strict';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { MemoryCluster } from '../../core/src/cluster/memory-cluster.ts';
 import { DmaasError } from '../../core/src/errors.ts';
 import { captureVolume } from '../../core/src/mover/capture.ts';
 import { JobMover } from '../../core/src/mover/job-mover.ts';
+import type { KubeObject } from '../../core/src/model.ts';
+import { refOf } from '../../core/src/model.ts';
 import { LABELS } from '../../core/src/operation.ts';
 import type { OperationId } from '../../core/src/operation.ts';
 import { formatKey } from '../../core/src/repository/keys/keys.ts';
@@ -156,5 +159,73 @@ describe('filling claims', () => {
       w.run(),
       (e) => DmaasError.is(e, 'RESTORE_STEP_FAILED') && e.message.endsWith('b in namespace shop does not exist'),
     );
+  });
+
+  describe('whose mover is on a node that does not answer', () => {
+    const podOf = (index: number): KubeObject => ({
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: {
+        name: `earlier-${index}`,
+        namespace: 'shop',
+        labels: { 'batch.kubernetes.io/job-name': `dmaas-${ID}-mover-${index}` },
+        deletionTimestamp: '2026-01-01T00:05:30Z',
+      },
+      spec: { nodeName: 'worker-2' },
+      status: { phase: 'Running' },
+    });
+    const hasNotAnswered = (name: RegExp) => (e: unknown) => {
+      assert.ok(DmaasError.is(e, 'TIMEOUT'), String(e));
+      assert.match(
+        e.message,
+        /^the mover of claim b has not run for 2 s: its pod \S+ was to end by \S+, and node worker-2 has not answered$/,
+      );
+      assert.match(e.message, name);
+      assert.match(e.hint ?? '', /surely off: kubectl delete node worker-2, or kubectl delete pod \S+ -n shop --force/);
+      return true;
+    };
+
+    it('does not wait for ever', async () => {
+      const lost = new Set(['b']);
+      const w = world({ pod: ({ volume }) => (lost.has(volume.claim) ? { phase: 'Running' } : undefined) });
+      w.cluster.onWrite(({ type, object }) => {
+        if (type === 'deleted' || object.kind !== 'Pod' || object.metadata.deletionTimestamp !== undefined) return;
+        if (!object.metadata.name.includes('-mover-1-') || !lost.has('b')) return;
+        const { metadata, spec } = podOf(1);
+        w.cluster.put({
+          ...object,
+          metadata: { ...object.metadata, deletionTimestamp: metadata.deletionTimestamp! },
+          spec: { ...(object['spec'] as object), ...(spec as object) },
+        });
+      });
+      await assert.rejects(w.run(), hasNotAnswered(/ its pod dmaas-abcdefgh-mover-1-1 /));
+      await w.cluster.settle();
+      assert.equal(w.temporary(), 0);
+      lost.clear();
+      assert.equal((await w.run()).length, 3);
+      assert.deepEqual(await w.contents(), ['content', 'content', 'content']);
+    });
+
+    it('is not filled by a second one meanwhile', async () => {
+      const started: string[] = [];
+      const w = world({ pod: ({ volume }) => (started.push(volume.claim), undefined) });
+      w.cluster.put(podOf(1));
+      await assert.rejects(w.run(), hasNotAnswered(/ its pod earlier-1 /));
+      assert.ok(!started.includes('b'));
+      w.cluster.put({ ...podOf(1), status: { phase: 'Failed' } });
+      assert.equal((await w.run()).length, 3);
+      assert.deepEqual(await w.contents(), ['content', 'content', 'content']);
+    });
+
+    it('is filled as soon as that has ended', async () => {
+      const started: string[] = [];
+      const w = world({ pod: ({ volume }) => (started.push(volume.claim), undefined) });
+      w.cluster.put(podOf(1));
+      const run = w.run();
+      await sleep(300);
+      assert.ok(!started.includes('b'));
+      await w.cluster.delete(refOf(podOf(1)));
+      assert.equal((await run).length, 3);
+    });
   });
 });

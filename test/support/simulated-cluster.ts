@@ -104,8 +104,8 @@ async function runPod(cluster: MemoryCluster, job: KubeObject, sim: SimulationOp
   const status = await execute(cluster, job, sim, attempt);
   if (!cluster.objects().some((o) => refKey(refOf(o)) === refKey(refOf(pod)))) return; // its Job was deleted
   cluster.put({ ...pod, status });
-  const type = status['phase'] === 'Succeeded' ? 'Complete' : 'Failed';
-  if (status['phase'] !== 'Pending') cluster.put({ ...job, status: { conditions: [{ type, status: 'True', reason: type }] } });
+  const type = { Succeeded: 'Complete', Failed: 'Failed' }[String(status['phase'])];
+  if (type !== undefined) cluster.put({ ...job, status: { conditions: [{ type, status: 'True', reason: type }] } });
 }
 
 async function execute(cluster: MemoryCluster, job: KubeObject, sim: SimulationOptions, attempt: number): Promise<Json> {

@@ -261,6 +261,26 @@ describe('what is wrong with a mover', () => {
     );
   });
 
+  it('while its node does not answer: a pod that is to end does not run, and nothing else is said of it', () => {
+    const running = pod({ phase: 'Running', conditions: [{ type: 'PodScheduled', status: 'True' }] });
+    const ending: KubeObject = {
+      ...running,
+      metadata: { ...running.metadata, deletionTimestamp: '2026-01-01T00:05:30Z', deletionGracePeriodSeconds: 30 },
+      spec: { ...recordAt(running, 'spec'), nodeName: 'worker-2' },
+    };
+    assert.equal(jobState({ job: job(), pods: [ending] }), 'waiting');
+    assert.equal(jobState({ job: job(), pods: [ending, pod({ phase: 'Running' }, 'pod-2')] }), 'running');
+    const old = event('FailedMount', 'no such device');
+    assert.deepEqual(diagnoseWaiting({ job: job(), pods: [ending], events: [old] }), {
+      fact: 'its pod pod-1 was to end by 2026-01-01T00:05:30Z, and node worker-2 has not answered',
+      about: 'node',
+      hint: 'only when that machine is surely off: kubectl delete node worker-2, or kubectl delete pod pod-1 -n shop --force; as long as it may run, no other mover must write the volume',
+      patience: 'long',
+    });
+    const over = { ...ending, status: { phase: 'Failed' } };
+    assert.equal(diagnoseWaiting({ job: job(), pods: [over], events: [] }), undefined);
+  });
+
   it('after it failed: three facts from three observers', () => {
     const reported = JSON.stringify({ code: 'STORE_UNAVAILABLE', message: 's3://b does not answer', hint: 'check the network' });
     const failure = diagnoseFailure({ job: failed, pods: [ended({ exitCode: 22, reason: 'Error', message: reported })], events: [] });

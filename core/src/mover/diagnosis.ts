@@ -16,7 +16,12 @@ export function jobState({ job, pods }: Pick<MoverFacts, 'job' | 'pods'>): JobSt
   const holds = (type: string) => listAt(job, 'status', 'conditions').some((c) => c['type'] === type && c['status'] === 'True');
   if (holds('Complete')) return 'succeeded';
   if (holds('Failed')) return 'failed';
-  return pods.some((pod) => stringAt(pod, 'status', 'phase') === 'Running') ? 'running' : 'waiting';
+  // One that is to end has seconds left, or is on a node that does not answer: then it stays Running for ever.
+  return pods.some((pod) => isRunning(pod) && pod.metadata.deletionTimestamp === undefined) ? 'running' : 'waiting';
+}
+
+function isRunning(pod: KubeObject): boolean {
+  return stringAt(pod, 'status', 'phase') === 'Running';
 }
 
 /** Why something is not as it should be. */
@@ -59,6 +64,8 @@ export function diagnoseWaiting({ job, pods, events }: MoverFacts): Diagnosis | 
       patience: 'long',
     };
   }
+  const ending = diagnoseEnding(pod);
+  if (ending !== undefined) return ending;
   const container = listAt(pod, 'status', 'containerStatuses')[0];
   const waiting = recordAt(container, 'state', 'waiting');
   const reason = stringAt(waiting, 'reason') ?? '';
@@ -85,6 +92,19 @@ export function diagnoseWaiting({ job, pods, events }: MoverFacts): Diagnosis | 
   if (FINAL_WAITS.has(reason))
     return { fact: `its container cannot start (${reason})${suffix(stringAt(waiting, 'message'))}`, about: 'container', patience: 'none' };
   return undefined;
+}
+
+/** What keeps a pod that is to end; undefined when it is not, or has. Until then it may still write. */
+export function diagnoseEnding(pod: KubeObject): Diagnosis | undefined {
+  const { name, namespace = '', deletionTimestamp } = pod.metadata;
+  const node = stringAt(pod, 'spec', 'nodeName');
+  if (!isRunning(pod) || deletionTimestamp === undefined || node === undefined) return undefined;
+  return {
+    fact: `its pod ${name} was to end by ${deletionTimestamp}, and node ${node} has not answered`,
+    about: 'node',
+    hint: `only when that machine is surely off: kubectl delete node ${node}, or kubectl delete pod ${name} -n ${namespace} --force; as long as it may run, no other mover must write the volume`,
+    patience: 'long',
+  };
 }
 
 /** A claim that waits for its first pod keeps that pod from being scheduled, without a word in the pod's conditions. */

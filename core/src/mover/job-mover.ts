@@ -7,7 +7,7 @@ import { refOf } from '../model.ts';
 import type { KubeObject, ObjectRef } from '../model.ts';
 import { at, stringAt } from '../discovery/read.ts';
 import type { RunRecords } from '../repository/repository.ts';
-import { diagnoseFailure, diagnoseWaiting, jobState } from './diagnosis.ts';
+import { diagnoseEnding, diagnoseFailure, diagnoseWaiting, jobState } from './diagnosis.ts';
 import type { Diagnosis, MoverFacts, MoverFailure } from './diagnosis.ts';
 import { MOVER_CONTAINER, moverJobRef, moverTaskRef, ownedBy, renderMoverJob, renderMoverSecret } from './job.ts';
 import type { MoverOptions, MoverSpec } from './job.ts';
@@ -26,7 +26,7 @@ export interface JobMoverDeps {
 /** Milliseconds. */
 export interface MoverTiming {
   readonly poll: number;
-  /** How long a mover may wait to run, e.g. for a node. */
+  /** How long a mover may wait to run, e.g. for a node, or to end on one that does not answer. */
   readonly pending: number;
   /** The same while its image cannot be pulled, which passes soon or not at all. */
   readonly imagePull: number;
@@ -96,6 +96,7 @@ export class JobMover implements Mover {
       await this.#cluster.waitFor(ref, (o) => o === undefined, { timeoutMs: this.#timing.ending, ...signalOf(run) });
       job = undefined;
     }
+    if (job === undefined) await this.#waitForEarlier(request, run);
     throwIfCancelled(run.signal);
     job ??= await this.#createOrGet(renderMoverJob(spec, this.#options));
     throwIfCancelled(run.signal);
@@ -106,6 +107,19 @@ export class JobMover implements Mover {
     await this.#createSecret(renderMoverSecret(spec, task, job));
     throwIfCancelled(run.signal);
     if (at(job, 'spec', 'suspend') === true) await this.#cluster.patch(ref, { spec: { suspend: false } });
+  }
+
+  /** A pod outlives its Job until it has ended, which a node that does not answer never says. Two movers must never write one volume. */
+  async #waitForEarlier(request: MoverRequest, run: RunOptions): Promise<void> {
+    const since = Date.now();
+    for (;;) {
+      throwIfCancelled(run.signal);
+      const pods = await this.#pods(request.spec);
+      const earlier = pods.find((pod) => !['Succeeded', 'Failed'].includes(stringAt(pod, 'status', 'phase') ?? ''));
+      if (earlier === undefined) return;
+      this.#giveUpWaiting(request, diagnoseEnding(earlier), Date.now() - since, this.#timing.ending);
+      await sleep(this.#timing.poll, undefined, signalOf(run)).catch(() => undefined);
+    }
   }
 
   async #createOrGet(manifest: KubeObject): Promise<KubeObject> {
@@ -152,11 +166,16 @@ export class JobMover implements Mover {
     const job = await this.#cluster.get(moverJobRef(spec));
     if (job === undefined) return undefined;
     const name = job.metadata.name;
-    const pods = await this.#list('Pod', { namespace: spec.namespace, labelSelector: `batch.kubernetes.io/job-name=${name}` });
+    const pods = await this.#pods(spec);
     const isOver = ['failed', 'succeeded'].includes(jobState({ job, pods }));
     const subjects = new Set([name, spec.claim, ...pods.map((pod) => pod.metadata.name)]);
     const events = withEvents || isOver ? await this.#events(spec) : [];
     return { job, pods, events: events.filter((e) => subjects.has(stringAt(e, 'involvedObject', 'name') ?? '')) };
+  }
+
+  #pods(spec: MoverSpec): Promise<KubeObject[]> {
+    const { name, namespace = '' } = moverJobRef(spec);
+    return this.#list('Pod', { namespace, labelSelector: `batch.kubernetes.io/job-name=${name}` });
   }
 
   /** Events explain, but nothing depends on them: who may not read them is told less. */
@@ -178,9 +197,13 @@ export class JobMover implements Mover {
     return found;
   }
 
-  #giveUpWaiting(request: MoverRequest, why: Diagnosis | undefined, waitedMs: number): void {
+  #giveUpWaiting(
+    request: MoverRequest,
+    why: Diagnosis | undefined,
+    waitedMs: number,
+    limit = why?.patience === 'short' ? this.#timing.imagePull : this.#timing.pending,
+  ): void {
     const { claim } = request.task.volume;
-    const limit = why?.patience === 'short' ? this.#timing.imagePull : this.#timing.pending;
     const fact = why?.fact ?? 'its pod is still waiting';
     const init = {
       ...(why?.hint === undefined ? {} : { hint: why.hint }),
@@ -188,7 +211,7 @@ export class JobMover implements Mover {
     };
     if (why?.patience === 'none') throw new DmaasError('MOVER_FAILED', `the mover of claim ${claim} cannot start: ${fact}`, init);
     if (waitedMs <= limit) return;
-    throw new DmaasError('TIMEOUT', `the mover of claim ${claim} did not start within ${Math.round(limit / 1000)} s: ${fact}`, init);
+    throw new DmaasError('TIMEOUT', `the mover of claim ${claim} has not run for ${Math.round(limit / 1000)} s: ${fact}`, init);
   }
 
   /** The result that the mover left in the repository decides, whatever became of its Job. */
