@@ -382,7 +382,7 @@ describe('applying a restore', () => {
 });
 
 describe('undoing a restore', () => {
-  async function undone(setup: (cluster: MemoryCluster) => void = () => undefined, options: MemoryClusterOptions = {}) {
+  async function undone(setup: (cluster: MemoryCluster) => unknown = () => undefined, options: MemoryClusterOptions = {}) {
     const cluster = playedCluster({ objects: [kube('v1', 'ConfigMap', 'theirs', {}, { namespace: 'shop-dr-2' })], ...options });
     const before = comparable(cluster);
     const plan = await preflight(cluster, { namespace: 'shop-dr' }, bigShop());
@@ -410,6 +410,44 @@ describe('undoing a restore', () => {
       report.findings.map((f) => f.message),
       ['namespace/shop-dr is kept: it holds configmap/mine in namespace shop-dr'],
     );
+  });
+
+  for (const code of ['CLUSTER_FORBIDDEN', 'CLUSTER_UNREACHABLE'] as const) {
+    it(`keeps a definition when what it defines cannot be listed (${code})`, async () => {
+      const kind = { group: 'acme.test', version: 'v1', kind: 'Cache', plural: 'caches', namespaced: true, verbs: ['list', 'delete'] };
+      const names = { kind: 'Cache', plural: 'caches' };
+      const crd = clusterScoped('apiextensions.k8s.io/v1', 'CustomResourceDefinition', 'caches.acme.test', {
+        spec: { group: 'acme.test', scope: 'Namespaced', names, versions: [{ name: 'v1', served: true }] },
+      });
+      let isDown = false;
+      const cluster = playedCluster({
+        kinds: [kind],
+        before: ({ verb, resource }) => {
+          if (isDown && verb === 'list' && resource === 'caches') throw new DmaasError(code, 'no');
+        },
+      });
+      const plan = await preflight(cluster, { namespace: 'shop-dr' }, { ...bigShop(), objects: [...bigShop().objects, crd] });
+      await applyRestore(plan, { cluster, journal: new MemoryJournal(), populate: fillingMover() }, quiet);
+      isDown = true;
+      const { findings } = await removeRestored(cluster, { id: OPERATION, namespace: 'shop-dr' }, quiet);
+      assert.ok(find(cluster, 'customresourcedefinition/caches.acme.test'));
+      assert.deepEqual(
+        findings.filter((f) => f.code === 'kept').map((f) => f.message),
+        [
+          'customresourcedefinition/caches.acme.test is kept: caches.acme.test could not be listed, and deleting it would delete them too',
+          'namespace/shop-dr is kept: it may hold caches.acme.test, which could not be listed',
+        ],
+      );
+    });
+  }
+
+  it('deletes the namespace when only what comes by itself cannot be listed', async () => {
+    let isOver = false;
+    const before: MemoryClusterOptions['before'] = ({ verb, resource }) => {
+      if (isOver && verb === 'list' && resource === 'events') throw new DmaasError('CLUSTER_FORBIDDEN', 'no');
+    };
+    const { report } = await undone(() => (isOver = true), { before });
+    assert.equal(refName(report.removed.at(-1)!), 'namespace/shop-dr');
   });
 
   it('removes movers that a crash left', async () => {

@@ -1,6 +1,8 @@
+import { resourceName } from '../cluster/api-errors.ts';
 import type { Cluster } from '../cluster/cluster.ts';
 import { mapConcurrent } from '../cluster/map-concurrent.ts';
 import { idOfKind, readKinds } from '../discovery/inventory.ts';
+import type { Unread } from '../discovery/inventory.ts';
 import { kindId } from '../discovery/pod-template.ts';
 import { at, listAt, mapAt, stringAt } from '../discovery/read.ts';
 import { DmaasError } from '../errors.ts';
@@ -111,18 +113,20 @@ class Removal {
   /** Others may use by now what came with this restore. */
   async #reasonToKeep(object: KubeObject, kinds: readonly ResourceKind[]): Promise<string | undefined> {
     if (kindId(object) === 'CustomResourceDefinition.apiextensions.k8s.io') {
-      const { objects } = await readKinds(this.#cluster, [kindDefinedBy(object)], {}, this.#run);
-      return objects.length === 0 ? undefined : `deleting it would delete ${namesOf(objects)} too`;
+      const { objects, unread } = await readKinds(this.#cluster, [kindDefinedBy(object)], {}, this.#run);
+      if (objects.length > 0) return `deleting it would delete ${namesOf(objects)} too`;
+      return unread.length === 0 ? undefined : `${pluralsOf(unread)} could not be listed, and deleting it would delete them too`;
     }
     if (kindId(object) !== 'Namespace') return undefined;
-    const { objects } = await readKinds(
+    const { objects, unread } = await readKinds(
       this.#cluster,
-      kinds.filter((k) => k.namespaced),
+      kinds.filter((k) => k.namespaced && !MADE_BY_ITSELF.includes(idOfKind(k))),
       { namespace: this.#namespace },
       this.#run,
     );
     const others = objects.filter((o) => !comesByItself(o));
-    return others.length === 0 ? undefined : `it holds ${namesOf(others)}`;
+    if (others.length > 0) return `it holds ${namesOf(others)}`;
+    return unread.length === 0 ? undefined : `it may hold ${pluralsOf(unread)}, which could not be listed`;
   }
 
   #keep(object: KubeObject, reason: string): void {
@@ -155,11 +159,22 @@ function namesOf(objects: readonly KubeObject[]): string {
   return listed(objects.map((o) => refName(refOf(o), true)));
 }
 
+function pluralsOf(unread: readonly Unread[]): string {
+  return listed(unread.map(({ kind }) => resourceName({ group: kind.group, resource: kind.plural })));
+}
+
+/** Kinds that nobody would miss. */
+const MADE_BY_ITSELF: readonly string[] = [
+  'Event',
+  'Event.events.k8s.io',
+  'Endpoints',
+  'EndpointSlice.discovery.k8s.io',
+  'Lease.coordination.k8s.io',
+];
+
 /** What every namespace has or gets, and what goes with its owner. */
 function comesByItself(object: KubeObject): boolean {
   const kind = kindId(object);
-  if (['Event', 'Event.events.k8s.io', 'Endpoints', 'EndpointSlice.discovery.k8s.io', 'Lease.coordination.k8s.io'].includes(kind))
-    return true;
   if (object.metadata.deletionTimestamp !== undefined || (object.metadata.ownerReferences ?? []).length > 0) return true;
   if (kind === 'ServiceAccount') return object.metadata.name === 'default';
   if (kind === 'Secret')
