@@ -325,6 +325,8 @@ describe('preflight on a real API server', function () {
         'create jobs.batch',
         'create persistentvolumeclaims',
         'create secrets',
+        'get secrets',
+        'patch jobs.batch',
         'patch persistentvolumeclaims',
       ]) {
         assert.ok(rights.includes(right), `${right} of ${rights.join(', ')}`);

@@ -19,6 +19,15 @@ export type ClusterFault =
 
 const VERBS = ['id', 'version', 'kinds', 'get', 'list', 'create', 'apply', 'patch', 'delete', 'waitFor', 'denied'] as const;
 type Verb = (typeof VERBS)[number];
+const WRITES: readonly Verb[] = ['create', 'apply', 'patch', 'delete'];
+
+interface Fault {
+  readonly at: number;
+  readonly kind: ClusterFault;
+  readonly onCall?: () => void;
+  /** Calls that change nothing are not counted: to die after one is to die after the change before. */
+  readonly ofWrites?: boolean;
+}
 
 /** A cluster on which exactly one call, the `at`-th (from 1), goes wrong. Log streams are not counted: nothing depends on them. */
 export class FaultyCluster {
@@ -26,9 +35,10 @@ export class FaultyCluster {
   readonly calls: string[] = [];
   #crashed = false;
 
-  constructor(cluster: Cluster, fault?: { readonly at: number; readonly kind: ClusterFault; readonly onCall?: () => void }) {
+  constructor(cluster: Cluster, fault?: Fault) {
     const attempt = async <T>(verb: Verb, args: readonly unknown[], call: () => Promise<T>): Promise<T> => {
       if (this.#crashed) throw new ClusterCrash(`${verb} after the crash`);
+      if (fault?.ofWrites === true && !WRITES.includes(verb)) return call();
       this.calls.push(`${verb} ${JSON.stringify(args[0] ?? '').slice(0, 120)}`);
       const kind = this.calls.length === fault?.at ? fault.kind : undefined;
       if (kind === 'notice') fault?.onCall?.();

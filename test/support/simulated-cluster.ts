@@ -14,8 +14,9 @@ import type { Repository } from '../../core/src/repository/repository.ts';
 type Json = Readonly<Record<string, unknown>>;
 
 export interface SimulationOptions {
-  /** Where each claim's data is: a directory of that name in it. */
+  /** Where each claim's data is: a directory of that name in it, or the one that `path` says. */
   readonly volumes: string;
+  readonly path?: (claim: string) => string;
   readonly repository: () => Promise<Repository>;
   readonly options?: ConstructorParameters<typeof MemoryCluster>[0];
   /** Of volume snapshots; default ready at once. */
@@ -115,7 +116,7 @@ async function execute(cluster: MemoryCluster, job: KubeObject, sim: SimulationO
   const task = parseMoverTask(JSON.parse(Buffer.from(mapAt(secret, 'data')['task.json'] ?? '', 'base64').toString()));
   const faked = sim.pod?.(task, attempt);
   if (faked !== undefined) return faked;
-  const path = join(sim.volumes, task.volume.claim);
+  const path = sim.path?.(task.volume.claim) ?? join(sim.volumes, task.volume.claim);
   await mkdir(path, { recursive: true });
   try {
     const repository = await sim.repository();

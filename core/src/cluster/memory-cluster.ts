@@ -183,7 +183,7 @@ export class MemoryCluster implements Cluster {
     const kind = this.#find(ref);
     if (kind === undefined && until(undefined)) return undefined;
     if (kind === undefined) throw unknownKind(ref);
-    await this.#enter('watch', kind, ref);
+    for (const verb of ['list', 'watch']) await this.#enter(verb, kind, ref);
     const deadline = new AbortController();
     const timer = setTimeout(() => {
       deadline.abort();

@@ -8,8 +8,8 @@ import type { RestorePlan, RestoreStep } from './model.ts';
 
 /** What movers are made of; `populate` steps create and watch them in the target namespace. */
 const MOVER: readonly (readonly [group: string, resource: string, verbs: readonly string[]])[] = [
-  ['batch', 'jobs', ['create', 'get', 'list', 'watch', 'delete']],
-  ['', 'secrets', ['create', 'delete']],
+  ['batch', 'jobs', ['create', 'get', 'list', 'watch', 'patch', 'delete']],
+  ['', 'secrets', ['create', 'get', 'delete']],
   ['', 'pods', ['get', 'list', 'watch']],
   ['', 'pods/log', ['get']],
 ];

@@ -1,0 +1,141 @@
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Cluster } from '../../core/src/cluster/cluster.ts';
+import type { MemoryCluster, MemoryClusterOptions } from '../../core/src/cluster/memory-cluster.ts';
+import { numberAt } from '../../core/src/discovery/read.ts';
+import { openLocationRepository } from '../../core/src/location/open.ts';
+import { refKey, refOf } from '../../core/src/model.ts';
+import type { ObjectRef } from '../../core/src/model.ts';
+import { captureVolume } from '../../core/src/mover/capture.ts';
+import { JobMover } from '../../core/src/mover/job-mover.ts';
+import { formatKey, newKey, parseKey } from '../../core/src/repository/keys/keys.ts';
+import { openRepository } from '../../core/src/repository/repository.ts';
+import type { Repository } from '../../core/src/repository/repository.ts';
+import { restoreJournal } from '../../core/src/restore/journal.ts';
+import type { BackupView, RestorePlan } from '../../core/src/restore/model.ts';
+import { preflightInPlace } from '../../core/src/restore/preflight.ts';
+import { applyRestore } from '../../core/src/restore/run.ts';
+import type { RestoreReport } from '../../core/src/restore/run.ts';
+import { MemoryStore } from '../../core/src/store/memory.ts';
+import { withPrefix } from '../../core/src/store/prefix.ts';
+import { populateVolumes } from '../../core/src/transfer/populate.ts';
+import { snapshotClass } from './application.ts';
+import { simulatedCluster } from './simulated-cluster.ts';
+import type { SimulationOptions } from './simulated-cluster.ts';
+import { claimOf, kube, OPERATION, shop, storageClass, volumeOf } from './restore.ts';
+
+const QUICK = { poll: 20, pending: 5000, imagePull: 50, outage: 5000, ending: 2000 };
+const SOURCE = { clusterId: 'cluster-1', namespace: 'shop', context: 'prod' };
+const CLAIM: ObjectRef = { apiVersion: 'v1', kind: 'PersistentVolumeClaim', name: 'data-db-0', namespace: 'shop' };
+const quiet = { emit: () => undefined };
+
+export const BACKED_UP = 'as backed up';
+export const CURRENT = 'as it was before the restore';
+
+const SET = kube('apps/v1', 'StatefulSet', 'db', {
+  spec: { replicas: 1, template: { spec: { containers: [{ name: 'db' }] } } },
+});
+const POD = kube('v1', 'Pod', 'db-0', {
+  spec: { containers: [{ name: 'db' }], volumes: [{ name: 'data', persistentVolumeClaim: { claimName: CLAIM.name } }] },
+});
+const OBJECTS = [storageClass('fast', true, 'csi.example.com'), snapshotClass('snap'), claimOf(CLAIM.name), SET];
+
+export interface WorldOptions {
+  readonly cluster?: Pick<MemoryClusterOptions, 'before' | 'forbid'>;
+  readonly pod?: SimulationOptions['pod'];
+}
+
+export interface InPlaceWorld {
+  readonly cluster: MemoryCluster;
+  readonly plan: RestorePlan;
+  /** One attempt, as one process would, with what it sees of the cluster. */
+  restore(through?: Cluster): Promise<RestoreReport>;
+  /** What the volume of the claim holds. */
+  content(): Promise<string>;
+  /** What a pod of somebody else does to it. */
+  write(content: string): Promise<void>;
+  remove(): Promise<void>;
+}
+
+/** A StatefulSet with one claim, whose volume is a directory of this machine, and a backup of it with another content; its controllers are played. */
+export async function inPlaceWorld(options: WorldOptions = {}): Promise<InPlaceWorld> {
+  const directory = await mkdtemp(join(tmpdir(), 'dmaas-test-in-place-'));
+  const bucket = new MemoryStore();
+  const stores = { openStore: ({ prefix = '' }) => withPrefix(bucket, prefix) };
+  const access = {
+    location: {
+      ...{ name: 'eu', namespace: 'dmaas', bucket: 'bucket', prefix: 'backups', key: formatKey(newKey()), isDefault: false },
+      ...{ credential: 'c', credentialNamespace: 'dmaas' },
+    },
+    credential: { title: 'c', namespace: 'dmaas', values: { kind: 'aws', accessKeyId: 'A', secretAccessKey: 'S' } },
+  } as const;
+  const { objects: objectsOf, repository: first, unlock, store } = await openLocationRepository(access, SOURCE, stores, { create: true });
+  const open = (): Promise<Repository> => openRepository(objectsOf, parseKey(unlock));
+  const path = join(directory, 'volumes', 'pv-data');
+  await mkdir(path, { recursive: true });
+  const file = join(path, 'file');
+  await writeFile(file, BACKED_UP);
+  const { root } = await captureVolume({ name: 'data', path, mode: 'filesystem', repository: first }, quiet);
+  await first.close();
+  await writeFile(file, CURRENT);
+
+  const cluster = simulatedCluster({
+    volumes: join(directory, 'volumes'),
+    path: () => path,
+    repository: open,
+    ...(options.pod === undefined ? {} : { pod: options.pod }),
+    options: { context: 'prod', id: SOURCE.clusterId, ...options.cluster, objects: OBJECTS },
+  });
+  playControllers(cluster);
+  const view: BackupView = { ...shop(), volumes: [volumeOf(CLAIM.name, { root, bytes: BACKED_UP.length, files: 1 })] };
+  await cluster.settle();
+  const plan = await preflightInPlace(OPERATION, view, cluster, { activate: true, inPlace: true, readyTimeoutMs: 5000 }, quiet);
+
+  const restore = async (through: Cluster = cluster): Promise<RestoreReport> => {
+    const repository = await open();
+    try {
+      const { runs } = repository;
+      const deps = { cluster: through, mover: new JobMover({ cluster: through, runs, timing: QUICK }), runs, store, unlock };
+      return await applyRestore(
+        plan,
+        {
+          cluster: through,
+          journal: restoreJournal(runs, plan.id, () => new Date()),
+          populate: async (steps, run) => {
+            const items = steps.map((step) => ({ ...step, isInPlace: true }));
+            return (await populateVolumes(plan.id, items, deps, run)).map(({ claim, ...result }) => ({ claim: claim.name, ...result }));
+          },
+        },
+        quiet,
+      );
+    } finally {
+      await repository.close();
+    }
+  };
+  return {
+    cluster,
+    plan,
+    restore,
+    content: () => readFile(file, 'utf8'),
+    write: (content) => writeFile(file, content),
+    remove: () => rm(directory, { recursive: true }),
+  };
+}
+
+/** A StatefulSet has its pod, and says so. Pods that are over stay: to delete takes rights, which are the process's and not the controllers'. */
+function playControllers(cluster: MemoryCluster): void {
+  const find = (ref: ObjectRef) => cluster.objects().find((o) => refKey(refOf(o)) === refKey(ref));
+  const reconcile = (): void => {
+    const set = find(refOf(SET));
+    if (set === undefined) return;
+    const replicas = numberAt(set, 'spec', 'replicas') ?? 1;
+    const owner = { apiVersion: SET.apiVersion, kind: SET.kind, name: SET.metadata.name, uid: set.metadata.uid ?? '', controller: true };
+    const pod = { ...POD, metadata: { ...POD.metadata, ownerReferences: [owner] } };
+    cluster.put({ ...(find(refOf(POD)) ?? pod), status: { phase: replicas > 0 ? 'Running' : 'Succeeded' } });
+    const status = { observedGeneration: set.metadata['generation'], readyReplicas: replicas, updatedReplicas: replicas };
+    cluster.put({ ...set, status });
+  };
+  cluster.onWrite(reconcile);
+  reconcile();
+}
