@@ -18,6 +18,8 @@ export const ANNOTATIONS = {
   activate: 'dmaas.io/activate',
   /** On restored claims: the root of what they were filled with, once all of it is there. */
   populated: 'dmaas.io/populated',
+  /** On claims that are rewritten in place: the attempt that does, which alone may say that all of it is there. */
+  rewriting: 'dmaas.io/rewriting',
   /** On claims rewritten in place: the operation, once all of it is there. */
   rewritten: 'dmaas.io/rewritten-by',
   /** On claims that were made anew by going back behind a restore in place: its operation. */

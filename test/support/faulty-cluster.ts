@@ -70,8 +70,13 @@ export class FaultyCluster {
     return this.#crashed;
   }
 
-  #crash(verb: Verb): never {
+  /** Dies at the next call. */
+  crash(): void {
     this.#crashed = true;
+  }
+
+  #crash(verb: Verb): never {
+    this.crash();
     throw new ClusterCrash(`died at ${verb}`);
   }
 }

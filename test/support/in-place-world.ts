@@ -22,7 +22,6 @@ import { withPrefix } from '../../core/src/store/prefix.ts';
 import { populateVolumes } from '../../core/src/transfer/populate.ts';
 import { snapshotClass } from './application.ts';
 import { simulatedCluster } from './simulated-cluster.ts';
-import type { SimulationOptions } from './simulated-cluster.ts';
 import { claimOf, kube, OPERATION, shop, storageClass, volumeOf } from './restore.ts';
 
 const QUICK = { poll: 20, pending: 5000, imagePull: 50, outage: 5000, ending: 2000 };
@@ -43,14 +42,17 @@ const OBJECTS = [storageClass('fast', true, 'csi.example.com'), snapshotClass('s
 
 export interface WorldOptions {
   readonly cluster?: Pick<MemoryClusterOptions, 'before' | 'forbid'>;
-  readonly pod?: SimulationOptions['pod'];
+  /** When a mover is done with the volume, before it says so. */
+  readonly onRewritten?: () => Promise<void>;
 }
 
 export interface InPlaceWorld {
   readonly cluster: MemoryCluster;
   readonly plan: RestorePlan;
   /** One attempt, as one process would, with what it sees of the cluster. */
-  restore(through?: Cluster): Promise<RestoreReport>;
+  restore(through?: Cluster, signal?: AbortSignal): Promise<RestoreReport>;
+  /** Movers that were begun, and how many were there at the same time at most. */
+  readonly movers: { count: number; atOnce: number };
   /** What the volume of the claim holds. */
   content(): Promise<string>;
   /** What a pod of somebody else does to it. */
@@ -80,11 +82,27 @@ export async function inPlaceWorld(options: WorldOptions = {}): Promise<InPlaceW
   await first.close();
   await writeFile(file, CURRENT);
 
+  const movers = { count: 0, atOnce: 0 };
+  let running = 0;
+  const openForMover = async (): Promise<Repository> => {
+    movers.count += 1;
+    running += 1;
+    movers.atOnce = Math.max(movers.atOnce, running);
+    const opened = await open();
+    const put: Repository['runs']['put'] = async (...args) => {
+      await options.onRewritten?.();
+      await opened.runs.put(...args);
+    };
+    const close = async (): Promise<void> => {
+      running -= 1;
+      await opened.close();
+    };
+    return replacing(opened, { runs: replacing(opened.runs, { put }), close });
+  };
   const cluster = simulatedCluster({
     volumes: join(directory, 'volumes'),
     path: () => path,
-    repository: open,
-    ...(options.pod === undefined ? {} : { pod: options.pod }),
+    repository: openForMover,
     options: { context: 'prod', id: SOURCE.clusterId, ...options.cluster, objects: OBJECTS },
   });
   playControllers(cluster);
@@ -92,7 +110,7 @@ export async function inPlaceWorld(options: WorldOptions = {}): Promise<InPlaceW
   await cluster.settle();
   const plan = await preflightInPlace(OPERATION, view, cluster, { activate: true, inPlace: true, readyTimeoutMs: 5000 }, quiet);
 
-  const restore = async (through: Cluster = cluster): Promise<RestoreReport> => {
+  const restore = async (through: Cluster = cluster, signal?: AbortSignal): Promise<RestoreReport> => {
     const repository = await open();
     try {
       const { runs } = repository;
@@ -107,7 +125,7 @@ export async function inPlaceWorld(options: WorldOptions = {}): Promise<InPlaceW
             return (await populateVolumes(plan.id, items, deps, run)).map(({ claim, ...result }) => ({ claim: claim.name, ...result }));
           },
         },
-        quiet,
+        signal === undefined ? quiet : { ...quiet, signal },
       );
     } finally {
       await repository.close();
@@ -117,10 +135,22 @@ export async function inPlaceWorld(options: WorldOptions = {}): Promise<InPlaceW
     cluster,
     plan,
     restore,
+    movers,
     content: () => readFile(file, 'utf8'),
     write: (content) => writeFile(file, content),
     remove: () => rm(directory, { recursive: true }),
   };
+}
+
+/** The same, but for these members. */
+function replacing<T extends object>(target: T, members: Partial<T>): T {
+  return new Proxy(target, {
+    get: (of, name) => {
+      if (name in members) return members[name as keyof T];
+      const member: unknown = Reflect.get(of, name, of);
+      return typeof member === 'function' ? (member.bind(of) as unknown) : member;
+    },
+  });
 }
 
 /** A StatefulSet has its pod, and says so. Pods that are over stay: to delete takes rights, which are the process's and not the controllers'. */

@@ -18,7 +18,7 @@ import type { MoverResult } from './task.ts';
 export interface JobMoverDeps {
   readonly cluster: Cluster;
   /** Of the repository that the movers write to: their results are there. */
-  readonly runs: Pick<RunRecords, 'get'>;
+  readonly runs: Pick<RunRecords, 'get' | 'delete'>;
   readonly options?: MoverOptions;
   readonly timing?: Partial<MoverTiming>;
 }
@@ -42,7 +42,7 @@ const TIMING: MoverTiming = { poll: 2000, pending: 600_000, imagePull: 120_000, 
 /** Runs each task as a Job in the namespace of the volume. */
 export class JobMover implements Mover {
   readonly #cluster: Cluster;
-  readonly #runs: Pick<RunRecords, 'get'>;
+  readonly #runs: Pick<RunRecords, 'get' | 'delete'>;
   readonly #options: MoverOptions;
   readonly #timing: MoverTiming;
 
@@ -62,21 +62,39 @@ export class JobMover implements Mover {
   }
 
   async #run(request: MoverRequest, run: RunOptions): Promise<MoverResult> {
+    if (isInPlace(request)) await this.#forgetEarlier(request, run);
     const earlier = await this.#result(request, run);
     if (earlier !== undefined) {
       // Whoever started that mover may have died before it took it away.
       await this.#remove(request).catch(() => undefined);
       return earlier;
     }
+    return this.#follow(request, run);
+  }
+
+  /**
+   * That nothing uses a volume which is rewritten in place is known of now, not of the time since an earlier mover was done with it, so that is compared
+   * again. Two movers must never write one volume: one that still runs is let end. Its Job goes before its result, without which it would be a failure.
+   */
+  async #forgetEarlier(request: MoverRequest, run: RunOptions): Promise<void> {
+    const { spec } = request;
+    if (isUnderWay(await this.#cluster.get(moverJobRef(spec)))) await this.#follow(request, run);
+    if ((await this.#result(request, run)) === undefined) return;
+    await this.#end(request, run);
+    await this.#runs.delete(spec.operation, signalOf(run), [moverResultName(spec.index)]);
+  }
+
+  async #follow(request: MoverRequest, run: RunOptions): Promise<MoverResult> {
     const followed = new AbortController();
     const follower = new LogFollower(this.#cluster, run, followed.signal);
+    let uid: string | undefined;
     try {
-      await this.#start(request, run);
+      uid = (await this.#start(request, run)).metadata.uid;
       return await this.#wait(request, follower, run);
     } finally {
       followed.abort();
       // Cleaning up is never cancelled, and never hides why it came to it: what stays is found by its labels.
-      await this.#remove(request).catch(() => undefined);
+      await this.#remove(request, uid).catch(() => undefined);
     }
   }
 
@@ -87,13 +105,12 @@ export class JobMover implements Mover {
   }
 
   /** Creates the Job and its Secret and lets it go; takes those of an earlier call that are there. */
-  async #start(request: MoverRequest, run: RunOptions): Promise<void> {
+  async #start(request: MoverRequest, run: RunOptions): Promise<KubeObject> {
     const { spec, task } = request;
     const ref = moverJobRef(spec);
     let job = await this.#cluster.get(ref);
     if (job !== undefined && (job.metadata.deletionTimestamp !== undefined || jobState({ job, pods: [] }) === 'failed')) {
-      await this.#cluster.delete(ref, { propagation: 'foreground' });
-      await this.#cluster.waitFor(ref, (o) => o === undefined, { timeoutMs: this.#timing.ending, ...signalOf(run) });
+      await this.#end(request, run);
       job = undefined;
     }
     if (job === undefined) await this.#waitForEarlier(request, run);
@@ -107,6 +124,14 @@ export class JobMover implements Mover {
     await this.#createSecret(renderMoverSecret(spec, task, job));
     throwIfCancelled(run.signal);
     if (at(job, 'spec', 'suspend') === true) await this.#cluster.patch(ref, { spec: { suspend: false } });
+    return job;
+  }
+
+  /** Takes the Job away, and waits until its pods are gone too. */
+  async #end({ spec }: MoverRequest, run: RunOptions): Promise<void> {
+    const ref = moverJobRef(spec);
+    await this.#cluster.delete(ref, { propagation: 'foreground' });
+    await this.#cluster.waitFor(ref, (o) => o === undefined, { timeoutMs: this.#timing.ending, ...signalOf(run) });
   }
 
   /** A pod outlives its Job until it has ended, which a node that does not answer never says. Two movers must never write one volume. */
@@ -222,10 +247,21 @@ export class JobMover implements Mover {
     throw moverFailed(request.task.volume.claim, failure);
   }
 
-  async #remove({ spec }: MoverRequest): Promise<void> {
-    await this.#cluster.delete(moverJobRef(spec), { propagation: 'background' });
+  /** With a uid that Job only: another process may have begun the next. */
+  async #remove({ spec }: MoverRequest, uid?: string): Promise<void> {
+    await this.#cluster.delete(moverJobRef(spec), { propagation: 'background', ...(uid === undefined ? {} : { uid }) });
     await this.#cluster.delete(moverTaskRef(spec));
   }
+}
+
+function isInPlace({ task }: MoverRequest): boolean {
+  return task.direction === 'populate' && task.isInPlace === true;
+}
+
+/** Begun, and neither over nor being deleted. */
+function isUnderWay(job: KubeObject | undefined): boolean {
+  if (job === undefined || job.metadata.deletionTimestamp !== undefined || at(job, 'spec', 'suspend') === true) return false;
+  return !['succeeded', 'failed'].includes(jobState({ job, pods: [] }));
 }
 
 export function moverFailed(claim: string, { state, exitCode, reported, hint }: MoverFailure): DmaasError {

@@ -17,6 +17,7 @@ import { inPlaceClaims } from './plan-in-place.ts';
 import type { InPlaceFacts } from './plan-in-place.ts';
 import { RESTABLE } from './rest.ts';
 import { mergePatch, sameJson } from './rewrite.ts';
+import { stepFailed } from './steps.ts';
 import { STOPPED } from './stopping.ts';
 
 const UNUSED_TIMEOUT_MS = 300_000;
@@ -169,6 +170,36 @@ export async function assertStill(cluster: Cluster, { claims, stops }: Stillness
         hint: 'stop what makes these pods',
       },
     );
+}
+
+export function isRewritten(claim: KubeObject | undefined, id: OperationId): boolean {
+  return claim?.metadata.annotations?.[ANNOTATIONS.rewritten] === id;
+}
+
+/** From here on only this attempt may say that the volume is rewritten; false when it has been, by another process. */
+export async function beginRewriting(cluster: Cluster, claim: ObjectRef, id: OperationId, attempt: string): Promise<boolean> {
+  return !isRewritten(await cluster.patch(claim, { metadata: { annotations: { [ANNOTATIONS.rewriting]: attempt } } }), id);
+}
+
+/** Throws when another process has begun to rewrite the volume anew: it must not come into use meanwhile. */
+export async function endRewriting(cluster: Cluster, ref: ObjectRef, id: OperationId, attempt: string): Promise<void> {
+  const claim = await cluster.get(ref);
+  if (claim === undefined) throw stepFailed(`${refName(ref, true)} was deleted while the restore was running`);
+  if (isRewritten(claim, id)) return;
+  if (claim.metadata.annotations?.[ANNOTATIONS.rewriting] !== attempt)
+    throw stepFailed(
+      `another process goes on with this restore, and rewrites claim ${ref.name} again`,
+      undefined,
+      'wait until it has ended',
+    );
+  const { resourceVersion = '' } = claim.metadata;
+  const annotations = { [ANNOTATIONS.rewriting]: null, [ANNOTATIONS.rewritten]: id };
+  try {
+    await cluster.patch(ref, { metadata: { resourceVersion, annotations } });
+  } catch (e) {
+    if (!DmaasError.is(e, 'CLUSTER_CONFLICT')) throw e;
+    await endRewriting(cluster, ref, id, attempt); // the claim has changed since it was read, perhaps by this
+  }
 }
 
 /** Operators and the like start again what they find stopped. */

@@ -5,7 +5,7 @@ import type { RunOptions } from '../events.ts';
 import { inPhase } from '../in-phase.ts';
 import { refKey, refName } from '../model.ts';
 import type { Finding, KubeObject, ObjectRef } from '../model.ts';
-import { ANNOTATIONS, LABELS } from '../operation.ts';
+import { ANNOTATIONS, LABELS, newOperationId } from '../operation.ts';
 import { isStaged } from './activation.ts';
 import { isDefaultAccount, isOwn, isSent } from './conflicts.ts';
 import { listed, resumeCommand, undoCommand } from './hints.ts';
@@ -21,7 +21,18 @@ import type {
   StopStep,
   WaitUnusedStep,
 } from './model.ts';
-import { assertStill, createPod, deletePod, startWorkload, stopWorkload, takeUndoSnapshot, waitUnused } from './in-place.ts';
+import {
+  assertStill,
+  beginRewriting,
+  createPod,
+  deletePod,
+  endRewriting,
+  isRewritten,
+  startWorkload,
+  stopWorkload,
+  takeUndoSnapshot,
+  waitUnused,
+} from './in-place.ts';
 import { readExisting } from './read-target.ts';
 import { populateTitle, stepFailed, titleOf } from './steps.ts';
 import { withEdits } from './text-references.ts';
@@ -41,7 +52,7 @@ export interface PopulateResult {
 
 /**
  * Fills claims; resolves when all are filled and verified. Repeating it with the same steps of the same operation goes on where it
- * stopped, or gives the same results.
+ * stopped, or gives the same results; volumes in place are compared again.
  */
 export type Populate = (steps: readonly PopulateStep[], run: RunOptions) => Promise<readonly PopulateResult[]>;
 
@@ -129,6 +140,8 @@ class Attempt {
   #next = 0;
   /** All volumes that are rewritten in place have been, by an earlier attempt: nothing is stopped again. */
   #isRewritten = false;
+  /** Tells this process from others that go on with the same restore. */
+  readonly #attempt = newOperationId();
 
   constructor(plan: RestorePlan, deps: RestoreDeps, run: RunOptions) {
     this.#given = plan;
@@ -175,7 +188,7 @@ class Attempt {
   async #checkInPlace(): Promise<readonly string[]> {
     const steps = this.#plan.steps.filter((s): s is PopulateStep => s.do === 'populate' && s.inPlace !== undefined);
     const claims = await Promise.all(steps.map(({ claim }) => this.#cluster.get(claim)));
-    this.#isRewritten = steps.length > 0 && claims.every((claim) => isRewritten(claim, this.#plan));
+    this.#isRewritten = steps.length > 0 && claims.every((claim) => isRewritten(claim, this.#plan.id));
     return steps.flatMap(({ claim, inPlace }, i) => {
       const uid = claims[i]?.metadata.uid;
       if (uid === inPlace?.uid) return [];
@@ -295,9 +308,7 @@ class Attempt {
   async #populate(steps: readonly PopulateStep[]): Promise<void> {
     const waiting: PopulateStep[] = [];
     for (const step of steps) {
-      const claim = await this.#mustGet(step.claim);
-      const root = mapAt(claim, 'metadata', 'annotations')[ANNOTATIONS.populated];
-      if (step.inPlace === undefined ? root === step.root : isRewritten(claim, this.#plan))
+      if (await this.#isFilled(step))
         this.#run.emit({ type: 'step', phase: 'populate', title: populateTitle(step), state: 'skipped', reason: 'filled before' });
       else waiting.push(step);
     }
@@ -309,12 +320,19 @@ class Attempt {
     for (const step of waiting) {
       const result = results.find((r) => r.claim === step.claim.name);
       if (result === undefined) throw new DmaasError('INTERNAL', `no result for the volume of claim ${step.claim.name}`);
-      const mark = step.inPlace === undefined ? { [ANNOTATIONS.populated]: step.root } : { [ANNOTATIONS.rewritten]: this.#plan.id };
-      await this.#cluster.patch(step.claim, { metadata: { annotations: mark } });
+      if (step.inPlace === undefined)
+        await this.#cluster.patch(step.claim, { metadata: { annotations: { [ANNOTATIONS.populated]: step.root } } });
+      else await endRewriting(this.#cluster, step.claim, this.#plan.id, this.#attempt);
       this.#populated.push(result);
       for (const finding of result.findings) this.#run.emit({ type: 'finding', finding });
       this.#run.emit({ type: 'step', phase: 'populate', title: populateTitle(step), state: 'done' });
     }
+  }
+
+  async #isFilled({ claim: ref, root, inPlace }: PopulateStep): Promise<boolean> {
+    const claim = await this.#mustGet(ref);
+    if (inPlace === undefined) return mapAt(claim, 'metadata', 'annotations')[ANNOTATIONS.populated] === root;
+    return isRewritten(claim, this.#plan.id) || !(await beginRewriting(this.#cluster, ref, this.#plan.id, this.#attempt));
   }
 
   async #activate(step: ActivateStep): Promise<Done> {
@@ -362,10 +380,6 @@ class Attempt {
     const code = step?.do === 'populate' ? e.code : 'RESTORE_STEP_FAILED';
     return new DmaasError(code, message, { cause: e, hint: e.hint === undefined ? goOn : `${e.hint}; then ${goOn}`, details: e.details });
   }
-}
-
-function isRewritten(claim: KubeObject | undefined, { id }: RestorePlan): boolean {
-  return mapAt(claim, 'metadata', 'annotations')[ANNOTATIONS.rewritten] === id;
 }
 
 function movedSince(step: ApplyStep | ClaimStep, found: KubeObject | undefined, plan: RestorePlan): string | undefined {
