@@ -1,41 +1,46 @@
 import { DmaasError } from '../errors.ts';
 import type { BlobId } from '../repository/format/blob.ts';
+import type { Node } from '../repository/format/node.ts';
 import type { Repository } from '../repository/repository.ts';
+import type { CallOptions } from '../store/object-store.ts';
 import type { ContentItem } from './content-format.ts';
 import { extentsOf } from './content.ts';
 import type { FileStat } from './file-stat.ts';
 import type { VolumeFindings } from './findings.ts';
+import { incompleteOf } from './incomplete-content.ts';
 import type { CutBefore } from './read-files.ts';
 import type { Entry } from './tree-format.ts';
-import type { LeafScanner } from './leaf-scanner.ts';
+import { contentNodesOf, type LeafScanner } from './leaf-scanner.ts';
 import { TreeCursor, TreeReader } from './tree-reader.ts';
 import { readVolume } from './volume-node.ts';
 
 /** The tree of the backup before. One that cannot be read must not stop all backups to come: then everything is read from the volume. */
 export class Parent {
   readonly #findings: VolumeFindings;
-  readonly #repository: Pick<Repository, 'read' | 'known'>;
-  readonly #signal: AbortSignal | undefined;
+  readonly #repository: Pick<Repository, 'read' | 'readMany' | 'known'>;
+  readonly #opts: CallOptions;
   #cursor: TreeCursor | undefined;
-  /** Of what the leaf at hand refers to, what is not there any more. Asked once for all of it. */
-  #missing: ReadonlySet<BlobId> = new Set();
+  /** Of what the leaf at hand refers to, what is not there any more, or not with all that lies below it. Asked once for all of it. */
+  #missing = new Set<BlobId>();
+  /** The leaf at hand, until somebody has looked below its content nodes: most leaves have none. */
+  #toLookBelow: Node | undefined;
 
-  constructor(repository: Pick<Repository, 'read' | 'known'>, findings: VolumeFindings, signal: AbortSignal | undefined) {
+  constructor(repository: Pick<Repository, 'read' | 'readMany' | 'known'>, findings: VolumeFindings, signal: AbortSignal | undefined) {
     this.#repository = repository;
     this.#findings = findings;
-    this.#signal = signal;
+    this.#opts = signal === undefined ? {} : { signal };
   }
 
   /** Returns how many entries it has. */
   async open(root: BlobId | undefined): Promise<number> {
     if (root === undefined) return 0;
-    const opts = this.#signal === undefined ? {} : { signal: this.#signal };
     const count = await this.#orNothing(async () => {
-      const { mode, top, entries } = await readVolume(this.#repository, root, opts);
+      const { mode, top, entries } = await readVolume(this.#repository, root, this.#opts);
       if (mode !== 'filesystem') return 0;
-      this.#cursor = new TreeCursor(new TreeReader(this.#repository, top, opts), async (references) => {
-        const known = await this.#repository.known(references);
-        this.#missing = new Set(references.filter((_, i) => known[i] !== true));
+      this.#cursor = new TreeCursor(new TreeReader(this.#repository, top, this.#opts), async (leaf) => {
+        const known = await this.#repository.known(leaf.references, this.#opts);
+        this.#missing = new Set(leaf.references.filter((_, i) => known[i] !== true));
+        this.#toLookBelow = leaf;
       });
       return entries;
     });
@@ -48,7 +53,8 @@ export class Parent {
     if (cursor === undefined) return undefined;
     try {
       const entry = cursor.at(path);
-      return entry instanceof Promise ? this.#orNothing(async () => this.#sound(await entry)) : this.#sound(entry);
+      const sound = entry instanceof Promise ? entry.then((found) => this.#sound(found)) : this.#sound(entry);
+      return sound instanceof Promise ? this.#orNothing(() => sound) : sound;
     } catch (error) {
       this.#giveUp(error);
       return undefined;
@@ -87,10 +93,21 @@ export class Parent {
   }
 
   /** Nothing when what the entry refers to is not all there. Throws when it is not an entry. */
-  #sound(known: LeafScanner | undefined): LeafScanner | undefined {
+  #sound(known: LeafScanner | undefined): LeafScanner | undefined | Promise<LeafScanner | undefined> {
     if (known === undefined) return undefined;
     known.check();
+    const leaf = this.#toLookBelow;
+    if (known.contentNode !== undefined && leaf !== undefined) return this.#lookBelow(leaf).then(() => this.#sound(known));
     return this.#missing.size > 0 && known.references.some((id) => this.#missing.has(id)) ? undefined : known;
+  }
+
+  async #lookBelow(leaf: Node): Promise<void> {
+    this.#toLookBelow = undefined;
+    const nodes = contentNodesOf(leaf).filter((id) => !this.#missing.has(id));
+    const onUnreadable = ({ message }: DmaasError): void => {
+      this.#findings.add('parent-unreadable', `a file of the backup before cannot be compared with, so it is read: ${message}`);
+    };
+    for (const id of await incompleteOf(this.#repository, nodes, onUnreadable, this.#opts)) this.#missing.add(id);
   }
 
   async #orNothing<T>(read: () => Promise<T | undefined>): Promise<T | undefined> {

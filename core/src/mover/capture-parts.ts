@@ -6,7 +6,7 @@ import type { EncodedEntry } from './tree-format.ts';
 
 /** What all parts of a capture use. */
 export interface CaptureTools {
-  readonly repository: Pick<Repository, 'read' | 'known' | 'parameters' | 'treeSeed' | 'forThread'>;
+  readonly repository: Pick<Repository, 'read' | 'readMany' | 'known' | 'parameters' | 'treeSeed' | 'forThread'>;
   readonly writer: BlobWriter;
   readonly threads: MoverThreads;
   readonly native: Posix | undefined;

@@ -26,6 +26,7 @@ export class LeafScanner {
   #end = 0;
   #firstId = 0;
   #endId = 0;
+  #contentNode: BlobId | undefined;
   /** A directory or file of which nothing is kept but its head and its pieces, which have been checked. */
   #isPlain = false;
 
@@ -73,6 +74,11 @@ export class LeafScanner {
     return this.#ids.slice(this.#firstId, this.#endId);
   }
 
+  /** That of a large file: more of what it uses lies below. */
+  get contentNode(): BlobId | undefined {
+    return this.#contentNode;
+  }
+
   /** Of an entry that is unchanged: throws REPOSITORY_CORRUPT when it cannot be one. */
   check(): void {
     if (!this.#isPlain) this.entry();
@@ -95,6 +101,7 @@ export class LeafScanner {
     let pieces = 0;
     let fields = 0;
     let isPlain = PLAIN_TYPES.has(this.#payload[this.#start] as number);
+    this.#contentNode = undefined;
     while (reader.position < this.#end) {
       const tag = reader.varint();
       const end = reader.varint() + reader.position;
@@ -108,7 +115,7 @@ export class LeafScanner {
         }
       } else {
         isPlain = false;
-        if (tag === TAG.contentNode) this.#endId++;
+        if (tag === TAG.contentNode) this.#contentNode = this.#ids[this.#endId++];
       }
       reader.skip(end - reader.position);
       fields++;
@@ -121,4 +128,12 @@ export class LeafScanner {
     if (this.#pathLength > this.#path.length) this.#path = Buffer.concat([this.#path], 2 * this.#pathLength);
     this.#path.set(rest, shared);
   }
+}
+
+/** The content nodes that the entries of a leaf use, each once. Throws REPOSITORY_CORRUPT. */
+export function contentNodesOf(leaf: Node): readonly BlobId[] {
+  const nodes = new Set<BlobId>();
+  const scanner = new LeafScanner(leaf);
+  while (scanner.next()) if (scanner.contentNode !== undefined) nodes.add(scanner.contentNode);
+  return [...nodes];
 }

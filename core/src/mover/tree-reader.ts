@@ -166,12 +166,12 @@ function malformed(fact: string): DmaasError {
 /** Goes through a tree beside a walk, as a merge does: `at(path)` must be asked for ascending paths. */
 export class TreeCursor {
   readonly #leaves: AsyncGenerator<Node>;
-  readonly #onLeaf: (references: readonly BlobId[]) => Promise<void>;
+  readonly #onLeaf: (leaf: Node) => Promise<void>;
   #leaf: LeafScanner | undefined;
   #ended = false;
 
-  /** `onLeaf` is told of all that the entries of a leaf refer to, before any of them is given. */
-  constructor(reader: TreeReader, onLeaf: (references: readonly BlobId[]) => Promise<void>) {
+  /** `onLeaf` is told of each leaf before any of its entries is given. */
+  constructor(reader: TreeReader, onLeaf: (leaf: Node) => Promise<void>) {
     this.#leaves = reader.leafNodes();
     this.#onLeaf = onLeaf;
   }
@@ -196,7 +196,7 @@ export class TreeCursor {
       this.#ended = true;
       return undefined;
     }
-    await this.#onLeaf(next.value.references);
+    await this.#onLeaf(next.value);
     this.#leaf = new LeafScanner(next.value);
     this.#leaf.next();
     return this.at(path);
