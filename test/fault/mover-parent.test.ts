@@ -1,12 +1,12 @@
 /** Row C7 of the fault matrix where files are large: what a file that is unchanged is taken over with lies below content nodes, and these below others. */
 import assert from 'node:assert/strict';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { VolumeBrowser } from '../../core/src/mover/browse.ts';
 import { captureVolume, type CaptureResult } from '../../core/src/mover/capture.ts';
 import { decodeContentNode } from '../../core/src/mover/content.ts';
 import { parsePath } from '../../core/src/mover/paths.ts';
-import type { BlobId } from '../../core/src/repository/format/blob.ts';
+import type { BlobId, BlobKind } from '../../core/src/repository/format/blob.ts';
 import { decodeSegment } from '../../core/src/repository/format/index-segment.ts';
 import { packKey } from '../../core/src/repository/format/pack-reader.ts';
 import { loadConfig } from '../../core/src/repository/keys/config.ts';
@@ -26,7 +26,7 @@ describe('taking over large files that are unchanged (C7)', function () {
   const dir = scratch();
   const contents = new Map<string, Uint8Array>();
   let objects: ReadonlyMap<string, Uint8Array>;
-  const packs = { data: [] as string[], node: [] as string[] };
+  let packs: Record<BlobKind, string[]>;
 
   const write = (path: string, content: Uint8Array): void => {
     writeFileSync(join(dir.path, path), content);
@@ -34,7 +34,7 @@ describe('taking over large files that are unchanged (C7)', function () {
   };
 
   /** By a process of its own, with the newest backup as its parent. */
-  async function backUp(store: ObjectStore): Promise<CaptureResult & { readonly claims: number }> {
+  async function backUp(store: ObjectStore, path = dir.path): Promise<CaptureResult & { readonly claims: number }> {
     const repository = await openRepository(store, UNLOCK);
     const before = await all(repository.backups());
     const n = before.length + 1;
@@ -42,11 +42,21 @@ describe('taking over large files that are unchanged (C7)', function () {
     const parent = before.at(-1)?.volumes[0]?.root;
     let claims = 0;
     const watched = watchClaims(repository, () => claims++);
-    const options = { name: 'data', path: dir.path, mode: 'filesystem', repository: watched, now: settled } as const;
+    const options = { name: 'data', path, mode: 'filesystem', repository: watched, now: settled } as const;
     const captured = await captureVolume({ ...options, ...(parent === undefined ? {} : { parent }) }, recorder());
     const manifests = await repository.write((writer) => writeManifests(writer, []));
     await repository.commit(newBackup(n, { manifests, volume: captured.root }));
     return { ...captured, claims };
+  }
+
+  async function packsOf(store: ObjectStore): Promise<typeof packs> {
+    const { keys } = (await loadConfig(store, UNLOCK, {}))!;
+    const found: typeof packs = { data: [], node: [] };
+    for (const [key, body] of await objectsOf(store)) {
+      if (!key.startsWith('index/')) continue;
+      for (const { id, kind } of decodeSegment(keys, key, body).table.packs) found[kind].push(packKey(id));
+    }
+    return found;
   }
 
   /** What is wrong with the backups, all of them. */
@@ -73,11 +83,7 @@ describe('taking over large files that are unchanged (C7)', function () {
     await backUp(store);
     const { root } = await backUp(store);
     objects = await objectsOf(store);
-    const { keys } = (await loadConfig(store, UNLOCK, {}))!;
-    for (const [key, body] of objects) {
-      if (!key.startsWith('index/')) continue;
-      for (const { id, kind } of decodeSegment(keys, key, body).table.packs) packs[kind].push(packKey(id));
-    }
+    packs = await packsOf(store);
     const repository = await openRepository(store, UNLOCK);
     const browser = await VolumeBrowser.open(repository, root);
     for (const [path, level] of [
@@ -123,6 +129,34 @@ describe('taking over large files that are unchanged (C7)', function () {
     }
     assert.ok(told > 0);
   });
+
+  for (const [where, block] of [
+    ['in its entry', 64 << 10],
+    ['below a content node', 4 << 10],
+  ] as const) {
+    it(`C7: a file that was cut in blocks, listed ${where}, is cut so again when it is read because some of it is gone`, async () => {
+      const volume = scratch();
+      try {
+        const table = join(volume.path, 'table');
+        writeFileSync(table, random(1_200_000));
+        const store = new MemoryStore();
+        const parameters = { ...SMALL, chunker: { ...SMALL.chunker, block }, packBytes: 256 << 10 };
+        await createRepository(store, UNLOCK, { parameters });
+        await backUp(store, volume.path);
+        // Rewritten in place, which is why it is cut in blocks.
+        const fd = openSync(table, 'r+');
+        writeSync(fd, 'changed', 500_000);
+        closeSync(fd);
+        const { root } = await backUp(store, volume.path);
+        for (const key of (await packsOf(store)).data) await store.delete(key);
+        await (await openRepository(store, UNLOCK)).repair(QUIET);
+        await backUp(store, volume.path);
+        assert.ok((await read(store, root, 'table')).equals(readFileSync(table)));
+      } finally {
+        volume.rm();
+      }
+    });
+  }
 
   it('reads none of them when all is there, and of the repository only nodes, many at a time', async () => {
     const store = new FaultyStore(await storeOf(objects));

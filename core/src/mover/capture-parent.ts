@@ -47,18 +47,23 @@ export class Parent {
     return count ?? 0;
   }
 
-  /** The entry of a path, if what it refers to is still there. Paths must ascend. */
+  /** The entry of a path. Paths must ascend. */
   at(path: Buffer): LeafScanner | undefined | Promise<LeafScanner | undefined> {
     const cursor = this.#cursor;
     if (cursor === undefined) return undefined;
     try {
       const entry = cursor.at(path);
-      const sound = entry instanceof Promise ? entry.then((found) => this.#sound(found)) : this.#sound(entry);
-      return sound instanceof Promise ? this.#orNothing(() => sound) : sound;
+      const checked = entry instanceof Promise ? entry.then((found) => this.#checked(found)) : this.#checked(entry);
+      return checked instanceof Promise ? this.#orNothing(() => checked) : checked;
     } catch (error) {
       this.#giveUp(error);
       return undefined;
     }
+  }
+
+  /** Whether all is still there that the entry, the one at hand, refers to. */
+  isStored(known: LeafScanner): boolean {
+    return this.#missing.size === 0 || !known.references.some((id) => this.#missing.has(id));
   }
 
   /** The entry, or nothing when it is none. */
@@ -92,13 +97,11 @@ export class Parent {
     return undefined;
   }
 
-  /** Nothing when what the entry refers to is not all there. Throws when it is not an entry. */
-  #sound(known: LeafScanner | undefined): LeafScanner | undefined | Promise<LeafScanner | undefined> {
-    if (known === undefined) return undefined;
-    known.check();
+  /** Throws when it is not an entry. */
+  #checked(known: LeafScanner | undefined): LeafScanner | undefined | Promise<LeafScanner> {
+    known?.check();
     const leaf = this.#toLookBelow;
-    if (known.contentNode !== undefined && leaf !== undefined) return this.#lookBelow(leaf).then(() => this.#sound(known));
-    return this.#missing.size > 0 && known.references.some((id) => this.#missing.has(id)) ? undefined : known;
+    return known?.contentNode === undefined || leaf === undefined ? known : this.#lookBelow(leaf).then(() => known);
   }
 
   async #lookBelow(leaf: Node): Promise<void> {

@@ -39,7 +39,7 @@ export async function captureTree(source: TreeSource, findings: VolumeFindings, 
   const counts = { files: 0, entries: 0, bytes: 0 };
   const racyNs = (): bigint => BigInt(Math.floor(source.now())) * 1_000_000n - RACY_NS;
   const reads = new FileReads(parent, racyNs, findings, tools);
-  const entries = new Entries(reads, racyNs, findings, tools);
+  const entries = new Entries(parent, reads, racyNs, findings, tools);
   const waiting: Slot[] = [];
   const write = async (most: number): Promise<void> => {
     let next = 0;
@@ -96,6 +96,7 @@ function walkSource({ path, skip }: TreeSource, findings: VolumeFindings, { nati
 
 /** Turns what the walk finds into entries. */
 class Entries {
+  readonly #parent: Parent;
   readonly #reads: FileReads;
   readonly #racyNs: () => bigint;
   readonly #findings: VolumeFindings;
@@ -103,7 +104,8 @@ class Entries {
   /** Inodes with several names, and how many of these are still to come. A number is given again when its file is gone; then it was born later. */
   readonly #links = new Map<bigint, { left: number; readonly first: Slot; readonly bornNs: bigint }>();
 
-  constructor(reads: FileReads, racyNs: () => bigint, findings: VolumeFindings, tools: CaptureTools) {
+  constructor(parent: Parent, reads: FileReads, racyNs: () => bigint, findings: VolumeFindings, tools: CaptureTools) {
+    this.#parent = parent;
     this.#reads = reads;
     this.#racyNs = racyNs;
     this.#findings = findings;
@@ -151,7 +153,8 @@ class Entries {
     const { path, stat } = found;
     const slot: Slot = { path, kept: undefined, reading: undefined, isLink: false };
     const { isFile } = stat;
-    if (known?.isUnchanged(stat) === true) {
+    // Where some of it is gone, what is known says how it was cut: cut so again, it is what older backups lack, too.
+    if (known?.isUnchanged(stat) === true && this.#parent.isStored(known)) {
       const size = isFile ? stat.size : 0;
       this.#tools.onBytes(size);
       slot.kept = { entry: known.encoded, isFile, size };
