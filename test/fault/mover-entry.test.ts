@@ -49,7 +49,7 @@ describe('the mover', () => {
 
   async function resultOf(operation: OperationId): Promise<MoverResult> {
     const repository = await openRepository(new FileStore(at('store')), UNLOCK);
-    return moverResultSchema.parse(await repository.runs.get(operation, moverResultName(0)));
+    return moverResultSchema.parse(await repository.runs.get(operation, moverResultName({ index: 0 })));
   }
 
   async function run(taskFile: string): Promise<{ exitCode: number; lines: Record<string, unknown>[]; said: Record<string, unknown> }> {

@@ -18,6 +18,7 @@ import { readManifests } from '../../core/src/repository/manifests.ts';
 import { openOrCreateRepository } from '../../core/src/repository/repository.ts';
 import type { Repository } from '../../core/src/repository/repository.ts';
 import { MemoryStore } from '../../core/src/store/memory.ts';
+import type { ObjectStore } from '../../core/src/store/object-store.ts';
 import { runBackup } from '../../core/src/transfer/backup.ts';
 import { cleanupOperation, listOperations } from '../../core/src/transfer/cleanup.ts';
 import type { BackupOptions, BackupPlan } from '../../core/src/transfer/model.ts';
@@ -26,6 +27,7 @@ import { planBackup } from '../../core/src/transfer/plan.ts';
 import { application, appVolume, claimObject, FAST_CLASS, snapshotClass } from '../support/application.ts';
 import { ClusterCrash, FaultyCluster } from '../support/faulty-cluster.ts';
 import type { ClusterFault } from '../support/faulty-cluster.ts';
+import { FaultyStore } from '../support/faulty-store.ts';
 import { workload } from '../support/manifests.ts';
 import { simulatedCluster } from '../support/simulated-cluster.ts';
 import type { SimulationOptions } from '../support/simulated-cluster.ts';
@@ -43,7 +45,7 @@ const QUICK = { poll: 100, pending: 2000, imagePull: 50, outage: 5000, ending: 2
 
 interface World {
   readonly cluster: MemoryCluster;
-  readonly store: MemoryStore;
+  readonly store: ObjectStore;
   readonly plan: BackupPlan;
   /** One run of the plan, as one process would, with what it sees of the cluster. */
   run(cluster?: Cluster, signal?: AbortSignal): Promise<Backup>;
@@ -52,6 +54,7 @@ interface World {
   temporary(): string[];
   readonly events: DmaasEvent[];
   onEvent?: (event: DmaasEvent) => void;
+  maxMovers: number;
 }
 
 describe('a backup', () => {
@@ -67,8 +70,12 @@ describe('a backup', () => {
 
   after(() => rm(volumes, { recursive: true }));
 
-  async function world(sim: Partial<SimulationOptions> = {}, app = application(VOLUMES), options: BackupOptions = {}): Promise<World> {
-    const store = new MemoryStore();
+  async function world(
+    sim: Partial<SimulationOptions> = {},
+    app = application(VOLUMES),
+    options: BackupOptions = {},
+    store: ObjectStore = new MemoryStore(),
+  ): Promise<World> {
     const open = (): Promise<Repository> => openOrCreateRepository(store, UNLOCK);
     const cluster = simulatedCluster({
       volumes,
@@ -87,12 +94,13 @@ describe('a backup', () => {
       store,
       plan,
       events,
+      maxMovers: 2,
       async run(seen = cluster, signal) {
         const repository = await open();
         const target = { repository, objects: store, store: { provider: 'file', path: '/nowhere' } as const, unlock: formatKey(UNLOCK) };
         const mover = new JobMover({ cluster: seen, runs: repository.runs, timing: QUICK });
         const timing = { snapshotReady: 300, claimBound: 300 };
-        const deps = { cluster: seen, target, mover, timing, facts: { hasSnapshotApi: true }, maxMovers: 2 };
+        const deps = { cluster: seen, target, mover, timing, facts: { hasSnapshotApi: true }, maxMovers: w.maxMovers };
         const emit = (e: DmaasEvent) => {
           events.push(e);
           w.onEvent?.(e);
@@ -337,12 +345,58 @@ describe('a backup', () => {
       fail.clear();
       const backup = await w.run();
       assert.equal(backup.volumes[0]?.files, 2);
-      assert.ok((await repository.runs.list(ID)).includes('volume-0'));
+      assert.equal((await repository.runs.list(ID)).filter((name) => name.startsWith('volume-0-')).length, 2);
     } finally {
       await rm(join(volumes, 'data', 'later'));
       await repository.close();
     }
   });
+
+  for (const effect of ['before', 'after'] as const) {
+    it(`is of one moment wherever an attempt with newer volume snapshots loses the store, ${effect} a call takes effect`, async function () {
+      this.timeout(240_000);
+      const later = VOLUMES.map(({ claim }) => join(volumes, claim.name, 'later'));
+      let failures = 0;
+      for (let at = 1, done = false; !done; at++) {
+        const fail = new Set(['uploads']);
+        const store = new FaultyStore(new MemoryStore());
+        const w = await world(
+          { pod: ({ volume }) => (fail.has(volume.claim) ? { phase: 'Failed' } : undefined) },
+          undefined,
+          undefined,
+          store,
+        );
+        w.maxMovers = 1; // so that the first volume is done when the second fails
+        await assert.rejects(w.run(), (e) => DmaasError.is(e, 'MOVER_FAILED'));
+        fail.clear();
+        try {
+          for (const path of later) await writeFile(path, 'written after the first attempt');
+          store.heal();
+          const lost = { key: 'runs/', fault: { kind: 'error' } } as const;
+          if (effect === 'after') store.addRule({ key: 'runs/', from: at, times: 1, fault: { kind: 'lost-acknowledgement' } });
+          store.addRule({ ...lost, from: effect === 'before' ? at : at + 1 });
+          await w.run().catch((e: unknown) => {
+            assert.ok(DmaasError.is(e), String(e));
+            failures++;
+          });
+          done = store.calls.filter(({ key }) => key.startsWith('runs/')).length < at;
+          store.heal();
+          const backup = await w.run();
+          assert.deepEqual(
+            backup.volumes.map(({ claim, files }) => [claim, files]),
+            [
+              ['data', 2],
+              ['uploads', 2],
+            ],
+            `${effect} call ${at}`,
+          );
+        } finally {
+          for (const path of later) await rm(path);
+        }
+      }
+      assert.ok(failures > 5, `only ${failures} failures`);
+    });
+  }
 
   it('goes on with the volume snapshots of a process that died', async () => {
     const calm = await world();

@@ -47,7 +47,7 @@ describe('the memory of a mover', () => {
     });
     assert.equal(status, 0, `${stdout.slice(-2000)}${stderr}`);
     const result = moverResultSchema.parse(
-      await (await openRepository(new FileStore(at('store')), UNLOCK)).runs.get(operation, moverResultName(0)),
+      await (await openRepository(new FileStore(at('store')), UNLOCK)).runs.get(operation, moverResultName({ index: 0 })),
     );
     assert.deepEqual(result.findings, []);
     const peakMiB = result.peakMemoryBytes / MiB;

@@ -253,7 +253,10 @@ export const DECODERS: readonly Decoder[] = [
   },
   {
     name: 'mover task',
-    seeds: [seedOf({ ...MOVER_TASK, direction: 'capture', parent: ID }), seedOf({ ...MOVER_TASK, direction: 'populate', root: ID })],
+    seeds: [
+      seedOf({ ...MOVER_TASK, direction: 'capture', parent: ID, moment: '0a' }),
+      seedOf({ ...MOVER_TASK, direction: 'populate', root: ID }),
+    ],
     decode: ofText((text) => parseMoverTask(jsonOrRefuse(text))),
     encode: (task: unknown) => seedOf(task),
   },

@@ -125,7 +125,7 @@ export async function killRestores(
         const isLast = signal !== null && readdirSync(path('target')).includes('fifo') && unfinishedRestore(path('target')) === undefined;
         await restore(operation, 'after:Infinity');
         const again = await openRepository(new FileStore(path('store')), UNLOCK);
-        const { findings } = moverResultSchema.parse(await again.runs.get(operation, moverResultName(0)));
+        const { findings } = moverResultSchema.parse(await again.runs.get(operation, moverResultName({ index: 0 })));
         await again.close();
         assert.deepEqual(findings, [], where);
         const restored = await oracle.describe(path('target'));

@@ -144,7 +144,10 @@ describe('the task of a mover', () => {
     assert.deepEqual(parseMoverTask(task), task);
     const populate = { ...task, direction: 'populate', root: ID, allowDevices: true };
     assert.deepEqual(parseMoverTask(populate), populate);
-    assert.equal(moverResultName(3), 'volume-3');
+    const ofMoment = { ...task, moment: '0123456789abcdef' };
+    assert.deepEqual(parseMoverTask(ofMoment), ofMoment);
+    assert.equal(moverResultName({ index: 3 }), 'volume-3');
+    assert.equal(moverResultName({ index: 3, moment: '0a' }), 'volume-3-0a');
   });
 
   for (const [field, value] of [
@@ -154,6 +157,7 @@ describe('the task of a mover', () => {
     ['direction', 'sideways'],
     ['path', 'relative'],
     ['parent', 'no id'],
+    ['moment', '../gc'],
     ['store', { provider: 's3', bucket: 'backups', credentials: { accessKeyId: 'AKIACANARY', secretAccessKey: 7 } }],
     ['surprise', true],
   ] as const) {

@@ -98,9 +98,9 @@ export class JobMover implements Mover {
     }
   }
 
-  async #result({ spec }: MoverRequest, run: RunOptions): Promise<MoverResult | undefined> {
+  async #result({ task }: MoverRequest, run: RunOptions): Promise<MoverResult | undefined> {
     const call = run.signal === undefined ? {} : { signal: run.signal };
-    const record = await this.#runs.get(spec.operation, moverResultName(spec.index), call);
+    const record = await this.#runs.get(task.operation, moverResultName(task), call);
     return record === undefined ? undefined : moverResultSchema.parse(record);
   }
 

@@ -18,7 +18,7 @@ export async function runMoverTask(
   now = (): Date => new Date(),
 ): Promise<MoverResult> {
   const opts = run.signal === undefined ? {} : { signal: run.signal };
-  const name = moverResultName(task.index);
+  const name = moverResultName(task);
   const startedAt = now().toISOString();
   const recorded = async (): Promise<MoverResult | undefined> => {
     const found = await repository.runs.get(task.operation, name, opts);

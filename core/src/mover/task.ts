@@ -24,8 +24,16 @@ const taskFields = {
 
 /** What a mover is told to do. Holds credentials and a key: never print it. */
 export const moverTaskSchema = z.discriminatedUnion('direction', [
-  /** `parent`: the volume's root in the backup before. */
-  z.strictObject({ ...taskFields, direction: z.literal('capture'), parent: blobId.exactOptional() }),
+  /** `parent`: the volume's root in the backup before. `moment`: what the volume is read as of; a result of another moment is none of this task. */
+  z.strictObject({
+    ...taskFields,
+    direction: z.literal('capture'),
+    parent: blobId.exactOptional(),
+    moment: z
+      .string()
+      .regex(/^[0-9a-f]+$/)
+      .exactOptional(),
+  }),
   z.strictObject({
     ...taskFields,
     direction: z.literal('populate'),
@@ -68,8 +76,8 @@ export const moverResultSchema = z.looseObject({
 export type MoverResult = Readonly<z.infer<typeof moverResultSchema>>;
 
 /** Name of the run record in which a mover leaves its result. */
-export function moverResultName(index: number): string {
-  return `volume-${index}`;
+export function moverResultName({ index, moment }: { readonly index: number; readonly moment?: string }): string {
+  return moment === undefined ? `volume-${index}` : `volume-${index}-${moment}`;
 }
 
 /** Throws USAGE, naming the field but never its value. */

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import * as z from 'zod';
 import type { Cluster } from '../cluster/cluster.ts';
 import { DmaasError } from '../errors.ts';
@@ -55,14 +56,15 @@ export function captureSpec(plan: BackupPlan, volume: VolumePlan, claim = volume
 export async function captureVolumes(plan: BackupPlan, deps: CaptureDeps, run: RunOptions): Promise<Captured> {
   const staged = plan.volumes.flatMap((volume) => (volume.staging === undefined ? [] : [{ plan: volume, staging: volume.staging }]));
   const { snapshots, findings: still } = await takeStill(plan, staged, deps, run);
-  const startedAt = await agreeOnMoment(plan, snapshots, deps, run);
+  const moment = momentOf(snapshots);
+  const startedAt = await beginningOf(moment, plan, deps, run);
   const captured: { readonly index: number; readonly record: VolumeRecord; readonly findings: readonly Finding[] }[] = [];
   await forEachOrStop(plan.volumes, deps.maxMovers, run, async (volume, each) => {
     const snapshot = snapshots.find((s) => s.plan.index === volume.index);
     const step = { type: 'step', phase: 'capture', title: volume.volume.claim.name } as const;
     run.emit({ ...step, state: 'start' });
     try {
-      const result = await captureOne(plan, volume, snapshot, deps, each);
+      const result = await captureOne(plan, volume, snapshot, moment, deps, each);
       captured.push({ index: volume.index, record: recordOf(volume, snapshot, result), findings: result.findings });
       run.emit({ ...step, state: 'done' });
     } catch (e) {
@@ -105,6 +107,7 @@ async function captureOne(
   plan: BackupPlan,
   volume: VolumePlan,
   snapshot: ReadySnapshot | undefined,
+  moment: string,
   deps: CaptureDeps,
   run: RunOptions,
 ): Promise<MoverResult> {
@@ -123,6 +126,7 @@ async function captureOne(
         path: moverDataPath(mode),
         store: deps.store,
         unlock: deps.unlock,
+        moment,
         ...(volume.parentRoot === undefined ? {} : { parent: parseBlobId(volume.parentRoot, 'the plan') }),
       },
     },
@@ -150,34 +154,24 @@ function recordOf({ volume, method }: VolumePlan, snapshot: ReadySnapshot | unde
   };
 }
 
-const MOMENT = 'capture';
-const momentSchema = z.object({ startedAt: z.iso.datetime(), snapshots: z.array(z.string()) });
+/** Names what all volumes of a backup are read as of. The results of an operation's earlier attempt are good only for the same volume snapshots, so they bear this name. */
+function momentOf(snapshots: readonly ReadySnapshot[]): string {
+  const uids = snapshots.map(({ uid }) => uid);
+  return createHash('sha256').update(uids.join()).digest('hex').slice(0, 16);
+}
 
-/**
- * Makes sure that the volumes of a backup are of one moment. The results of an operation's earlier attempt are good only for the
- * same volume snapshots; when those are gone, so are the results. Returns when the operation began.
- */
-async function agreeOnMoment(
-  plan: BackupPlan,
-  snapshots: readonly ReadySnapshot[],
-  { runs, now }: CaptureDeps,
-  run: RunOptions,
-): Promise<string> {
+const begunSchema = z.object({ startedAt: z.iso.datetime() });
+
+/** When the first attempt began that is of this moment. */
+async function beginningOf(moment: string, plan: BackupPlan, { runs, now }: CaptureDeps, run: RunOptions): Promise<string> {
   const call = run.signal === undefined ? {} : { signal: run.signal };
-  const uids = snapshots.map((snapshot) => snapshot.uid);
-  const isSame = (moment: z.infer<typeof momentSchema> | undefined) => moment !== undefined && moment.snapshots.join() === uids.join();
-  const read = async () => momentSchema.optional().parse(await runs.get(plan.id, MOMENT, call));
-  const earlier = await read();
-  if (earlier !== undefined && isSame(earlier)) return earlier.startedAt;
-  if (earlier !== undefined) await runs.delete(plan.id, call);
-  const moment = { startedAt: now().toISOString(), snapshots: uids };
+  const name = `capture-${moment}`;
+  const startedAt = now().toISOString();
   try {
-    await runs.put(plan.id, MOMENT, moment, call);
-    return moment.startedAt;
+    await runs.put(plan.id, name, { startedAt }, call);
+    return startedAt;
   } catch (e) {
-    // Another process goes on with the same operation.
-    const theirs = DmaasError.is(e, 'STORE_EXISTS') ? await read() : undefined;
-    if (theirs === undefined || !isSame(theirs)) throw e;
-    return theirs.startedAt;
+    if (!DmaasError.is(e, 'STORE_EXISTS')) throw e;
+    return begunSchema.parse(await runs.get(plan.id, name, call)).startedAt;
   }
 }
