@@ -12,6 +12,8 @@ export const LABELS = {
   managedBy: 'app.kubernetes.io/managed-by',
 } as const;
 export const ANNOTATIONS = {
+  /** On staged claims: the UID of the volume snapshot that they were made from. */
+  snapshot: 'dmaas.io/volume-snapshot',
   /** On restored objects: the backup they came from. */
   backup: 'dmaas.io/backup',
   /** On workloads made inactive by a restore: the JSON merge patch that activates them. */

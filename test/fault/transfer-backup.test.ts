@@ -398,6 +398,31 @@ describe('a backup', () => {
     });
   }
 
+  it('is of one moment: a claim made from an older volume snapshot, which could not be removed, is not read', async () => {
+    const fail = new Set(['data']);
+    const w = await world({ pod: ({ volume }) => (fail.has(volume.claim) ? { phase: 'Failed' } : undefined) });
+    const keeping = new Proxy(w.cluster, {
+      get: (target, property) => {
+        const member: unknown = Reflect.get(target, property, target);
+        if (typeof member !== 'function') return member;
+        const bound = member.bind(target) as (...args: unknown[]) => unknown;
+        if (property !== 'delete') return bound;
+        return (...args: unknown[]) => {
+          const isClaim = (args[0] as { kind: string }).kind === 'PersistentVolumeClaim';
+          return isClaim ? Promise.reject(new DmaasError('CLUSTER_UNREACHABLE', 'no answer')) : bound(...args);
+        };
+      },
+    });
+    await assert.rejects(w.run(keeping), (e) => DmaasError.is(e, 'MOVER_FAILED'));
+    await w.cluster.settle();
+    assert.deepEqual(w.temporary(), ['PersistentVolumeClaim/dmaas-abcdefgh-claim-0']);
+    fail.clear();
+    await assert.rejects(w.run(), (e) => DmaasError.is(e, 'CLUSTER_CONFLICT'));
+    await w.cluster.settle();
+    assert.deepEqual(w.temporary(), []);
+    await verify(w, await w.run());
+  });
+
   it('goes on with the volume snapshots of a process that died', async () => {
     const calm = await world();
     const rehearsal = new FaultyCluster(calm.cluster);

@@ -5,7 +5,7 @@ import { DmaasError, throwIfCancelled } from '../errors.ts';
 import type { RunOptions } from '../events.ts';
 import { refName, refOf } from '../model.ts';
 import type { KubeObject, ObjectRef } from '../model.ts';
-import { LABELS, operationLabels, operationObjectName } from '../operation.ts';
+import { ANNOTATIONS, LABELS, operationLabels, operationObjectName } from '../operation.ts';
 import type { OperationId } from '../operation.ts';
 import { SNAPSHOT_API, SNAPSHOT_ROLE, STAGED_CLAIM_ROLE } from './cleanup.ts';
 import { forEachOrStop } from './for-each-or-stop.ts';
@@ -163,7 +163,12 @@ export async function stageClaim(
   await createOnce(cluster, {
     apiVersion: ref.apiVersion,
     kind: ref.kind,
-    metadata: { name: ref.name, namespace, labels: operationLabels(id, STAGED_CLAIM_ROLE) },
+    metadata: {
+      name: ref.name,
+      namespace,
+      labels: operationLabels(id, STAGED_CLAIM_ROLE),
+      annotations: { [ANNOTATIONS.snapshot]: snapshot.uid },
+    },
     spec: {
       accessModes: [staging.accessMode],
       volumeMode: plan.volume.mode === 'block' ? 'Block' : 'Filesystem',
@@ -190,14 +195,16 @@ export async function stageClaim(
   return ref;
 }
 
-/** Creates the object, or finds it made by an earlier call: its name holds the operation's id. */
+/** Creates the object, or finds it made by an earlier call: its name holds the operation's id. Not from another volume snapshot, whose claim could not be removed. */
 async function createOnce(cluster: Cluster, manifest: KubeObject): Promise<void> {
   try {
     await cluster.create(manifest);
   } catch (e) {
     if (!DmaasError.is(e, 'CLUSTER_CONFLICT')) throw e;
     const existing = await cluster.get(refOf(manifest));
-    const isOurs = existing?.metadata.labels?.[LABELS.operation] === manifest.metadata.labels?.[LABELS.operation];
-    if (!isOurs || existing?.metadata.deletionTimestamp !== undefined) throw e;
+    const { labels, annotations } = existing?.metadata ?? {};
+    const isOurs = labels?.[LABELS.operation] === manifest.metadata.labels?.[LABELS.operation];
+    const isSame = annotations?.[ANNOTATIONS.snapshot] === manifest.metadata.annotations?.[ANNOTATIONS.snapshot];
+    if (!isOurs || !isSame || existing?.metadata.deletionTimestamp !== undefined) throw e;
   }
 }
