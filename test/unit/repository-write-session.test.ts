@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { DmaasError } from '../../core/src/errors.ts';
 import { loadConfig } from '../../core/src/repository/keys/config.ts';
 import { FRAME_BLOBS, FRAME_BYTES, type PackingHost } from '../../core/src/repository/blobs/blob-packer.ts';
 import type { BlobId } from '../../core/src/repository/format/blob.ts';
@@ -80,6 +81,24 @@ describe('a write', () => {
       await writer.put('node', Buffer.alloc(30, 1));
       assert.deepEqual(writer.totals(), { blobs: 3, bytes: 230, newBlobs: 2, newBytes: 130 });
     });
+  });
+
+  it('fails when the last pack of it does, in whatever moment', async () => {
+    for (let moments = 0; moments < 60; moments++) {
+      const store = new MemoryStore();
+      const repository = await createRepository(store, UNLOCK, { parameters: SMALL });
+      const put = store.put.bind(store);
+      store.put = async (key, body, opts) => {
+        if (!key.startsWith('packs/')) return put(key, body, opts);
+        for (let moment = 0; moment < moments; moment++) await Promise.resolve();
+        throw new DmaasError('STORE_UNAVAILABLE', 'the store is gone');
+      };
+      await assert.rejects(
+        repository.write((writer) => writer.put('node', random(100))),
+        { code: 'STORE_UNAVAILABLE' },
+        `${moments} moments later`,
+      );
+    }
   });
 
   it('that is given up waits until nothing of it runs any more', async () => {

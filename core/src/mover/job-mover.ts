@@ -77,11 +77,11 @@ export class JobMover implements Mover {
    * again. Two movers must never write one volume: one that still runs is let end. Its Job goes before its result, without which it would be a failure.
    */
   async #forgetEarlier(request: MoverRequest, run: RunOptions): Promise<void> {
-    const { spec } = request;
+    const { spec, task } = request;
     if (isUnderWay(await this.#cluster.get(moverJobRef(spec)))) await this.#follow(request, run);
     if ((await this.#result(request, run)) === undefined) return;
     await this.#end(request, run);
-    await this.#runs.delete(spec.operation, signalOf(run), [moverResultName(spec.index)]);
+    await this.#runs.delete(spec.operation, signalOf(run), [moverResultName(task)]);
   }
 
   async #follow(request: MoverRequest, run: RunOptions): Promise<MoverResult> {

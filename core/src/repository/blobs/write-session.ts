@@ -146,16 +146,10 @@ export class WriteSession {
 
   /** Stores a pack that another thread has made; what is in it is no longer only claimed. */
   store({ key, memory, length, crc32, table }: FinishedPack, claims: Set<BlobId>): void {
-    const upload = this.#put(key, { body: new Uint8Array(memory, 0, length), crc32, table }, claims)
-      .then(() => {
-        if (memory instanceof SharedArrayBuffer) this.#packMemory.push(memory);
-      })
-      .finally(() => {
-        this.#uploads.delete(upload);
-        this.#packSlots.release();
-      });
-    upload.catch(this.#fail);
-    this.#uploads.add(upload);
+    const upload = this.#put(key, { body: new Uint8Array(memory, 0, length), crc32, table }, claims).then(() => {
+      if (memory instanceof SharedArrayBuffer) this.#packMemory.push(memory);
+    });
+    this.#track(upload, this.#packSlots);
   }
 
   /** When this resolves, everything put before is durable and in the index. */
@@ -248,12 +242,16 @@ export class WriteSession {
     if (pack === undefined) return;
     await this.#uploadSlots.acquire();
     lane.pack = undefined;
-    const upload = this.#upload(pack, lane).finally(() => {
-      this.#uploads.delete(upload);
-      this.#uploadSlots.release();
+    this.#track(this.#upload(pack, lane), this.#uploadSlots);
+  }
+
+  /** A failure is noted before the upload counts as over: who finds that none is left must find that, too. */
+  #track(upload: Promise<void>, slots: Slots): void {
+    const tracked = upload.catch(this.#fail).finally(() => {
+      this.#uploads.delete(tracked);
+      slots.release();
     });
-    upload.catch(this.#fail);
-    this.#uploads.add(upload);
+    this.#uploads.add(tracked);
   }
 
   async #upload(pack: PackWriter, lane: Lane): Promise<void> {
