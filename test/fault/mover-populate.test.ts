@@ -292,6 +292,7 @@ describe('a run that may not do everything', () => {
     assert.deepEqual((await asNobody(() => populateVolume(options, recorder()))).findings, []);
     isDone();
     // As a run leaves it that dies after it has recorded its result.
+    chmodSync(test.target, 0o755);
     writeFileSync(join(test.target, `.dmaas-restore-${options.operation}`), '');
     await asNobody(() => finishPopulated(options, recorder()));
     isDone();

@@ -12,7 +12,7 @@ import { ROOT } from './paths.ts';
 import { populateDevice } from './populate-device.ts';
 import { isLinkToEarlier, populateFiles } from './populate-files.ts';
 import { populateLinks } from './populate-links.ts';
-import { errorCode, loadPosix, REDUCED, type Fidelity, type Posix } from './posix.ts';
+import { errorCode, loadPosix, REDUCED, systemCode, type Fidelity, type Posix } from './posix.ts';
 import { Problems } from './problems.ts';
 import { RestoreMarker, unfinishedRestore, type Checkpoint } from './restore-marker.ts';
 import { Target } from './target.ts';
@@ -161,7 +161,7 @@ async function populateTree(
 }
 
 /**
- * Takes away what a run left that died after it had recorded its result: its marker; and sets the time of the root, which that changes. Without a marker nothing is touched: the volume may be in use.
+ * Takes away what a run left that died after it had recorded its result: its marker; and sets the attributes of the root, some of which that changes. Without a marker nothing is touched: the volume may be in use.
  */
 export async function finishPopulated({ name, path, mode, repository, root, operation }: PopulateOptions, run: RunOptions): Promise<void> {
   if (mode === 'block') return;
@@ -173,12 +173,20 @@ export async function finishPopulated({ name, path, mode, repository, root, oper
     const { top } = await readVolume(repository, root, opts);
     for await (const [first] of new TreeReader(repository, top, opts).leaves()) {
       RestoreMarker.removeLeft(target.rootFd, operation);
-      if (first?.path.length === 0) target.setMtime(first);
+      if (first?.path.length === 0) setAgain(target, first);
       break;
     }
     await sync(target, native, name);
   } finally {
     target.close();
+  }
+}
+
+function setAgain(target: Target, root: Entry): void {
+  try {
+    target.setAttributes(root);
+  } catch (error) {
+    systemCode(error); // what it cannot have is in the result
   }
 }
 
