@@ -99,11 +99,11 @@ export type { Confidence, RestoreOptions, RestorePlan, RestoreStep, TextEdit } f
 export { parsePatches } from './restore/patches.ts';
 export { parsePlanDocument } from './restore/plan-document.ts';
 export { redactPlan } from './restore/plan.ts';
+export { goBack } from './restore/go-back.ts';
 export {
   activateRestore,
   executeRestore,
   getRestore,
-  goBack,
   listRestores,
   preparePlanned,
   prepareRestore,

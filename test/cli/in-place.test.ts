@@ -67,10 +67,13 @@ describe('a restore in place', function () {
     assert.deepEqual(await fingerprint(lab.source, app), good);
   });
 
-  it('goes back to what was before, and says so', async () => {
+  it('goes back to what was before, and says so; the volumes that were there go when the others are', async () => {
+    const volumes = await lab.source.kubectl('-n', app, 'get', 'pvc', '-o', 'jsonpath={.items[*].spec.volumeName}');
     await dmaas(`restore undo ${id} --yes`);
     await waitForDemo(lab.source, app);
     assert.deepEqual(await fingerprint(lab.source, app), bad);
+    assert.equal(await lab.source.kubectl('get', 'persistentvolumes', '-l', `dmaas.io/kept-by=${id}`, '-o', 'name'), '');
+    await lab.source.kubectl('wait', '--for=delete', '--timeout=120s', ...volumes.split(' ').map((name) => `persistentvolume/${name}`));
     assert.match(await dmaas('restore list'), new RegExp(`${id} .* Undone `));
   });
 

@@ -20,7 +20,9 @@ export interface SimulationOptions {
   readonly repository: () => Promise<Repository>;
   readonly options?: ConstructorParameters<typeof MemoryCluster>[0];
   /** Of volume snapshots; default ready at once. */
-  readonly snapshotStatus?: (claim: string) => Json;
+  readonly snapshotStatus?: (claim: string, snapshot: KubeObject) => Json | undefined;
+  /** Claims get their volumes from somebody else. */
+  readonly hasStorage?: boolean;
   /** Instead of doing the task: what the pod's status becomes. */
   readonly pod?: (task: MoverTask, attempt: number) => Json | undefined;
 }
@@ -39,7 +41,7 @@ export function simulatedCluster(sim: SimulationOptions): MemoryCluster {
     }
     if (!isCurrent(cluster, object)) return;
     if (object.kind === 'VolumeSnapshot' && object['status'] === undefined) takeSnapshot(cluster, object, sim);
-    if (object.kind === 'PersistentVolumeClaim' && object['status'] === undefined) {
+    if (object.kind === 'PersistentVolumeClaim' && object['status'] === undefined && sim.hasStorage !== true) {
       cluster.put({ ...object, status: { phase: 'Bound', capacity: recordAt(object, 'spec', 'resources', 'requests') } });
     }
     if (object.kind === 'Job' && recordAt(object, 'spec')['suspend'] === false && object['status'] === undefined) {
@@ -76,7 +78,7 @@ function takeSnapshot(cluster: MemoryCluster, snapshot: KubeObject, sim: Simulat
       volumeSnapshotRef: { name: snapshot.metadata.name, namespace: snapshot.metadata.namespace },
     },
   });
-  const status = sim.snapshotStatus?.(claim) ?? { readyToUse: true, restoreSize: '1Gi', creationTime: '2026-11-22T12:00:00Z' };
+  const status = sim.snapshotStatus?.(claim, snapshot) ?? { readyToUse: true, restoreSize: '1Gi', creationTime: '2026-11-22T12:00:00Z' };
   cluster.put({ ...snapshot, status: { boundVolumeSnapshotContentName: content, ...status } });
 }
 

@@ -2,11 +2,12 @@ import assert from 'node:assert/strict';
 import type { Access } from '../../core/src/cluster/cluster.ts';
 import { KNOWN_KINDS } from '../../core/src/cluster/known-kinds.ts';
 import { DmaasError } from '../../core/src/errors.ts';
-import { planNeeds } from '../../core/src/restore/needs.ts';
+import { KEEPING } from '../../core/src/restore/kept-volumes.ts';
+import { planNeeds, undoNeeds } from '../../core/src/restore/needs.ts';
 import { preflightRestore } from '../../core/src/restore/preflight.ts';
 import { applyRestore } from '../../core/src/restore/run.ts';
 import { ClusterCrash, FaultyCluster } from '../support/faulty-cluster.ts';
-import { BACKED_UP, inPlaceWorld } from '../support/in-place-world.ts';
+import { BACKED_UP, CURRENT, inPlaceWorld } from '../support/in-place-world.ts';
 import { kube, OPERATION, shop } from '../support/restore.ts';
 import { fillingMover, MemoryJournal, playedCluster } from '../support/restore-cluster.ts';
 
@@ -48,9 +49,7 @@ describe('the rights that a restore asks for', () => {
       try {
         grant(planNeeds(world.plan, KNOWN_KINDS));
         const dying = new FaultyCluster(world.cluster, { at, kind: 'crash-after', ofWrites: true });
-        await world.restore(dying.cluster).catch((e: unknown) => {
-          assert.ok(e instanceof ClusterCrash || DmaasError.is(e), String(e));
-        });
+        await dies(world.restore(dying.cluster));
         done = dying.calls.length < at;
         await world.restore();
         assert.equal(await world.content(), BACKED_UP);
@@ -60,4 +59,33 @@ describe('the rights that a restore asks for', () => {
       }
     }
   });
+
+  it('to go back behind it are all that this takes, but for what it only looks for', async () => {
+    for (let at = 1, done = false; !done; at++) {
+      const { refused, before, grant } = guard();
+      const world = await inPlaceWorld({ cluster: { before }, binding: 'WaitForFirstConsumer' });
+      try {
+        await world.restore();
+        grant([...undoNeeds(world.plan, KNOWN_KINDS), ...KEEPING, { verb: 'delete', group: '', resource: 'persistentvolumes' }]); // which is its controller's
+        const dying = new FaultyCluster(world.cluster, { at, kind: 'crash-after', ofWrites: true });
+        await dies(world.undo({}, dying.cluster));
+        done = dying.calls.length < at;
+        await world.undo();
+        assert.equal(await world.content(), CURRENT);
+        const changes = refused.filter((what) => !/^(get|list) /.test(what));
+        assert.deepEqual(changes, [], dying.calls[at - 1]);
+      } finally {
+        await world.remove();
+      }
+    }
+  });
 });
+
+function dies(work: Promise<unknown>): Promise<void> {
+  return work.then(
+    () => undefined,
+    (e: unknown) => {
+      assert.ok(e instanceof ClusterCrash || DmaasError.is(e), String(e));
+    },
+  );
+}

@@ -12,9 +12,9 @@ import {
   gatherInPlace,
   startWorkload,
   stopWorkload,
-  volumeLeft,
   waitUnused,
 } from '../../core/src/restore/in-place.ts';
+import { volumeLeft } from '../../core/src/restore/go-back.ts';
 import type { RestorePlan, StopStep } from '../../core/src/restore/model.ts';
 import { parsePlanDocument } from '../../core/src/restore/plan-document.ts';
 import { planInPlace } from '../../core/src/restore/plan-in-place.ts';

@@ -6,12 +6,12 @@ import { at, stringAt } from '../discovery/read.ts';
 import { DmaasError } from '../errors.ts';
 import type { RunOptions } from '../events.ts';
 import { refKey, refName } from '../model.ts';
-import type { Finding, KubeObject, ObjectRef } from '../model.ts';
+import type { KubeObject, ObjectRef } from '../model.ts';
 import { ANNOTATIONS, LABELS } from '../operation.ts';
 import type { OperationId } from '../operation.ts';
 import { claimUsers, outwaitUsers } from '../transfer/claim-users.ts';
 import { gatherCaptureFacts } from '../transfer/facts.ts';
-import { listed, onTarget } from './hints.ts';
+import { listed } from './hints.ts';
 import type { BackupView, RestoreOptions, SnapshotStep, StopStep } from './model.ts';
 import { inPlaceClaims } from './plan-in-place.ts';
 import type { InPlaceFacts } from './plan-in-place.ts';
@@ -22,7 +22,6 @@ import { STOPPED } from './stopping.ts';
 
 const UNUSED_TIMEOUT_MS = 300_000;
 const SNAPSHOT_TIMEOUT_MS = 600_000;
-const GONE_TIMEOUT_MS = 120_000;
 const READS_AT_ONCE = 8;
 
 /** Reads what a restore in place rests on: the claims, and what uses them. */
@@ -90,7 +89,7 @@ async function controllersAbove(read: (ref: ObjectRef) => Promise<KubeObject | u
 }
 
 /** What cannot be read, for want of rights or because nobody serves it, is as if it were not there. */
-async function readIfServed(cluster: Cluster, ref: ObjectRef): Promise<KubeObject | undefined> {
+export async function readIfServed(cluster: Cluster, ref: ObjectRef): Promise<KubeObject | undefined> {
   try {
     return await cluster.get(ref);
   } catch (e) {
@@ -243,7 +242,8 @@ export async function takeUndoSnapshot(
   return known === undefined;
 }
 
-async function waitReadable(cluster: Cluster, { ref, claim }: SnapshotStep, run: RunOptions): Promise<void> {
+/** Waits until a volume snapshot to go back to can be read. */
+export async function waitReadable(cluster: Cluster, { ref, claim }: SnapshotStep, run: RunOptions): Promise<void> {
   let last: KubeObject | undefined;
   try {
     await cluster.waitFor(ref, (o) => ((last = o), at(o, 'status', 'readyToUse') === true), {
@@ -258,63 +258,6 @@ async function waitReadable(cluster: Cluster, { ref, claim }: SnapshotStep, run:
       `the volume snapshot of claim ${claim.name} to go back to was not ready in time: ${says.slice(0, 500)}`,
       { cause: e },
     );
-  }
-}
-
-/** Puts a claim made from the volume snapshot in the place of the one that is there; false when that was done before. Nothing may use the claim. */
-export async function putBack(cluster: Cluster, id: OperationId, step: SnapshotStep, run: RunOptions): Promise<boolean> {
-  const { claim, ref, back } = step;
-  const there = await cluster.get(claim);
-  if (there?.metadata.annotations?.[ANNOTATIONS.undone] === id) return false;
-  if ((await cluster.get(ref)) === undefined)
-    throw new DmaasError(
-      'RESTORE_STEP_FAILED',
-      `${refName(ref, true)}, to which claim ${claim.name} would go back, does not exist any more`,
-    );
-  await waitReadable(cluster, step, run);
-  // The server says whether it takes the new claim before the old one goes.
-  await tryClaim(cluster, { ...back, metadata: { ...back.metadata, name: `${ref.name}-try` } });
-  if (there !== undefined) {
-    const { uid } = there.metadata;
-    await cluster.delete(claim, { propagation: 'background', ...(uid === undefined ? {} : { uid }) });
-    await cluster.waitFor(claim, (o) => o === undefined || o.metadata.uid !== uid, { timeoutMs: GONE_TIMEOUT_MS });
-  }
-  try {
-    await cluster.create(back);
-  } catch (e) {
-    const now = DmaasError.is(e, 'CLUSTER_CONFLICT') ? await cluster.get(claim) : undefined;
-    if (now?.metadata.annotations?.[ANNOTATIONS.undone] === id) return true;
-    if (now === undefined) throw e;
-    throw new DmaasError('RESTORE_STEP_FAILED', `a new claim ${claim.name} has appeared, before it could be made from ${refName(ref)}`, {
-      cause: e,
-      hint: 'delete it, and undo again',
-    });
-  }
-  return true;
-}
-
-/** Name of the PersistentVolume that a claim is bound to. */
-export async function volumeOf(cluster: Cluster, claim: ObjectRef): Promise<string | undefined> {
-  return stringAt(await cluster.get(claim), 'spec', 'volumeName');
-}
-
-/** Whether the volume that a claim had before it was put back has stayed, which its reclaim policy decides. Who may not read volumes is not told. */
-export async function volumeLeft(cluster: Cluster, claim: ObjectRef, name: string | undefined): Promise<readonly Finding[]> {
-  if (name === undefined) return [];
-  const ref = { apiVersion: 'v1', kind: 'PersistentVolume', name };
-  const [volume, now] = await Promise.all([readIfServed(cluster, ref), cluster.get(claim)]);
-  const isKept = stringAt(volume, 'spec', 'persistentVolumeReclaimPolicy') === 'Retain';
-  if (!isKept || stringAt(volume, 'spec', 'claimRef', 'uid') === now?.metadata.uid) return [];
-  const message = `${refName(ref)}, which claim ${claim.name} had before it was put back, stays with what was restored to it: its reclaim policy is Retain`;
-  return [{ level: 'info', code: 'volume-left', message, ref, hint: onTarget(`kubectl delete persistentvolume ${name}`, cluster) }];
-}
-
-/** A quota counts both claims in a trial, and only one in earnest. */
-async function tryClaim(cluster: Cluster, claim: KubeObject): Promise<void> {
-  try {
-    await cluster.create(claim, { dryRun: true });
-  } catch (e) {
-    if (!DmaasError.is(e) || !e.message.includes('exceeded quota')) throw e;
   }
 }
 

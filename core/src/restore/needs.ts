@@ -4,6 +4,7 @@ import { kindId } from '../discovery/pod-template.ts';
 import { recordAt, stringAt } from '../discovery/read.ts';
 import { groupOf } from '../model.ts';
 import type { ObjectRef, ResourceKind } from '../model.ts';
+import { everyStep } from './later.ts';
 import type { RestorePlan, RestoreStep } from './model.ts';
 
 /** What movers are made of; `populate` steps create and watch them in the target namespace. */
@@ -20,27 +21,53 @@ const DIAGNOSIS = ['pods', 'events', 'persistentvolumeclaims'] as const;
 /** Every right that applying the plan takes, each once, sorted. For SelfSubjectAccessReviews before anything changes. */
 export function planNeeds(plan: RestorePlan, kinds: readonly ResourceKind[]): readonly Access[] {
   const { namespace } = plan.target;
-  const needs = new Map<string, Access>();
-  const add = (verb: string, group: string, resource: string, where: string | undefined): void => {
-    needs.set([where ?? '', group, resource, verb].join('\0'), {
-      verb,
-      group,
-      resource,
-      ...(where === undefined ? {} : { namespace: where }),
-    });
-  };
-  const plurals = pluralsOf(plan, kinds);
+  const needs = new Needs(plan, kinds);
   for (const step of plan.steps) {
-    const ref = refOfStep(step);
-    const verbs = verbsOf(step);
-    const resource = plurals.get(kindId(ref)) ?? `${ref.kind.toLowerCase()}s`;
-    for (const verb of verbs) add(verb, groupOf(ref.apiVersion), resource, ref.namespace);
-    if (step.do === 'populate') for (const [group, what, of] of MOVER) for (const verb of of) add(verb, group, what, namespace);
-    if (step.do === 'wait-unused') add('list', '', 'pods', namespace);
-    if (step.do === 'wait-ready' && step.hooks !== undefined) for (const verb of ['get', 'create']) add(verb, '', 'pods/exec', namespace);
-    if (step.do === 'wait-ready' && step.phase === 'activate') for (const what of DIAGNOSIS) add('list', '', what, namespace);
+    needs.of(refOfStep(step), verbsOf(step));
+    if (step.do === 'populate') for (const [group, what, of] of MOVER) for (const verb of of) needs.add(verb, group, what, namespace);
+    if (step.do === 'wait-unused') needs.add('list', '', 'pods', namespace);
+    if (step.do === 'wait-ready' && step.hooks !== undefined)
+      for (const verb of ['get', 'create']) needs.add(verb, '', 'pods/exec', namespace);
+    if (step.do === 'wait-ready' && step.phase === 'activate') for (const what of DIAGNOSIS) needs.add('list', '', what, namespace);
   }
-  return [...needs].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, access]) => access);
+  return needs.sorted();
+}
+
+/** As `planNeeds`, of going back behind a restore in place; what it takes to keep volumes meanwhile is `KEEPING`. */
+export function undoNeeds(plan: RestorePlan, kinds: readonly ResourceKind[]): readonly Access[] {
+  const needs = new Needs(plan, kinds);
+  for (const step of everyStep(plan)) {
+    if (step.do === 'snapshot') {
+      needs.of(step.ref, ['get', 'list', 'watch']);
+      needs.of(step.claim, ['get', 'create', 'delete', 'list', 'watch']);
+      needs.add('list', '', 'pods', plan.target.namespace);
+    }
+    if (['stop', 'delete-pod', 'create-pod', 'wait-ready'].includes(step.do)) needs.of(refOfStep(step), verbsOf(step));
+  }
+  return needs.sorted();
+}
+
+class Needs {
+  readonly #needs = new Map<string, Access>();
+  readonly #plurals: ReadonlyMap<string, string>;
+
+  constructor(plan: RestorePlan, kinds: readonly ResourceKind[]) {
+    this.#plurals = pluralsOf(plan, kinds);
+  }
+
+  add(verb: string, group: string, resource: string, namespace: string | undefined): void {
+    const access = { verb, group, resource, ...(namespace === undefined ? {} : { namespace }) };
+    this.#needs.set([namespace ?? '', group, resource, verb].join('\0'), access);
+  }
+
+  of(ref: ObjectRef, verbs: readonly string[]): void {
+    const resource = this.#plurals.get(kindId(ref)) ?? `${ref.kind.toLowerCase()}s`;
+    for (const verb of verbs) this.add(verb, groupOf(ref.apiVersion), resource, ref.namespace);
+  }
+
+  sorted(): readonly Access[] {
+    return [...this.#needs].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, access]) => access);
+  }
 }
 
 function refOfStep(step: RestoreStep): ObjectRef {

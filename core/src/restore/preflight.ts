@@ -1,14 +1,16 @@
-import type { Cluster } from '../cluster/cluster.ts';
+import { canICommand, resourceName } from '../cluster/api-errors.ts';
+import type { Access, Cluster } from '../cluster/cluster.ts';
 import { sortFindings } from '../discovery/findings.ts';
 import { throwIfCancelled } from '../errors.ts';
 import type { RunOptions } from '../events.ts';
 import type { Finding } from '../model.ts';
 import type { OperationId } from '../operation.ts';
-import { onTarget } from './hints.ts';
+import { listed, onTarget } from './hints.ts';
 import { gatherInPlace } from './in-place.ts';
+import { KEEPING } from './kept-volumes.ts';
 import { mapSteps } from './later.ts';
 import type { BackupView, RestoreOptions, RestorePlan, TargetState } from './model.ts';
-import { planNeeds } from './needs.ts';
+import { planNeeds, undoNeeds } from './needs.ts';
 import { tryObjects } from './object-trials.ts';
 import { planInPlace } from './plan-in-place.ts';
 import { planRestore } from './plan.ts';
@@ -66,13 +68,17 @@ export async function preflightInPlace(
   try {
     const facts = await gatherInPlace(cluster, backup, options, run);
     const plan = planInPlace(id, backup, facts, options);
-    const denied = await cluster.denied(planNeeds(plan, facts.kinds));
+    const isUndoable = plan.steps.some((step) => step.do === 'snapshot');
+    const [denied, forUndo] = await Promise.all([
+      cluster.denied(planNeeds(plan, facts.kinds)),
+      isUndoable ? cluster.denied([...undoNeeds(plan, facts.kinds), ...KEEPING]) : [],
+    ]);
     const refused = denied.map(({ verb, group, resource, namespace = '' }): Finding => {
       const name = group === '' ? resource : `${resource}.${group}`;
       const hint = onTarget(`kubectl auth can-i ${verb} ${name} -n ${namespace}`, plan.target);
       return { level: 'blocker', code: 'access-denied', message: `this identity may not ${verb} ${name} in namespace ${namespace}`, hint };
     });
-    const findings = sortFindings([...refused, ...plan.findings, ...(await tryMore(plan))]);
+    const findings = sortFindings([...refused, ...plan.findings, ...undoRefused(forUndo), ...(await tryMore(plan))]);
     for (const finding of findings) run.emit({ type: 'finding', finding });
     run.emit({ type: 'phase', phase: 'preflight', state: findings.some((f) => f.level === 'blocker') ? 'failed' : 'done' });
     return { ...plan, findings };
@@ -80,4 +86,12 @@ export async function preflightInPlace(
     run.emit({ type: 'phase', phase: 'preflight', state: 'failed' });
     throw e;
   }
+}
+
+/** Somebody else may go back, too. */
+function undoRefused(denied: readonly Access[]): readonly Finding[] {
+  if (denied[0] === undefined) return [];
+  const missing = listed(denied.map((access) => `${access.verb} ${resourceName(access)}`));
+  const message = `this identity may not ${missing}, which "restore undo" takes`;
+  return [{ level: 'info', code: 'undo-denied', message, hint: canICommand(denied[0]) }];
 }

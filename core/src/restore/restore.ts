@@ -1,33 +1,29 @@
 import { canICommand, resourceName } from '../cluster/api-errors.ts';
-import type { Cluster } from '../cluster/cluster.ts';
+import type { Access, Cluster } from '../cluster/cluster.ts';
 import { DmaasError } from '../errors.ts';
-import type { Phase, RunOptions } from '../events.ts';
+import type { RunOptions } from '../events.ts';
 import type { LocationAccess } from '../location/location.ts';
 import { listRepositories, openLocationRepository } from '../location/open.ts';
 import type { LocatedBackup, LocationRepository, OpenDeps } from '../location/open.ts';
 import { refName } from '../model.ts';
-import type { Finding, ObjectRef } from '../model.ts';
+import type { Finding } from '../model.ts';
 import type { MoverOptions } from '../mover/job.ts';
 import { JobMover } from '../mover/job-mover.ts';
 import { isOperationId, newOperationId } from '../operation.ts';
 import type { OperationId } from '../operation.ts';
 import { readManifests } from '../repository/manifests.ts';
 import type { CallOptions } from '../store/object-store.ts';
-import { cleanupOperation } from '../transfer/cleanup.ts';
 import { populateVolumes } from '../transfer/populate.ts';
 import { tryCanaries } from './canary.ts';
 import { assertConsent } from './consent.ts';
-import { diagnose } from './diagnose.ts';
 import { readRestore, readRestores, recordUndone, restoreJournal } from './journal.ts';
 import type { RestoreRecord } from './journal.ts';
-import { createPod, deletePod, putBack, startWorkload, stopWorkload, volumeLeft, volumeOf, waitUnused } from './in-place.ts';
-import { activated, everyStep } from './later.ts';
+import { releaseVolumes } from './kept-volumes.ts';
+import { activated } from './later.ts';
 import { listed } from './hints.ts';
 import { planNeeds } from './needs.ts';
-import type { BackupView, RestoreOptions, RestorePlan, RestoreStep, TargetState } from './model.ts';
-import { titleOf } from './steps.ts';
+import type { BackupView, RestoreOptions, RestorePlan, TargetState } from './model.ts';
 import { STOPPED } from './stopping.ts';
-import { isReady } from './readiness.ts';
 import { withSecrets } from './plan-document.ts';
 import { preflightInPlace, preflightRestore } from './preflight.ts';
 import { prepare } from './prepare.ts';
@@ -195,7 +191,8 @@ export async function activateRestore(
   if (record.plan.options.activate)
     throw new DmaasError('USAGE', `restore ${record.id} was not left staged`, { hint: `kubectl dmaas restore resume ${record.id}` });
   const plan = activated(record.plan, change.startJobs);
-  await assertRights(plan, request.cluster);
+  // What is left for later was no part of the check of rights when the rest was done.
+  await assertRights(planNeeds(plan, await request.cluster.kinds()), 'the activation', request.cluster);
   const open = await openLocationRepository(request.access, source, request.stores, callOf(run));
   try {
     return { plan, report: await executeRestore({ plan, request, source: open, close: () => open.close() }, run) };
@@ -204,12 +201,12 @@ export async function activateRestore(
   }
 }
 
-/** What is left for later was no part of the check of rights when the rest was done. */
-async function assertRights(plan: RestorePlan, cluster: Cluster): Promise<void> {
-  const denied = await cluster.denied(planNeeds(plan, await cluster.kinds()));
+/** Throws PREFLIGHT_FAILED when this identity lacks one of them. */
+export async function assertRights(needs: readonly Access[], what: string, cluster: Cluster): Promise<void> {
+  const denied = await cluster.denied(needs);
   if (denied[0] === undefined) return;
   const missing = denied.map((access) => `${access.verb} ${resourceName(access)}`);
-  throw new DmaasError('PREFLIGHT_FAILED', `you may not ${listed(missing)}, which the activation takes`, { hint: canICommand(denied[0]) });
+  throw new DmaasError('PREFLIGHT_FAILED', `you may not ${listed(missing)}, which ${what} takes`, { hint: canICommand(denied[0]) });
 }
 
 /**
@@ -229,13 +226,14 @@ export async function undoRestore(
     });
   }
   const report = await removeRestored(cluster, { id, namespace: plan.target.namespace }, run);
-  const isWhole = plan.options.inPlace !== true && report.findings.every((f) => f.level !== 'warning');
+  if (plan.options.inPlace === true) return { ...report, findings: [...report.findings, ...(await releaseVolumes(cluster, id))] };
+  const isWhole = report.findings.every((f) => f.level !== 'warning');
   // Who may not write to the bucket has taken it back all the same.
   if (isWhole) await recordUndoneIn(access, source, stores, id, run).catch(() => undefined);
   return report;
 }
 
-async function recordUndoneIn(
+export async function recordUndoneIn(
   access: LocationAccess,
   source: LocatedBackup['source'],
   stores: OpenDeps,
@@ -256,67 +254,6 @@ function assertNotUndone(record: RestoreRecord | undefined): void {
   throw new DmaasError('USAGE', `restore ${record.id} was taken back`, {
     hint: `plan it anew: kubectl dmaas restore create ${record.plan.backup} -n ${record.plan.source.namespace}`,
   });
-}
-
-/**
- * Goes back behind a restore in place: every volume becomes what it was before, from its volume snapshot, while its workloads stand still. Run again
- * it goes on. The findings name what it leaves. Throws USAGE for a restore that has nothing to go back to.
- */
-export async function goBack(
-  request: RestoreRequest,
-  located: LocatedRestore,
-  run: RunOptions,
-): Promise<{ readonly claims: readonly ObjectRef[]; readonly findings: readonly Finding[] }> {
-  const { id, plan } = located.record;
-  const { cluster } = request;
-  const of = <D extends RestoreStep['do']>(kind: D) => everyStep(plan).filter((s): s is Extract<RestoreStep, { do: D }> => s.do === kind);
-  const snapshots = of('snapshot');
-  if (snapshots.length === 0)
-    throw new DmaasError(
-      'USAGE',
-      `restore ${id} ${of('stop').length > 0 ? 'took no volume snapshots to go back to' : 'was not in place'}`,
-      {
-        hint: `"kubectl dmaas restore delete ${id}" takes back what a restore created`,
-      },
-    );
-  const step = async <T>(phase: Phase, title: string, work: () => Promise<T>): Promise<T> => {
-    run.emit({ type: 'step', phase, title, state: 'start' });
-    const result = await work();
-    run.emit({ type: 'step', phase, title, state: 'done' });
-    return result;
-  };
-  await cleanupOperation(cluster, plan.target.namespace, id); // movers of an attempt that died
-  for (const stop of of('stop')) await step('populate', titleOf(stop), () => stopWorkload(cluster, id, stop));
-  for (const pod of of('delete-pod')) await step('populate', titleOf(pod), () => deletePod(cluster, pod.ref, undefined, run));
-  for (const wait of of('wait-unused'))
-    await step('populate', titleOf(wait), () => waitUnused(cluster, { claims: wait.claims, stops: of('stop') }, run));
-  const findings: Finding[] = [];
-  for (const each of snapshots) {
-    const volume = await volumeOf(cluster, each.claim);
-    await step('populate', `put claim ${each.claim.name} back`, () => putBack(cluster, id, each, run));
-    findings.push(...(await volumeLeft(cluster, each.claim, volume)));
-  }
-  for (const stop of of('stop')) {
-    await step('activate', `start ${refName(stop.ref)}`, () => startWorkload(cluster, id, stop.ref, stop.back));
-  }
-  for (const pod of of('create-pod')) await step('activate', titleOf(pod), () => createPod(cluster, pod.pod));
-  for (const wait of of('wait-ready'))
-    await step('activate', titleOf(wait), () => waitReady(cluster, wait.ref, plan.options.readyTimeoutMs, run));
-  await recordUndoneIn(request.access, located.source, request.stores, id, run);
-  return { claims: snapshots.map(({ claim }) => claim), findings };
-}
-
-async function waitReady(cluster: Cluster, ref: ObjectRef, timeoutMs = 600_000, run: RunOptions): Promise<void> {
-  try {
-    await cluster.waitFor(ref, (o) => o === undefined || isReady(o), { timeoutMs, ...callOf(run) });
-  } catch (e) {
-    if (!DmaasError.is(e, 'TIMEOUT')) throw e;
-    const { cause, fix } = await diagnose(cluster, ref, run);
-    throw new DmaasError('RESTORE_STEP_FAILED', `${refName(ref)} has its volumes back but is not ready: ${cause}`, {
-      cause: e,
-      ...(fix === undefined ? {} : { hint: fix }),
-    });
-  }
 }
 
 /** A restore, and the repository that its backup is in. */

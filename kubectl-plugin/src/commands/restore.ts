@@ -241,9 +241,19 @@ export const restoreUndo: Command = {
   path: ['restore', 'undo'],
   summary: 'Go back behind a restore in place: volumes become what they were before it',
   description:
-    'Stops what uses the volumes, puts claims made from the volume snapshots that the restore took in the place of those that are there, and starts everything again. What was written since the restore is lost; a volume whose reclaim policy is Retain stays beside the claim, and is named. The volume snapshots stay until "restore delete".',
+    'Stops what uses the volumes, puts claims made from the volume snapshots that the restore took in the place of those that are there, and starts everything again. What was written since the restore is lost, but not before the claims have their volumes: until then those that are there are kept, by their reclaim policy, which takes the right to patch PersistentVolumes. One whose reclaim policy is Retain stays beside the claim, and is named. The volume snapshots stay until "restore delete".',
   positionals: [ID],
-  flags: [TARGET_FLAG, ...LOCATION_FLAGS, { name: 'yes', short: 'y', type: 'boolean', describe: 'Do not ask' }],
+  flags: [
+    {
+      name: 'delete-first',
+      type: 'boolean',
+      describe:
+        'Without that right: delete each volume before the one from its volume snapshot is there; should that never be, both are lost',
+    },
+    TARGET_FLAG,
+    ...LOCATION_FLAGS,
+    { name: 'yes', short: 'y', type: 'boolean', describe: 'Do not ask' },
+  ],
   run: async (session, args) => {
     const found = await findRestore(session, args);
     const cluster = await targetOf(session, args, found);
@@ -253,11 +263,13 @@ export const restoreUndo: Command = {
       `Go back to what the volumes in namespace ${namespace} of ${context} were before restore ${id}? What was written since is lost`,
     );
     const request = { cluster, access: await session.location(), stores: session.stores, ...session.movers() };
-    const { claims, findings } = await session.withProgress((emit) => goBack(request, found, { emit, signal: session.signal }));
+    const options = { deleteFirst: args.bool('delete-first') };
+    const { claims, findings } = await session.withProgress((emit) => goBack(request, found, options, { emit, signal: session.signal }));
     return {
       text: () =>
         `restore/${id} undone: ${claims.map((claim) => refName(claim)).join(', ')} ${claims.length === 1 ? 'is' : 'are'} as before`,
       notes: [...findings.flatMap(findingLines), `kubectl dmaas restore delete ${id} deletes the volume snapshots`],
+      exitCode: findings.some((f) => f.level === 'warning') ? 3 : 0,
     };
   },
 };
