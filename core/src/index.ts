@@ -71,6 +71,7 @@ export {
   type OpenDeps,
 } from './location/open.ts';
 export { groupByApplication, isPartial, protectionOf, type Protection } from './location/protection.ts';
+export { openedByKey, recoverDocument } from './location/recover.ts';
 export { assertTitle } from './location/title.ts';
 export { DEFAULT_HOME_NAMESPACE, type Places } from './location/titled-secret.ts';
 

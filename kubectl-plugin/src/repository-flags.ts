@@ -3,6 +3,19 @@ import type { Flag } from './command.ts';
 /** Names of the flags that say which repository is meant, to be repeated in a hint. */
 export const REPOSITORY_FLAG_NAMES = ['repository', 'key-file', 'passphrase-file', 'endpoint', 'region', 'ca-file'] as const;
 
+/** How the server of a URL is reached. */
+export const STORE_FLAGS: readonly Flag[] = [
+  {
+    name: 'endpoint',
+    type: 'string',
+    value: 'URL',
+    describe: 'Server to use instead of AWS or Google. Default: $AWS_ENDPOINT_URL, $STORAGE_EMULATOR_HOST',
+  },
+  { name: 'region', type: 'string', value: 'NAME', describe: 'Region of the bucket. Default: $AWS_REGION' },
+  { name: 'path-style', type: 'boolean', describe: 'The bucket in the path of the URL; so by default wherever there is an endpoint' },
+  { name: 'ca-file', type: 'string', value: 'FILE', describe: 'Certificates (PEM) to trust besides the system’s' },
+];
+
 /** A repository that needs no cluster. */
 export const REPOSITORY_FLAGS: readonly Flag[] = [
   {
@@ -19,13 +32,5 @@ export const REPOSITORY_FLAGS: readonly Flag[] = [
     value: 'FILE',
     describe: 'A file that holds a passphrase which opens the repository; - asks for it',
   },
-  {
-    name: 'endpoint',
-    type: 'string',
-    value: 'URL',
-    describe: 'Server to use instead of AWS or Google. Default: $AWS_ENDPOINT_URL, $STORAGE_EMULATOR_HOST',
-  },
-  { name: 'region', type: 'string', value: 'NAME', describe: 'Region of the bucket. Default: $AWS_REGION' },
-  { name: 'path-style', type: 'boolean', describe: 'The bucket in the path of the URL; so by default wherever there is an endpoint' },
-  { name: 'ca-file', type: 'string', value: 'FILE', describe: 'Certificates (PEM) to trust besides the system’s' },
+  ...STORE_FLAGS,
 ];

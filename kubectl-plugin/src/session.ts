@@ -12,11 +12,13 @@ import {
   type Cluster,
   type ClusterOptions,
   type LocationAccess,
+  type LocationDocument,
   type MoverOptions,
   type OpenDeps,
   type Places,
   type RepositoryTarget,
   type RunOptions,
+  type StoreConfig,
 } from '@dmaas/core';
 import type { Args } from './args.ts';
 import { GLOBAL_FLAGS } from './global-flags.ts';
@@ -105,6 +107,11 @@ export class Session {
     const url = this.args.need('repository', '--repository s3://BUCKET[/PREFIX], gs://BUCKET[/PREFIX] or file:///DIRECTORY');
     const passphrase = await this.passphrase('passphrase-file', 'passphrase of the repository');
     const keyFile = passphrase === undefined ? this.args.need('key-file', '--key-file FILE; "repository init" writes it') : '';
+    return { store: await this.store(url), keyFile, ...(passphrase !== undefined && { passphrase }) };
+  }
+
+  /** The store of a URL, as the flags of `STORE_FLAGS` say. */
+  async store(url: string): Promise<StoreConfig> {
     const caFile = this.args.string('ca-file');
     const flags = defined({
       endpoint: this.args.string('endpoint'),
@@ -112,7 +119,7 @@ export class Session {
       pathStyle: this.args.bool('path-style') ? true : undefined,
       caPem: caFile === undefined ? undefined : await readTextFile(caFile),
     });
-    return { store: parseStoreUrl(url, this.streams.env, flags), keyFile, ...(passphrase !== undefined && { passphrase }) };
+    return parseStoreUrl(url, this.streams.env, flags);
   }
 
   /** From the file that this flag names, or `-` for a hidden prompt; undefined without the flag. */
@@ -126,7 +133,11 @@ export class Session {
   async location(): Promise<LocationAccess> {
     const file = this.args.string('location-file');
     if (file === undefined) return getLocationAccess(await this.cluster(), await this.places(), this.args.string('location'));
-    const document = parseLocationDocument(await this.secret('exported location', { file }));
+    return this.access(parseLocationDocument(await this.secret('exported location', { file })));
+  }
+
+  /** What a document names; access keys that it does not hold come from the environment. */
+  async access(document: LocationDocument): Promise<LocationAccess> {
     const { secretAccessKey, serviceAccount } = document.credential;
     if (secretAccessKey !== undefined || serviceAccount !== undefined) return accessFromDocument(document);
     return accessFromDocument(document, await credentialFromEnvironment(document, this.streams.env));

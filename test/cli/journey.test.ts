@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { parseLocationDocument } from '../../core/src/location/document.ts';
+import { formatKey, newKey } from '../../core/src/repository/keys/keys.ts';
 import { addData, deployDemo, fingerprint, removeDemo, sql, waitForDemo, type Fingerprint } from '../demo/data.ts';
 import type { TestCluster } from '../support/cluster/cluster.ts';
 import { startLab, type Lab } from '../support/lab.ts';
@@ -102,6 +104,18 @@ describe('kubectl dmaas, from a running application to its copy in another clust
     assert.match(stderr, /claim data-db-0 exists in namespace .*, and a restore never writes over data/);
     assert.match(stderr, /error: 13 checks failed: /);
     assert.equal(await source.kubectl('-n', app, 'get', 'all,pvc', '-o', 'name'), before);
+  });
+
+  it('makes a location from a bare key, if the bucket has backups that it opens', async () => {
+    const keyFile = join(plugin.home, 'bare.key');
+    await writeFile(keyFile, parseLocationDocument(await readFile(lab.locationFile, 'utf8')).key);
+    const create = (name: string) => here(`location create ${name} --credential lab --bucket ${lab.bucket} --key-file ${keyFile}`);
+    await dmaas(create('again'));
+    assert.equal(await dmaas(here('backup list --location again -o name')), await dmaas(here('backup list --location lab -o name')));
+    await dmaas(here('location delete again --yes'));
+    await writeFile(keyFile, formatKey(newKey()));
+    await dmaas(create('other'), 12);
+    assert.equal(await dmaas(here('location list -o name')), 'location/lab\n');
   });
 
   it('restores into another namespace after the first is gone, with nothing but the exported location', async () => {

@@ -1,6 +1,6 @@
 /** The repositories of a location, from its exported file alone: when all clusters are gone. */
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DeleteObjectCommand, ListObjectsV2Command, type S3Client } from '@aws-sdk/client-s3';
 import { stringify } from 'yaml';
@@ -50,6 +50,30 @@ describe('kubectl dmaas repository with --location-file', function () {
     await plugin.remove();
     client.destroy();
     await server.stop();
+  });
+
+  it('is made anew from the bucket and the key, and both open what is there', async () => {
+    const { key } = parseLocationDocument(readFileSync(join(plugin.home, 'lab.yaml'), 'utf8'));
+    const [keyFile, file] = [join(plugin.home, 'key'), join(plugin.home, 'recovered.yaml')];
+    writeFileSync(keyFile, `${key}\n`);
+    const env = { AWS_ACCESS_KEY_ID: server.accessKey, AWS_SECRET_ACCESS_KEY: server.secretKey };
+    const at = `--endpoint ${server.endpoint} --region ${server.region} --key-file ${keyFile}`;
+    const dmaas = (args: string) => plugin.run(args.split(' '), env);
+    const recovered = await dmaas(`location recover lab --url s3://backups ${at} -f ${file}`);
+    assert.equal(recovered.code, 0, recovered.stderr);
+    assert.match(recovered.stderr, /the key opens the backups of prod\/blog, prod\/shop\n$/);
+    assert.ok(!readFileSync(file, 'utf8').includes(server.secretKey));
+    const listed = await dmaas(`backup list --location-file ${file} -o name`);
+    assert.deepEqual([listed.code, listed.stdout.split('\n').length], [0, 3], listed.stderr);
+
+    const { Contents = [] } = await client.send(new ListObjectsV2Command({ Bucket: 'backups' }));
+    const directory = Contents.map(({ Key }) => Key!)
+      .find((name) => name.endsWith('/RECOVERY.txt'))!
+      .replace('/RECOVERY.txt', '');
+    const volumes = await dmaas(`volume list --repository s3://backups/${directory} ${at}`);
+    assert.match(volumes.stdout, / data +filesystem /, volumes.stderr);
+    const tooDeep = await dmaas(`location recover lab --url s3://backups/${directory} ${at}`);
+    assert.deepEqual([tooDeep.code, tooDeep.stdout], [10, ''], tooDeep.stderr);
   });
 
   it('verifies, prunes and repairs every repository of the location, and says which is damaged', async () => {

@@ -168,6 +168,21 @@ describe('kubectl dmaas volume, without a cluster', function () {
     assert.equal(existsSync(at('not')), false);
   });
 
+  it('is restored as RECOVERY.txt says, word for word', async () => {
+    writeFileSync(at('source/file'), 'kept');
+    const { id } = await backup('source');
+    const text = readFileSync(at('repository/RECOVERY.txt'), 'utf8');
+    const values = { URL: `file://${at('repository')}`, KEY: at('repository.key'), BACKUP: id, CLAIM: 'source', TARGET: at('out') };
+    const words = new Map(Object.entries(values));
+    const lines = [...text.matchAll(/^ {4}kubectl dmaas (.*)$/gm)].map(([, line]) =>
+      line!.split(' ').map((word) => words.get(word) ?? word),
+    );
+    const [list, restore] = await Promise.all(lines.map((line) => plugin.run(line)));
+    assert.deepEqual([list?.code, restore?.code], [0, 0], `${list?.stderr ?? ''}${restore?.stderr ?? ''}`);
+    assert.match(list?.stdout ?? '', new RegExp(`${id} +source `));
+    assert.equal(readFileSync(at('out/file'), 'utf8'), 'kept');
+  });
+
   it('says what it did not restore, and exits with 3', async () => {
     assert.ok(process.getuid?.() === 0, 'this test must run as root');
     await oracle.build(at('source'), [TREE[0]!, { ...attributes, path: [hex('null')], type: 'character-device', device: [1, 3] }]);

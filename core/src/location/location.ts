@@ -93,7 +93,11 @@ export async function createLocation(cluster: Cluster, places: Places, request: 
 }
 
 /** Checks bucket, prefix and region as a user gives them; slashes at the prefix's ends are dropped. Throws USAGE. */
-export function checkedPlace(request: Pick<NewLocation, 'bucket' | 'prefix' | 'region'>): Pick<Location, 'bucket' | 'prefix' | 'region'> {
+export function checkedPlace(request: {
+  readonly bucket: string;
+  readonly prefix?: string | undefined;
+  readonly region?: string | undefined;
+}): Pick<Location, 'bucket' | 'prefix' | 'region'> {
   const prefix = (request.prefix ?? '').replaceAll(/^\/+|\/+$/g, '');
   const checked = locationFields.pick({ bucket: true, prefix: true, region: true }).safeParse({ ...request, prefix });
   if (!checked.success) throw new DmaasError('USAGE', `the location is not valid: ${issueText(checked.error)}`);

@@ -94,9 +94,10 @@ async function create(store: ObjectStore, unlock: Uint8Array, opts: CreateOption
   await refuseOrphans(store, opts);
   const now = (opts.now ?? (() => new Date()))();
   const { config, objects } = makeConfig(unlock, opts.parameters ?? DEFAULT_PARAMETERS, opts.random ?? randomBytes, now);
-  await putOnce(store, RECOVERY, recoveryText(), callOf(opts));
+  const recovery = recoveryText(opts.source !== undefined);
+  await putOnce(store, RECOVERY, recovery, callOf(opts));
   try {
-    await requireConditionalCreates(store, RECOVERY, recoveryText(), callOf(opts));
+    await requireConditionalCreates(store, RECOVERY, recovery, callOf(opts));
   } catch (e) {
     if (DmaasError.is(e, 'PREFLIGHT_FAILED')) await store.delete(RECOVERY, callOf(opts));
     throw e;

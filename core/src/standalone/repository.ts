@@ -1,10 +1,10 @@
 import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { randomBytes } from 'node:crypto';
-import { dirname } from 'node:path';
+import { basename, dirname } from 'node:path';
 import { DmaasError } from '../errors.ts';
 import type { OpenDeps } from '../location/open.ts';
 import { CONFIG_KEY } from '../repository/keys/config.ts';
-import { formatKey, newKey, parseKey } from '../repository/keys/keys.ts';
+import { deriveScope, formatKey, newKey, openSource, parseKey } from '../repository/keys/keys.ts';
 import { KeyRing } from '../repository/keys/key-ring.ts';
 import { parseUnlock, type Unlock } from '../repository/keys/recipients.ts';
 import { createRepository, openRepository, type Repository } from '../repository/repository.ts';
@@ -27,7 +27,9 @@ export interface OpenedRepository {
 /** Opens a repository. Throws REPOSITORY_NOT_FOUND, REPOSITORY_KEY, REPOSITORY_VERSION, REPOSITORY_CORRUPT; USAGE when there is no key file. */
 export async function openWithKeyFile(target: RepositoryTarget, deps: OpenDeps, opts: CallOptions = {}): Promise<OpenedRepository> {
   const unlock = unlockOf(target);
-  return withStore(target.store, deps, (objects) => openRepository(objects, unlock, { ...opts, ...(deps.cache && { cache: deps.cache }) }));
+  return withStore(target.store, deps, (objects) =>
+    openingWith(objects, unlock, opts, (key) => openRepository(objects, key, { ...opts, ...(deps.cache && { cache: deps.cache }) })),
+  );
 }
 
 /** The keys of a repository, and who has them. Throws as `openWithKeyFile`. */
@@ -40,7 +42,7 @@ export async function withTargetKeyRing<T>(
   const unlock = unlockOf(target);
   const objects = await deps.openStore(target.store);
   try {
-    return await use(await KeyRing.open(objects, unlock, randomBytes, opts));
+    return await use(await openingWith(objects, unlock, opts, (key) => KeyRing.open(objects, key, randomBytes, opts)));
   } finally {
     await objects.close();
   }
@@ -51,6 +53,19 @@ function unlockOf({ keyFile, passphrase }: RepositoryTarget): Unlock {
   const text = readFileText(keyFile);
   if (text !== undefined) return parseUnlock(text);
   throw new DmaasError('USAGE', `the key file ${keyFile} does not exist`, { hint: 'it was written by "repository init"' });
+}
+
+/** Opens with the key or, when it is that of the location to which the repository belongs, with the one that is derived from it. */
+async function openingWith<T>(objects: ObjectStore, unlock: Unlock, opts: CallOptions, open: (unlock: Unlock) => Promise<T>): Promise<T> {
+  try {
+    return await open(unlock);
+  } catch (e) {
+    if (!DmaasError.is(e, 'REPOSITORY_KEY') || !(unlock instanceof Uint8Array)) throw e;
+    const sealed = await objects.get('source', opts);
+    const source = sealed && openSource(unlock, basename(objects.location), sealed);
+    if (source === undefined) throw e;
+    return open(deriveScope(unlock, source).unlock);
+  }
 }
 
 /**

@@ -10,16 +10,20 @@ import {
   importLocation,
   listLocations,
   listRepositories,
+  openedByKey,
   parseLocationDocument,
+  recoverDocument,
   setDefaultLocation,
   summarizeLocation,
+  type LocationDocument,
   type LocationSummary,
   formatAge,
 } from '@dmaas/core';
 import { stringify } from 'yaml';
 import type { Command, Completer } from '../command.ts';
 import { noteFindings } from '../findings.ts';
-import { details, table, type Column } from '../output.ts';
+import { details, table, type Column, type Result } from '../output.ts';
+import { STORE_FLAGS } from '../repository-flags.ts';
 import { completeCredentials } from './credential.ts';
 
 export const completeLocations: Completer = async (session) => {
@@ -28,19 +32,27 @@ export const completeLocations: Completer = async (session) => {
 };
 
 const NAME = { name: 'NAME', describe: 'A letter, then letters, digits and "-"; at most 24 characters', required: true } as const;
+const NEW_FILE = {
+  name: 'file',
+  short: 'f',
+  type: 'string',
+  value: 'FILE',
+  describe: 'New file, readable by you only; default is standard output',
+} as const;
 const YES = { name: 'yes', short: 'y', type: 'boolean', describe: 'Do not ask' } as const;
 
 export const locationCreate: Command = {
   path: ['location', 'create'],
   summary: 'Name a bucket for backups and make the key that encrypts them',
   description:
-    'Names a bucket for backups and makes the key that encrypts them. Without that key nobody can read the backups: keep a copy of it outside the cluster ("location export").',
+    'Names a bucket for backups and makes the key that encrypts them. Without that key nobody can read the backups: keep a copy of it outside the cluster ("location export"). With --key-file it takes the key of a location that was made before, and tries it on what the bucket holds.',
   positionals: [NAME],
   flags: [
     { name: 'credential', type: 'string', value: 'TITLE', describe: 'Credential that opens the bucket', complete: completeCredentials },
     { name: 'bucket', type: 'string', value: 'NAME', describe: 'The bucket; it must exist' },
     { name: 'prefix', type: 'string', value: 'PATH', describe: 'Folder in the bucket' },
     { name: 'region', type: 'string', value: 'REGION', describe: 'Region of the bucket' },
+    { name: 'key-file', type: 'string', value: 'FILE', describe: 'A file that holds the key of the backups that are there; - asks for it' },
     { name: 'default', type: 'boolean', describe: 'Use it where no location is named' },
     { name: 'no-check', type: 'boolean', describe: 'Do not try the bucket' },
   ],
@@ -48,27 +60,29 @@ export const locationCreate: Command = {
   examples: [
     ['A bucket of AWS', 'location create s3-eu --credential prod-aws --bucket acme-backups --region eu-central-1'],
     ['A MinIO, in a folder of its bucket', 'location create lab --credential minio --bucket backups --prefix team-a'],
+    ['Backups of a cluster that is gone', 'location create s3-eu --credential prod-aws --bucket acme-backups --key-file key.txt'],
   ],
   run: async (session, args) => {
     const cluster = await session.cluster();
     const prefix = args.string('prefix');
     const region = args.string('region');
+    const importKey = await session.passphrase('key-file', 'key of the location');
     const created = await createLocation(cluster, await session.places(), {
       name: args.need('NAME'),
       credential: args.need('credential', 'kubectl dmaas credential list'),
       bucket: args.need('bucket'),
+      ...(importKey === undefined ? {} : { importKey }),
       ...(prefix === undefined ? {} : { prefix }),
       ...(region === undefined ? {} : { region }),
     });
     const notes: string[] = [];
     try {
-      if (!args.bool('no-check'))
-        await assertChecks(
-          await checkLocation(await getLocationAccess(cluster, await session.places(), created.name), session.stores, {
-            signal: session.signal,
-          }),
-          created.bucket,
-        );
+      if (!args.bool('no-check')) {
+        const access = await getLocationAccess(cluster, await session.places(), created.name);
+        const call = { signal: session.signal };
+        await assertChecks(await checkLocation(access, session.stores, call), created.bucket);
+        if (importKey !== undefined) notes.push(holdsNote(await openedByKey(access, session.stores, call)));
+      }
       if (args.bool('default')) await setDefaultLocation(cluster, created.name, created.namespace);
     } catch (e) {
       await deleteLocation(cluster, created.name, created.namespace); // nothing half-done
@@ -201,24 +215,61 @@ export const locationExport: Command = {
   description:
     'Writes a location with its key as a YAML document. With it and the access to the bucket every backup can be listed, browsed and restored when the cluster is gone ("--location-file", "location import"). Without the key nobody can. Keep the file where you keep the keys of the company.',
   positionals: [{ ...NAME, complete: completeLocations }],
-  flags: [
-    { name: 'file', short: 'f', type: 'string', value: 'FILE', describe: 'New file, readable by you only; default is standard output' },
-    { name: 'with-credentials', type: 'boolean', describe: 'Include the access keys of the bucket' },
-  ],
+  flags: [NEW_FILE, { name: 'with-credentials', type: 'boolean', describe: 'Include the access keys of the bucket' }],
   examples: [['For the safe', 'location export s3-eu -f s3-eu.yaml']],
   run: async (session, args) => {
     const access = await getLocationAccess(await session.cluster(), await session.places(), args.need('NAME'));
-    const document = stringify(exportLocation(access, { withCredentials: args.bool('with-credentials') }), { lineWidth: 0 });
-    const file = args.string('file');
-    if (file === undefined) return { text: () => document };
-    try {
-      await writeFile(file, document, { mode: 0o600, flag: 'wx' });
-    } catch (cause) {
-      throw new DmaasError('USAGE', `${file} cannot be written, or exists already`, { cause });
-    }
-    return { notes: [`location ${access.location.name} written to ${file}`] };
+    return written(exportLocation(access, { withCredentials: args.bool('with-credentials') }), args.string('file'));
   },
 };
+
+/** Into a new file, or as the command's output. */
+async function written(document: LocationDocument, file: string | undefined): Promise<Result> {
+  const text = stringify(document, { lineWidth: 0 });
+  if (file === undefined) return { text: () => text };
+  try {
+    await writeFile(file, text, { mode: 0o600, flag: 'wx' });
+  } catch (cause) {
+    throw new DmaasError('USAGE', `${file} cannot be written, or exists already`, { cause });
+  }
+  return { notes: [`location ${document.name} written to ${file}`] };
+}
+
+export const locationRecover: Command = {
+  path: ['location', 'recover'],
+  summary: 'Write the file of a location from its bucket and its key alone, without any cluster',
+  description:
+    'Writes what "location export" would have written, from the URL of the bucket and the bare key (dmaas-key-1-…), after it has tried the key on what the bucket holds. The access keys of the bucket come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or GOOGLE_APPLICATION_CREDENTIALS, and are not written. With the file every backup can be listed, browsed and restored ("--location-file", "location import").',
+  positionals: [NAME],
+  flags: [
+    {
+      name: 'url',
+      type: 'string',
+      value: 'URL',
+      describe: 's3://BUCKET[/PREFIX] or gs://BUCKET[/PREFIX]: the folder above the one that a RECOVERY.txt is in',
+    },
+    { name: 'key-file', type: 'string', value: 'FILE', describe: 'A file that holds the key of the location; - asks for it' },
+    NEW_FILE,
+    ...STORE_FLAGS,
+  ],
+  examples: [
+    ['All that is left is the bucket and the key', 'location recover s3-eu --url s3://acme-backups/prod --key-file key.txt -f s3-eu.yaml'],
+    ['What it holds', 'backup list --location-file s3-eu.yaml'],
+  ],
+  run: async (session, args) => {
+    const store = await session.store(args.need('url', '--url s3://BUCKET[/PREFIX] or gs://BUCKET[/PREFIX]'));
+    const key = (await session.passphrase('key-file', 'key of the location')) ?? args.need('key-file');
+    const document = recoverDocument(args.need('NAME'), store, key);
+    const sources = await openedByKey(await session.access(document), session.stores, { signal: session.signal });
+    const result = await written(document, args.string('file'));
+    return { ...result, notes: [...(result.notes ?? []), holdsNote(sources)] };
+  },
+};
+
+function holdsNote(sources: readonly { readonly context?: string; readonly clusterId: string; readonly namespace: string }[]): string {
+  const names = sources.map(({ context, clusterId, namespace }) => `${context ?? clusterId}/${namespace}`);
+  return `the key opens the backups of ${names.sort().join(', ')}`;
+}
 
 export const locationImport: Command = {
   path: ['location', 'import'],

@@ -20,6 +20,7 @@ import {
   locationExport,
   locationImport,
   locationList,
+  locationRecover,
   locationSetDefault,
 } from './location.ts';
 import { keyAdd, keyList, keyRemove, keyRotate } from './key.ts';
@@ -73,6 +74,7 @@ export const COMMANDS: readonly Command[] = [
   locationSetDefault,
   locationExport,
   locationImport,
+  locationRecover,
   locationDelete,
   credentialCreateAws,
   credentialCreateGcp,

@@ -162,8 +162,12 @@ async function findKeySet(
   const newest = found.reduce<KeySet | undefined>((best, set) => (best && best.epochs.length >= set.epochs.length ? best : set), undefined);
   if (newest !== undefined) return newest;
   if (damage !== undefined) throw damage;
-  throw new DmaasError('REPOSITORY_KEY', `the key does not open the repository at ${store.location}`, {
-    hint: 'use the key that the repository was made with',
+  const what = 'passphrase' in unlock ? 'passphrase' : 'recoveryKey' in unlock ? 'recovery key' : 'key';
+  throw new DmaasError('REPOSITORY_KEY', `the ${what} does not open the repository at ${store.location}`, {
+    hint:
+      what === 'key'
+        ? 'use the key that the repository was made with, or one that was added to it'
+        : `use a ${what} that was added to it, or the key that the repository was made with`,
   });
 }
 
