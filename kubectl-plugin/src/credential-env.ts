@@ -12,7 +12,8 @@ export async function credentialFromEnvironment(document: LocationDocument, env:
   const accessKeyId = env['AWS_ACCESS_KEY_ID'];
   const secretAccessKey = env['AWS_SECRET_ACCESS_KEY'];
   if (accessKeyId === undefined || secretAccessKey === undefined) throw missing(document, 'AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY');
-  return parseCredentialValues({ ...open, accessKeyId, secretAccessKey });
+  const sessionToken = open.kind === 'aws' && env['AWS_SESSION_TOKEN'];
+  return parseCredentialValues({ ...open, accessKeyId, secretAccessKey, ...(sessionToken ? { sessionToken } : {}) });
 }
 
 function missing(document: LocationDocument, variables: string): DmaasError {

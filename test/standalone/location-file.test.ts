@@ -76,6 +76,19 @@ describe('kubectl dmaas repository with --location-file', function () {
     assert.deepEqual([tooDeep.code, tooDeep.stdout], [10, ''], tooDeep.stderr);
   });
 
+  it('says who opens each repository, and how much it holds', async () => {
+    for (const namespace of ['shop', 'blog']) {
+      const keys = await call(`key list -n ${namespace} -o json`);
+      assert.equal((JSON.parse(keys.stdout) as { items: unknown[] }).items.length, 1, keys.stderr);
+    }
+    const unclear = await call('key list');
+    assert.equal(unclear.code, 2);
+    assert.match(unclear.stderr, /hint: choose one: -n blog --context prod, -n shop --context prod;/);
+    const stats = await call('repository stats --everywhere -o json');
+    const { items } = JSON.parse(stats.stdout) as { items: { repository: string; backups: number }[] };
+    assert.deepEqual(items.map(({ repository, backups }) => `${repository} ${backups}`).sort(), ['prod/blog 1', 'prod/shop 1']);
+  });
+
   it('verifies, prunes and repairs every repository of the location, and says which is damaged', async () => {
     const whole = await call('repository verify --read-data --everywhere');
     assert.equal(whole.code, 0, whole.stderr);

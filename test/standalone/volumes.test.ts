@@ -143,7 +143,8 @@ describe('kubectl dmaas volume, without a cluster', function () {
 
   it('keeps copies of the index in the user’s cache, needs none and believes none', async () => {
     writeFileSync(at('source/file'), noise(MiB, 1));
-    const { id } = JSON.parse(await ok('repository stats -o json')) as { id: string };
+    const { items } = JSON.parse(await ok('repository stats -o json')) as { items: { id: string }[] };
+    const { id } = items[0]!;
     await backup('source');
     const folder = at(`.cache/dmaas/${id}`);
     assert.ok(readdirSync(folder).length > 0);

@@ -4,6 +4,7 @@ import {
   DmaasError,
   formatRecoveryKey,
   newRecoveryKey,
+  openedByKey,
   parseKey,
   parseRecipient,
   withLocationKeyRing,
@@ -36,9 +37,33 @@ const KINDS: Readonly<Record<string, string>> = { key: 'key file', passphrase: '
 async function withKeyRing<T>(session: Session, args: Args, use: (ring: KeyRing) => Promise<T>): Promise<T> {
   const call = { signal: session.signal };
   if (args.string('repository') !== undefined) return withTargetKeyRing(await session.repositoryTarget(), session.stores, use, call);
-  const clusterId = await (await session.cluster()).id();
-  const source = { clusterId, namespace: await session.namespace() };
-  return withLocationKeyRing(await session.location(), source, session.stores, use, call);
+  const access = await session.location();
+  const source =
+    args.string('location-file') === undefined
+      ? { clusterId: await (await session.cluster()).id(), namespace: await session.namespace() }
+      : chooseSource(await openedByKey(access, session.stores, call), args, access.location.name);
+  return withLocationKeyRing(access, source, session.stores, use, call);
+}
+
+type Source = Awaited<ReturnType<typeof openedByKey>>[number];
+
+/** With a location file no cluster says whose repository is meant, but -n and --context do, unless there is only one. */
+export function chooseSource(sources: readonly Source[], args: Args, locationName: string): Source {
+  const [namespace, context] = [args.string('namespace'), args.string('context')];
+  const matching = sources.filter(
+    (source) =>
+      (namespace === undefined || namespace === source.namespace) &&
+      (context === undefined || context === source.context || context === source.clusterId),
+  );
+  const [source, ...more] = matching;
+  if (source !== undefined && more.length === 0) return source;
+  const names = (source === undefined ? sources : matching).map((s) => `-n ${s.namespace} --context ${s.context ?? s.clusterId}`);
+  const hint = `choose one: ${[...new Set(names)].sort().join(', ')}; the id of a cluster does for --context, too`;
+  if (source === undefined)
+    throw new DmaasError('REPOSITORY_NOT_FOUND', `no repository of location ${locationName} is the one meant`, { hint });
+  throw new DmaasError('USAGE', `location ${locationName} has ${matching.length} repositories, and it is not said which is meant`, {
+    hint,
+  });
 }
 
 export const keyList: Command = {

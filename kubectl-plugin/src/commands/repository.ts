@@ -5,7 +5,7 @@ import { findingLines } from '../findings.ts';
 import { EACH_REPOSITORY_FLAGS, eachRepository } from '../each-repository.ts';
 import { details } from '../output.ts';
 import { REPOSITORY_FLAGS, REPOSITORY_FLAG_NAMES } from '../repository-flags.ts';
-import { withRepository } from '../with-repository.ts';
+import type { Repository } from '../with-repository.ts';
 
 export const repositoryInit: Command = {
   path: ['repository', 'init'],
@@ -150,44 +150,43 @@ function exitCodeOf(findings: readonly Finding[]): number {
 export const repositoryStats: Command = {
   path: ['repository', 'stats'],
   summary: 'How much a repository holds',
-  flags: REPOSITORY_FLAGS,
+  flags: EACH_REPOSITORY_FLAGS,
   output: true,
-  run: (session) =>
-    withRepository(session, session.stores, async (repository) => {
-      let backups = 0;
-      let sourceBytes = 0;
-      const unreadable: string[] = [];
-      const call = { signal: session.signal, onUnreadable: (id: string) => unreadable.push(id) };
-      for await (const backup of repository.backups(undefined, call)) {
-        backups++;
-        sourceBytes += backup.volumes.reduce((sum, v) => sum + v.bytes, 0);
-      }
-      const { blobs, packs, packBytes, segments } = repository.stats();
-      const data = {
-        id: repository.id,
-        location: repository.location,
-        backups,
-        unreadable,
-        sourceBytes,
-        blobs,
-        packs,
-        packBytes,
-        segments,
-      };
-      return {
-        data,
-        names: [`repository/${repository.id}`],
-        text: () =>
-          details([
-            ['Location', data.location],
-            ['Id', data.id],
-            ['Backups', `${backups}${unreadable.length === 0 ? '' : ` and ${unreadable.length} that cannot be read`}`],
-            ['Backed up', `${formatBytes(sourceBytes)} in all`],
-            ['Stored', `${formatBytes(packBytes)} in ${plural(packs, 'pack')}`],
-            ['Blobs', String(blobs)],
-            ['Index', plural(segments, 'segment')],
-          ]),
-        ...(unreadable.length === 0 ? {} : { exitCode: 3 }),
-      };
-    }),
+  run: async (session, args) => {
+    const results = await eachRepository(session, args, (repository) => statsOf(repository, session.signal));
+    return {
+      data: { items: results.map(({ title, result }) => ({ repository: title, ...result })) },
+      names: results.map(({ result }) => `repository/${result.id}`),
+      text: () => results.map(({ title, result }) => describeStats(title, result)).join('\n\n'),
+      notes: results.length === 0 ? ['no repository matches'] : [],
+      exitCode: results.some(({ result }) => result.unreadable.length > 0) ? 3 : 0,
+    };
+  },
 };
+
+async function statsOf(repository: Repository, signal: AbortSignal) {
+  let backups = 0;
+  let sourceBytes = 0;
+  const unreadable: string[] = [];
+  const call = { signal, onUnreadable: (id: string) => unreadable.push(id) };
+  for await (const backup of repository.backups(undefined, call)) {
+    backups++;
+    sourceBytes += backup.volumes.reduce((sum, v) => sum + v.bytes, 0);
+  }
+  const { blobs, packs, packBytes, segments } = repository.stats();
+  return { id: repository.id, location: repository.location, backups, unreadable, sourceBytes, blobs, packs, packBytes, segments };
+}
+
+function describeStats(title: string, stats: Awaited<ReturnType<typeof statsOf>>): string {
+  const { id, location, backups, unreadable, sourceBytes, blobs, packs, packBytes, segments } = stats;
+  return details([
+    ...(title === location ? [] : [['Repository', title] as const]),
+    ['Location', location],
+    ['Id', id],
+    ['Backups', `${backups}${unreadable.length === 0 ? '' : ` and ${unreadable.length} that cannot be read`}`],
+    ['Backed up', `${formatBytes(sourceBytes)} in all`],
+    ['Stored', `${formatBytes(packBytes)} in ${plural(packs, 'pack')}`],
+    ['Blobs', String(blobs)],
+    ['Index', plural(segments, 'segment')],
+  ]);
+}
