@@ -1,7 +1,7 @@
 import Table from 'cli-table3';
-import { JSONPath } from 'jsonpath-plus';
 import { DmaasError } from '@dmaas/core';
 import { stringify } from 'yaml';
+import { parseTemplate } from './template.ts';
 
 /** A column of a table. Titles have no spaces, as kubectl's. */
 export interface Column<T> {
@@ -65,36 +65,19 @@ function trimLines(text: string): string {
     .join('\n');
 }
 
-export const OUTPUT_FORMATS = ['json', 'yaml', 'name', 'wide', 'jsonpath=TEMPLATE'] as const;
+const OUTPUT_FORMATS = ['json', 'yaml', 'name', 'wide', 'jsonpath=TEMPLATE'] as const;
 
-/** Renders a result in the form that `-o` names; '' when there is nothing to print. */
-export function render(result: Result, output: string | undefined, noHeaders: boolean): string {
-  if (output === undefined || output === 'wide') return line(result.text?.({ wide: output === 'wide', noHeaders }) ?? '');
-  if (output === 'json') return line(JSON.stringify(result.data ?? null, null, 2));
-  if (output === 'yaml') return stringify(result.data ?? null, { version: '1.2', lineWidth: 0 });
-  if (output === 'name') return (result.names ?? []).map((n) => `${n}\n`).join('');
-  if (output.startsWith('jsonpath=')) return line(renderJsonPath(result.data, output.slice('jsonpath='.length)));
+/** How a result is written in the form that `-o` names; '' when there is nothing to print. Throws USAGE when there is no such form. */
+export function renderer(output: string | undefined, noHeaders: boolean): (result: Result) => string {
+  if (output === undefined || output === 'wide') return ({ text }) => line(text?.({ wide: output === 'wide', noHeaders }) ?? '');
+  if (output === 'json') return ({ data }) => line(JSON.stringify(data ?? null, null, 2));
+  if (output === 'yaml') return ({ data }) => stringify(data ?? null, { version: '1.2', lineWidth: 0 });
+  if (output === 'name') return ({ names = [] }) => names.map((n) => `${n}\n`).join('');
+  if (output.startsWith('jsonpath=')) {
+    const template = parseTemplate(output.slice('jsonpath='.length));
+    return ({ data }) => line(template(data));
+  }
   throw new DmaasError('USAGE', `there is no output format "${output}"`, { hint: `use -o with one of ${OUTPUT_FORMATS.join(', ')}` });
-}
-
-/** kubectl's templates: text with `{.path}` expressions. Several results are joined by spaces. */
-function renderJsonPath(data: unknown, template: string): string {
-  const expression = /\{([^{}]*)\}/g;
-  const source = template.includes('{') ? template : `{${template}}`;
-  return source.replace(expression, (_, raw: string) => {
-    const text = raw.trim();
-    const quoted = /^(["'])(.*)\1$/s.exec(text);
-    if (quoted) return (quoted[2] ?? '').replaceAll('\\n', '\n').replaceAll('\\t', '\t');
-    const path = text.startsWith('$') ? text : `$${text.startsWith('.') || text.startsWith('[') ? '' : '.'}${text}`;
-    let found: unknown;
-    try {
-      // `eval: false`: filter expressions never run as code.
-      found = JSONPath({ path, json: data as object, eval: false });
-    } catch (cause) {
-      throw new DmaasError('USAGE', `the jsonpath expression {${text}} cannot be read`, { cause });
-    }
-    return (Array.isArray(found) ? found : [found]).map((v) => (typeof v === 'string' ? v : JSON.stringify(v))).join(' ');
-  });
 }
 
 function line(text: string): string {

@@ -1,7 +1,7 @@
 import { parse } from './cli.ts';
 import { completeWords } from './complete.ts';
 import { reportError } from './report-error.ts';
-import { render } from './output.ts';
+import { renderer } from './output.ts';
 import { Session, type Streams } from './session.ts';
 
 /** Runs one command line. @returns the exit code; all output goes to the streams. */
@@ -18,11 +18,12 @@ export async function run(argv: readonly string[], streams: Streams, signal: Abo
       streams.stdout.write(parsed.help);
       return 0;
     }
-    session = new Session(streams, signal, parsed.args);
-    const result = await parsed.command.run(session, parsed.args);
-    streams.stdout.write(
-      render(result, parsed.command.output === true ? parsed.args.string('output') : undefined, parsed.args.bool('no-headers')),
-    );
+    const { command, args } = parsed;
+    // Before anything is done of which the answer could not be shown.
+    const render = renderer(command.output === true ? args.string('output') : undefined, args.bool('no-headers'));
+    session = new Session(streams, signal, args);
+    const result = await command.run(session, args);
+    streams.stdout.write(render(result));
     for (const note of result.notes ?? []) session.note(note);
     return result.exitCode ?? 0;
   } catch (error) {

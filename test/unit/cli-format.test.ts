@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Args } from '../../kubectl-plugin/src/args.ts';
 import { formatAge, formatBytes, formatDuration, plural } from '../../core/src/format.ts';
-import { render, table } from '../../kubectl-plugin/src/output.ts';
+import { renderer, table, type Result } from '../../kubectl-plugin/src/output.ts';
+import { callPlugin } from '../support/plugin-call.ts';
 
 describe('what the command line prints', () => {
   it('writes sizes as Kubernetes does', () => {
@@ -38,6 +42,7 @@ describe('what the command line prints', () => {
     assert.equal(plural(0, 'volume'), '0 volumes');
   });
 
+  const render = (shown: Result, ...how: Parameters<typeof renderer>) => renderer(...how)(shown);
   const result = {
     data: { items: [{ name: 'a', labels: { x: '1' } }, { name: 'b' }] },
     names: ['thing/a', 'thing/b'],
@@ -65,7 +70,31 @@ describe('what the command line prints', () => {
     assert.equal(render(result, 'name', false), 'thing/a\nthing/b\n');
     assert.equal(render(result, 'jsonpath={.items[*].name}', false), 'a b\n');
     assert.equal(render(result, 'jsonpath=n={.items[0].labels.x}{"\\n"}', false), 'n=1\n');
-    assert.throws(() => render(result, 'xml', false), { code: 'USAGE', message: 'there is no output format "xml"' });
+    assert.throws(() => renderer('xml', false), { code: 'USAGE', message: 'there is no output format "xml"' });
+  });
+
+  it('repeats what is in a range, as kubectl does', () => {
+    const jsonpath = (template: string) => render(result, `jsonpath=${template}`, false);
+    assert.equal(jsonpath('{range .items[*]}{.name}{"\\n"}{end}'), 'a\nb\n');
+    assert.equal(jsonpath('[{range .items[*]}<{.name}:{range @.labels.*}{@}{end}>{end}]'), '[<a:1><b:>]\n');
+    for (const [template, message] of [
+      ['{range .items[*]}{.name}', /{range} has no {end}/],
+      ['{.name}{end}', /{end} ends no {range}/],
+      ['{.items[*].name', /"{\.items\[\*\]\.name" has a brace without the other/],
+      ['{.items[?(@.name=="a")]}', /filters are not evaluated/],
+      ['{}', /{} is no path/],
+    ] as const)
+      assert.throws(() => renderer(`jsonpath=${template}`, false), { code: 'USAGE', message }, template);
+  });
+
+  it('is checked before anything is done', async () => {
+    const home = mkdtempSync(join(tmpdir(), 'dmaas-output-'));
+    for (const output of ['josn', 'jsonpath={range .items[*]}']) {
+      const where = ['--repository', `file://${home}/repository`, '--key-file', `${home}/key`];
+      const { code, stdout, stderr } = await callPlugin(['repository', 'init', ...where, '-o', output]);
+      assert.deepEqual([code, stdout, readdirSync(home)], [2, '', []], stderr);
+    }
+    rmSync(home, { recursive: true });
   });
 });
 
