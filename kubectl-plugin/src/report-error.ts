@@ -12,7 +12,7 @@ export function reportError(error: unknown, streams: Streams, options: { readonl
   } else if (known !== undefined) {
     stderr.write(`${paint('red', 'error:')} ${known.message}\n`);
     if (known.hint !== undefined) stderr.write(`${paint('cyan', 'hint:')} ${known.hint}\n`);
-  } else if (isPromptExit(error)) {
+  } else if (isStop(error)) {
     stderr.write('stopped\n');
     return ERRORS.CANCELLED.exit;
   } else {
@@ -30,7 +30,7 @@ function stackOf(error: unknown): string {
   return error.cause === undefined ? stack : `${stack}\ncaused by ${stackOf(error.cause)}`;
 }
 
-/** Ctrl-C at a prompt. */
-function isPromptExit(error: unknown): boolean {
-  return error instanceof Error && (error.name === 'ExitPromptError' || error.name === 'AbortPromptError');
+/** Ctrl-C at a prompt, or while Node waited for something that knows our signal. */
+function isStop(error: unknown): boolean {
+  return error instanceof Error && ['ExitPromptError', 'AbortPromptError', 'AbortError'].includes(error.name);
 }

@@ -153,6 +153,11 @@ describe('kubectl dmaas, from a running application to its copy in another clust
       nowhere,
     );
     assert.deepEqual([again.code, /uploads exists/.test(again.stderr)], [2, true], again.stderr);
+    const onFile = await plugin.run(
+      `backup download second uploads -d ${lab.locationFile} --location-file ${lab.locationFile}`.split(' '),
+      nowhere,
+    );
+    assert.deepEqual([onFile.code, /lab\.yaml exists/.test(onFile.stderr)], [2, true], onFile.stderr);
   });
 
   it('plans, and does what the plan says', async () => {

@@ -40,6 +40,11 @@ const MISTAKES: readonly Mistake[] = [
     error: /key file \S+ cannot be written \(ENOENT\)/,
   },
   { args: `volume list ${GOOD} --region x`, exit: 2, error: /region means nothing to a store of file/ },
+  {
+    args: 'volume list --repository s3://backups --endpoint 127.0.0.1:9000 --key-file HERE/key',
+    exit: 2,
+    error: /an endpoint begins with http/,
+  },
   { args: 'volume list --repository s3://b --ca-file HERE/none --key-file HERE/key', exit: 2, error: /none cannot be read/ },
   { args: `volume backup none ${GOOD}`, exit: 2, error: /none cannot be backed up: it does not exist/ },
   { args: `volume backup /dev/null ${GOOD}`, exit: 2, error: /neither a directory nor a block device/ },

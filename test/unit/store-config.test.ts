@@ -83,6 +83,8 @@ describe('parseStoreUrl', () => {
       /^endpoint of the store configuration is not valid/,
     );
     usage(() => parseStoreUrl('s3://bucket', { AWS_ENDPOINT_URL: 'ftp://SECRET' }), /^endpoint of the store configuration is not valid/);
+    for (const endpoint of ['127.0.0.1:9000', 'minio', 'http://', 'http://a b'])
+      usage(() => parseStoreUrl('s3://bucket', {}, { endpoint }), /not valid: an endpoint begins with http:\/\/ or https:\/\/$/);
   });
 });
 

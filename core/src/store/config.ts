@@ -7,7 +7,7 @@ import { isKey } from './keys.ts';
 
 const bucket = z.string().regex(/^[a-z0-9A-Z][a-z0-9A-Z._-]{1,221}$/, 'a bucket name has letters, digits, ".", "_" and "-"');
 const prefix = z.string().refine(isKey, 'a prefix has letters, digits, "-", "_", ".", "=" and "!", and single slashes between its parts');
-const endpoint = z.url({ protocol: /^https?$/, error: 'an endpoint begins with http:// or https://' }).refine((url) => {
+const endpoint = z.url({ protocol: /^https?$/, error: 'an endpoint begins with http:// or https://', abort: true }).refine((url) => {
   const { username, password, search, hash } = new URL(url);
   return username + password + search + hash === '';
 }, 'an endpoint has no user, password, query or fragment');

@@ -1,11 +1,9 @@
 import { once } from 'node:events';
-import { constants, createWriteStream } from 'node:fs';
-import { mkdir, symlink } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { DmaasError, formatAge, formatBytes, OpenBackup, plural, type FileInfo, type VolumeRecord } from '@dmaas/core';
 import type { Args } from '../args.ts';
 import type { Command, Completer, Positional } from '../command.ts';
+import { Download, makeDirectory } from '../download.ts';
 import { LOCATION_FLAGS } from '../location-flags.ts';
 import { table, type Result } from '../output.ts';
 import type { Session } from '../session.ts';
@@ -146,10 +144,19 @@ export const backupDownload: Command = {
           hint: `kubectl dmaas backup browse ${open.backup.name} ${claim}`,
         });
       const directory = args.need('directory');
+      const target = join(directory, root.path === '.' ? claim : basename(root.name));
       const download = new Download(open, claim, session.signal);
-      await mkdir(directory, { recursive: true });
-      await download.write(root, join(directory, root.path === '.' ? claim : basename(root.name)));
-      await download.finish();
+      await makeDirectory(directory);
+      try {
+        await download.write(root, target);
+        await download.finish();
+      } catch (cause) {
+        if (!session.signal.aborted || root.type !== 'directory') throw cause;
+        throw new DmaasError('CANCELLED', 'stopped', {
+          cause,
+          hint: `${target} is incomplete: remove it before you run the same command again`,
+        });
+      }
       const { files, bytes, leftOut } = download;
       return {
         text: () => `${plural(files, 'file')} downloaded to ${directory} (${formatBytes(bytes)})`,
@@ -161,55 +168,3 @@ export const backupDownload: Command = {
       };
     }),
 };
-
-/** Every entry is new: nothing is written through a link that the backup, or anybody else, put there. */
-class Download {
-  files = 0;
-  bytes = 0;
-  readonly leftOut: string[] = [];
-  readonly #open: OpenBackup;
-  readonly #claim: string;
-  readonly #signal: AbortSignal;
-  readonly #links: { readonly at: string; readonly target: string }[] = [];
-
-  constructor(open: OpenBackup, claim: string, signal: AbortSignal) {
-    this.#open = open;
-    this.#claim = claim;
-    this.#signal = signal;
-  }
-
-  async write(entry: FileInfo, at: string): Promise<void> {
-    const call = { signal: this.#signal };
-    if (entry.type === 'directory') {
-      await asNew(at, mkdir(at));
-      for await (const child of this.#open.list(this.#claim, entry.path, call)) await this.write(child, join(at, child.name));
-    } else if (entry.type === 'file') {
-      const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
-      await asNew(
-        at,
-        pipeline(this.#open.read(this.#claim, entry.path, call), createWriteStream(at, { flags: flags as unknown as string }), call),
-      );
-      this.files += 1;
-      this.bytes += entry.sizeBytes;
-    } else if (entry.type === 'symlink' && entry.target !== undefined) this.#links.push({ at, target: entry.target });
-    else this.leftOut.push(`${entry.path} (${entry.type})`);
-  }
-
-  /** Links last: nothing is written once they are there. */
-  async finish(): Promise<void> {
-    for (const { at, target } of this.#links) await asNew(at, symlink(target, at));
-  }
-}
-
-async function asNew(at: string, work: Promise<unknown>): Promise<void> {
-  try {
-    await work;
-  } catch (cause) {
-    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
-    if (DmaasError.is(cause) || !/^E[A-Z]+$/.test(code)) throw cause;
-    throw new DmaasError('USAGE', code === 'EEXIST' ? `${at} exists` : `${at} cannot be written (${code})`, {
-      cause,
-      hint: 'name an empty directory with -d',
-    });
-  }
-}

@@ -212,15 +212,7 @@ export const volumeCat: Command = {
       const backup = await findBackup(repository, session, args);
       const { stdout } = session.streams;
       const bytes = readVolumeFile(repository, { backup, ...claimOf(args) }, args.string('PATH') ?? '', { signal: session.signal });
-      for await (const part of bytes) if (!stdout.write(part)) await drained(session);
+      for await (const part of bytes) if (!stdout.write(part)) await once(stdout, 'drain', { signal: session.signal });
       return {};
     }),
 };
-
-async function drained({ streams, signal }: Session): Promise<void> {
-  try {
-    await once(streams.stdout, 'drain', { signal });
-  } catch (cause) {
-    throw new DmaasError('CANCELLED', 'stopped', { cause });
-  }
-}
