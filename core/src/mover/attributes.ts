@@ -15,7 +15,7 @@ const USER_FLAGS = 0x8 | 0x10 | 0x20 | 0x40 | 0x80 | 0x4000 | 0x1_0000 | 0x80_00
 
 /**
  * Everything of an entry but the content of a file. What is not complete gets no time of change, so that the next backup does not take
- * it for unchanged. Throws the system's error when a symlink cannot be read.
+ * it for unchanged. Throws the system's error when it is gone, or a symlink that cannot be read.
  */
 export function entryOf(
   { path, stat, at, linkGroup }: Pick<Walked, 'path' | 'stat' | 'at' | 'linkGroup'>,
@@ -60,7 +60,9 @@ function readXattrs({ path, at }: Pick<Walked, 'path' | 'at'>, native: Posix, fi
     }
     return { list, isComplete: list.length === names.length };
   } catch (error) {
-    findings.addFor('attribute-unreadable', path, `has extended attributes that cannot be read (${systemCode(error)})`);
+    const code = systemCode(error);
+    if (code === 'ENOENT') throw error;
+    findings.addFor('attribute-unreadable', path, `has extended attributes that cannot be read (${code})`);
     return { list, isComplete: false };
   }
 }
