@@ -87,8 +87,16 @@ describe('kubectl dmaas volume, without a cluster', function () {
 
     const restored = await call('volume restore latest out --name site');
     assert.equal(restored.code, 0, restored.stderr);
-    assert.equal(restored.stdout, `backup/${second.id} restored to out (4 files, 12.0Mi, verified)\n`);
+    assert.equal(restored.stdout, `backup/${second.id} of site restored to out (4 files, 12.0Mi, verified)\n`);
     assert.deepEqual(await oracle.describe(at('out')), await oracle.describe(at('source')));
+
+    const ambiguous = await call('volume restore latest whose');
+    assert.equal(ambiguous.code, 15);
+    assert.match(
+      ambiguous.stderr,
+      /^error: "latest" is one backup for each of 2 names in file:\S+\nhint: choose with --name: site, source\n$/,
+    );
+    assert.ok(!existsSync(at('whose')));
 
     const listed = JSON.parse(await ok('volume list --name site -o json')) as { items: Backup[] };
     assert.deepEqual(listed.items, [second, first]);
@@ -115,7 +123,10 @@ describe('kubectl dmaas volume, without a cluster', function () {
 
     await ok('volume restore latest folder --path /etc/');
     assert.deepEqual(await oracle.describe(at('folder')), await oracle.describe(at('source/etc')));
-    assert.equal(await ok('volume restore latest file --path etc/app.conf'), `backup/${id} restored to file (1 file, 8.8Ki, verified)\n`);
+    assert.equal(
+      await ok('volume restore latest file --path etc/app.conf'),
+      `backup/${id} of source restored to file (1 file, 8.8Ki, verified)\n`,
+    );
     assert.deepEqual(
       (await oracle.describe(at('file'))).slice(1),
       (await oracle.describe(at('source/etc'))).filter((e) => JSON.stringify(e['path']) === JSON.stringify([hex('app.conf')])),

@@ -182,6 +182,77 @@ describe('the backups of a location', () => {
   });
 });
 
+describe('a backup of a location whose record cannot be read', () => {
+  const access = accessWith();
+  let deps: ReturnType<typeof bucket>;
+  let first: string, second: string, third: string;
+  const find = async (which: string, filter = {}) => (await findBackup(access, which, filter, deps)).backup.id;
+  const directory = (source: typeof SHOP) => `backups/${deriveScope(parseKey(access.location.key), source).directory}`;
+  const damage = (id: string, source = SHOP) => deps.store.put(`${directory(source)}/backups/${id}`, new Uint8Array(100));
+
+  beforeEach(async () => {
+    deps = bucket();
+    hour = 10;
+    first = await addBackup(access, SHOP, deps, 'web', 'one', 'aaaaaaaa');
+    second = await addBackup(access, SHOP, deps, 'web', 'two', 'bbbbbbbb');
+    third = await addBackup(access, SHOP, deps, 'web', 'three', 'cccccccc');
+  });
+
+  it('is not replaced by the one before it, which is named instead', async () => {
+    await damage(third);
+    const says = new RegExp(`^backup ${third} of namespace shop: backups/${third} is damaged`);
+    const next = new RegExp(`^the newest that can be read is ${second} \\(two of .*\\): name it by this id to use it; verify`);
+    for (const which of ['latest', third, 'cccccccc', third.slice(0, 14)]) {
+      await assert.rejects(find(which, { app: 'web' }), fails('REPOSITORY_CORRUPT', says, next), which);
+    }
+    await assert.rejects(find('2026', { app: 'web' }), fails('REPOSITORY_CORRUPT', says, next), 'one of several');
+    assert.equal(await find(second), second);
+    assert.equal(await find('two'), second);
+  });
+
+  it('is not in the way of newer ones', async () => {
+    await damage(second);
+    assert.equal(await find('latest'), third);
+    await addBackup(access, BLOG, deps, 'blog', 'four', 'dddddddd');
+    await damage(third);
+    assert.match(await find('latest', { app: 'blog' }), /dddddddd$/);
+    await assert.rejects(find('latest', { app: 'web' }), fails('REPOSITORY_CORRUPT', /./, new RegExp(first)));
+  });
+
+  it('is said to be there when nothing can be read', async () => {
+    for (const id of [first, second, third]) await damage(id);
+    await assert.rejects(find('latest'), fails('REPOSITORY_CORRUPT', new RegExp(third), /^verify/));
+    await assert.rejects(find('three'), fails('BACKUP_NOT_FOUND', 'no backup three in location eu', new RegExp(`${third} is damaged`)));
+  });
+
+  it('may be in a repository that cannot be opened', async () => {
+    await addBackup(access, BLOG, deps, 'blog', 'four', 'dddddddd');
+    await deps.store.delete(`${directory(BLOG)}/dmaas.json`);
+    const says = /^backups of namespace blog: dmaas.json is damaged: it is missing/;
+    await assert.rejects(find('latest'), fails('REPOSITORY_CORRUPT', says, new RegExp(third)));
+    assert.equal(await find('latest', { namespace: 'shop' }), third);
+    assert.equal(await find('three'), third);
+    await assert.rejects(find('four'), fails('BACKUP_NOT_FOUND', /no backup four/, /^backups of namespace blog: dmaas.json is damaged/));
+  });
+
+  it('is not looked for where a repository was begun and nothing stored', async () => {
+    await (await openLocationRepository(access, BLOG, deps, { create: true })).close();
+    await deps.store.delete(`${directory(BLOG)}/dmaas.json`);
+    assert.equal(await find('latest'), third);
+  });
+
+  it('is not called missing by who has the wrong key', async () => {
+    await assert.rejects(
+      findBackup(accessWith(), 'latest', {}, deps),
+      fails(
+        'BACKUP_NOT_FOUND',
+        'no backup latest in location eu',
+        /^the key of location eu opens none of 1 repository in bucket bucket.*; import/,
+      ),
+    );
+  });
+});
+
 describe('the check of a location', () => {
   it('tries all the store must do, and leaves nothing there', async () => {
     const deps = bucket();

@@ -440,6 +440,22 @@ describe('backups', () => {
     assert.equal((await repository.backup('latest')).operation, 'mm');
   });
 
+  it('are not replaced by the one before when the latest cannot be read, but that one is named', async () => {
+    const [, before, latest] = (await all(repository.backups())).map(({ id }) => id);
+    await store.delete(`backups/${latest}`);
+    await store.put(`backups/${latest}`, Buffer.alloc(100));
+    for (const filter of [undefined, { app: 'web' }]) {
+      await assert.rejects(repository.backup('latest', filter), {
+        code: 'REPOSITORY_CORRUPT',
+        message: new RegExp(`^backups/${latest} is damaged`),
+        hint: new RegExp(`the newest that can be read is ${before} \\(backup-2 of 2026-11-22T12:02:11[^;]*use it; verify`),
+      });
+    }
+    // Whether it is what the filter asks for, nobody knows.
+    await assert.rejects(repository.backup('latest', { app: 'db' }), { code: 'REPOSITORY_CORRUPT', hint: /verify/ });
+    assert.equal((await repository.backup(before!)).id, before);
+  });
+
   it('that are none or several are named with candidates', async () => {
     await assert.rejects(repository.backup('20261122'), {
       code: 'BACKUP_NOT_FOUND',

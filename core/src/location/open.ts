@@ -3,8 +3,7 @@ import { DmaasError } from '../errors.ts';
 import { plural } from '../format.ts';
 import type { Finding } from '../model.ts';
 import type { Backup, BackupFilter } from '../repository/records/backup-record.ts';
-import { matchesFilter } from '../repository/records/backup-record.ts';
-import { compareTimes } from '../repository/records/backups.ts';
+import { compareTimes, insteadOf, operationOf, secondOf } from '../repository/records/backups.ts';
 import { deriveScope, formatKey, openSource, parseKey, sealSource } from '../repository/keys/keys.ts';
 import type { RepositorySource } from '../repository/keys/keys.ts';
 import { KeyRing } from '../repository/keys/key-ring.ts';
@@ -112,30 +111,35 @@ export interface LocatedBackup {
   readonly source: RepositorySource;
 }
 
+/** A backup whose record cannot be read; without an id, any backup of a repository that cannot. */
+interface UnreadableBackup {
+  readonly source: RepositorySource;
+  readonly id?: string;
+  readonly error: DmaasError;
+}
+
+interface BackupListing {
+  readonly backups: readonly LocatedBackup[];
+  readonly unreadable: readonly UnreadableBackup[];
+  readonly findings: readonly Finding[];
+}
+
 /** Every backup of the location that the filter matches, in order of time, and what could not be read. */
 export async function listBackups(
   access: LocationAccess,
   filter: BackupFilter,
   deps: OpenDeps,
   opts: CallOptions = {},
-): Promise<{ readonly backups: readonly LocatedBackup[]; readonly findings: readonly Finding[] }> {
+): Promise<BackupListing> {
   const { repositories, others } = await listRepositories(access, deps, opts);
   const backups: LocatedBackup[] = [];
-  const findings: Finding[] = repositories.length === 0 && others > 0 ? [foreignOnly(access, others)] : [];
-  const unreadable = (what: string, e: DmaasError) => {
-    findings.push({
-      level: 'warning',
-      code: 'backup-unreadable',
-      message: `${what}: ${e.message}`,
-      ...(e.hint === undefined ? {} : { hint: e.hint }),
-    });
-  };
+  const unreadable: UnreadableBackup[] = [];
   for (const source of repositories.filter((repository) => mayMatch(repository, filter))) {
     try {
       const open = await openLocationRepository(access, source, deps, opts);
       try {
-        const onUnreadable = (id: string, e: DmaasError) => {
-          unreadable(`backup ${id} of namespace ${source.namespace}`, e);
+        const onUnreadable = (id: string, error: DmaasError) => {
+          unreadable.push({ source, id, error: about(error, `backup ${id} of namespace ${source.namespace}`) });
         };
         for await (const backup of open.repository.backups(filter, { ...opts, onUnreadable })) backups.push({ backup, source });
       } finally {
@@ -144,11 +148,23 @@ export async function listBackups(
     } catch (e) {
       // A store that does not answer is no property of this one repository.
       if (!DmaasError.is(e) || !e.code.startsWith('REPOSITORY_')) throw e;
-      unreadable(`backups of namespace ${source.namespace}`, e);
+      unreadable.push({ source, error: about(e, `backups of namespace ${source.namespace}`) });
     }
   }
   backups.sort((a, b) => compareTimes(a.backup, b.backup));
-  return { backups, findings };
+  const findings = unreadable.map(({ error: { message, hint } }): Finding => ({
+    level: 'warning',
+    code: 'backup-unreadable',
+    message,
+    ...(hint === undefined ? {} : { hint }),
+  }));
+  return { backups, unreadable, findings: repositories.length === 0 && others > 0 ? [foreignOnly(access, others)] : findings };
+}
+
+/** The same of something that has a name. */
+function about(error: DmaasError, what: string): DmaasError {
+  const { code, message, hint, details } = error;
+  return new DmaasError(code, `${what}: ${message}`, { cause: error, details, ...(hint !== undefined && { hint }) });
 }
 
 /** Right for one who shares a bucket and has no backups yet; else the location has the wrong key. */
@@ -171,7 +187,8 @@ function mayMatch(source: RepositorySource, filter: BackupFilter): boolean {
 
 /**
  * One backup by id, operation id, unique beginning of the id, name, or `latest` (which needs a filter that leaves one
- * application). Throws BACKUP_NOT_FOUND with the candidates when there is none or more than one.
+ * application). Throws BACKUP_NOT_FOUND with the candidates when there is none or more than one, and what is wrong with its record
+ * when that cannot be read, or, for `latest`, may be a newer one's.
  */
 export async function findBackup(
   access: LocationAccess,
@@ -180,22 +197,30 @@ export async function findBackup(
   deps: OpenDeps,
   opts: CallOptions = {},
 ): Promise<LocatedBackup> {
-  const { backups } = await listBackups(access, filter, deps, opts);
-  return chooseBackup(backups, which, filter, access.location.name);
+  return chooseBackup(await listBackups(access, filter, deps, opts), which, access.location.name);
 }
 
-/** The choice that `findBackup` makes among what it found. Pure. */
-export function chooseBackup(found: readonly LocatedBackup[], which: string, filter: BackupFilter, locationName: string): LocatedBackup {
-  const all = found.filter(({ backup }) => matchesFilter(backup, filter));
-  const [match, ...more] = matching(all, which);
+function chooseBackup(listing: BackupListing, which: string, locationName: string): LocatedBackup {
+  const { backups, findings } = listing;
+  const matches = matching(listing, which);
+  const readable = matches.filter((match) => 'backup' in match);
+  const [match, ...more] = readable;
+  const unreadable = matches.findLast((found) => 'error' in found);
+  if (unreadable !== undefined) {
+    const next = readable.at(-1) ?? backups.at(-1);
+    throw next === undefined ? unreadable.error : insteadOf(unreadable.error, next.backup);
+  }
   const list = `kubectl dmaas backup list --location ${locationName}`;
   if (match === undefined) {
-    const last = all.at(-1);
+    const last = backups.at(-1);
     const hint = last === undefined ? list : `the last one is ${last.backup.id} (${last.backup.name}); ${list} shows all`;
-    throw new DmaasError('BACKUP_NOT_FOUND', `no backup ${which} in location ${locationName}`, { hint });
+    const unread = findings.flatMap((finding) => [finding.message, ...(finding.hint === undefined ? [] : [finding.hint])]);
+    throw new DmaasError('BACKUP_NOT_FOUND', `no backup ${which} in location ${locationName}`, {
+      hint: [...new Set(unread), hint].join('; '),
+    });
   }
   if (more.length === 0) return match;
-  const candidates = [match, ...more].map(
+  const candidates = readable.map(
     ({ backup, source }) => `${backup.id} (${backup.app.name} in ${source.context ?? source.clusterId}/${source.namespace})`,
   );
   const shown = candidates.slice(-5).join(', ');
@@ -205,17 +230,35 @@ export function chooseBackup(found: readonly LocatedBackup[], which: string, fil
 }
 
 /** By the most exact rule that matches any: a name that looks like the beginning of an id is still found. */
-function matching(all: readonly LocatedBackup[], which: string): readonly LocatedBackup[] {
-  if (which === 'latest') {
-    const apps = new Map(all.map((found) => [`${found.source.clusterId}/${found.source.namespace}/${found.backup.app.name}`, found]));
-    return [...apps.values()];
-  }
-  const rules: readonly ((backup: Backup) => boolean)[] = [
-    ({ id, operation }) => id === which || operation === which,
-    ({ name }) => name === which,
-    ({ id }) => which !== '' && id.startsWith(which),
+function matching({ backups, unreadable }: BackupListing, which: string): readonly (LocatedBackup | UnreadableBackup)[] {
+  if (which === 'latest') return latestOf(backups, unreadable);
+  const rules: readonly ((id: string, name?: string) => boolean)[] = [
+    (id) => id === which || operationOf(id) === which,
+    (_, name) => name === which,
+    (id) => which !== '' && id.startsWith(which),
   ];
-  return rules.map((rule) => all.filter(({ backup }) => rule(backup))).find((matches) => matches.length > 0) ?? [];
+  const matches = rules.map((rule) => [
+    ...unreadable.filter(({ id }) => id !== undefined && rule(id)),
+    ...backups.filter(({ backup }) => rule(backup.id, backup.name)),
+  ]);
+  return matches.find((found) => found.length > 0) ?? [];
+}
+
+/** Of each application, and what may be newer and cannot be read. */
+function latestOf(
+  backups: readonly LocatedBackup[],
+  unreadable: readonly UnreadableBackup[],
+): readonly (LocatedBackup | UnreadableBackup)[] {
+  const apps = new Map(
+    backups.map((found) => [`${found.source.clusterId}/${found.source.namespace}/${found.backup.app.name}`, found]),
+  ).values();
+  const [latest, ...others] = [...apps];
+  if (latest !== undefined && others.length > 0) return [latest, ...others];
+  const newer = unreadable.filter(({ id, error }) =>
+    // A repository that nobody completed holds no backups.
+    id === undefined ? error.code !== 'REPOSITORY_NOT_FOUND' : latest === undefined || secondOf(id) >= secondOf(latest.backup.id),
+  );
+  return latest === undefined ? newer : [...newer, latest];
 }
 
 /** Runs the store checks in the location's bucket, in a folder that is removed again. A failing check is a result. */

@@ -10,7 +10,13 @@ import { REPOSITORY_FLAGS, REPOSITORY_FLAG_NAMES } from '../repository-flags.ts'
 import type { Session } from '../session.ts';
 import { withRepository, type Repository } from '../with-repository.ts';
 
-const ID = { name: 'ID', describe: 'Id of a backup, the beginning of one, or "latest"', required: true } as const;
+const MAX_NAMES = 10;
+
+const ID = {
+  name: 'ID',
+  describe: 'Id of a backup, the beginning of one, or "latest", with --name where there are several',
+  required: true,
+} as const;
 
 const CHOICE_FLAGS: readonly Flag[] = [
   { name: 'name', type: 'string', value: 'NAME', describe: 'Look among the backups of this name only' },
@@ -27,9 +33,20 @@ async function orStopped<T>(work: Promise<T>, hint: string): Promise<T> {
   }
 }
 
-function findBackup(repository: Repository, session: Session, args: Args): Promise<Backup> {
-  const name = args.string('name');
-  return repository.backup(args.need('ID'), name === undefined ? undefined : { app: name }, { signal: session.signal });
+async function findBackup(repository: Repository, { signal }: Session, args: Args): Promise<Backup> {
+  const [which, name] = [args.need('ID'), args.string('name')];
+  if (which === 'latest' && name === undefined) await refuseSeveralNames(repository, signal);
+  return repository.backup(which, name === undefined ? undefined : { app: name }, { signal });
+}
+
+/** The latest backup of which volume is not for us to say. */
+async function refuseSeveralNames(repository: Repository, signal: AbortSignal): Promise<void> {
+  const names = new Set<string>();
+  for await (const { app } of repository.backups(undefined, { signal, onUnreadable: () => undefined })) names.add(app.name);
+  if (names.size <= 1) return;
+  throw new DmaasError('BACKUP_NOT_FOUND', `"latest" is one backup for each of ${names.size} names in ${repository.location}`, {
+    hint: `choose with --name: ${[...names].sort().slice(0, MAX_NAMES).join(', ')}${names.size > MAX_NAMES ? ', …' : ''}`,
+  });
 }
 
 function claimOf(args: Args): { readonly claim?: string } {
@@ -161,12 +178,12 @@ export const volumeRestore: Command = {
         session.withProgress((emit) => restoreVolume(repository, request, { emit, signal: session.signal })),
         `${target} is incomplete; run the same command again: it goes on where it stopped`,
       );
-      const { files, bytes, findings } = restored;
+      const { claim, files, bytes, findings } = restored;
       return {
         data: { backup: backup.id, ...restored },
         names: [`backup/${backup.id}`],
         text: () =>
-          `backup/${backup.id} restored to ${target} (${files === 0 ? '' : `${plural(files, 'file')}, `}${formatBytes(bytes)}, verified)`,
+          `backup/${backup.id} of ${claim} restored to ${target} (${files === 0 ? '' : `${plural(files, 'file')}, `}${formatBytes(bytes)}, verified)`,
         notes: noteFindings(findings),
         exitCode: exitCodeOf(findings),
       };

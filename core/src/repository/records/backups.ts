@@ -37,16 +37,7 @@ export class BackupRecords {
 
   /** In order of time. */
   async *list(filter?: BackupFilter, opts: BackupListOptions = {}): AsyncGenerator<Backup> {
-    const read = async (id: string) => {
-      try {
-        return await this.#get(id, opts);
-      } catch (e) {
-        if (!isUnreadable(e) || opts.onUnreadable === undefined) throw e;
-        opts.onUnreadable(id, e);
-        return undefined;
-      }
-    };
-    const readAll = (ids: readonly string[]) => Promise.all(ids.map(read));
+    const readAll = (ids: readonly string[]) => Promise.all(ids.map((id) => this.#read(id, opts)));
     for await (const sameSecond of mapAhead(bySecond(await this.#ids(opts)), MAX_REQUESTS, readAll)) {
       yield* matching(sameSecond, filter);
     }
@@ -80,12 +71,21 @@ export class BackupRecords {
   }
 
   async #latest(ids: readonly string[], filter: BackupFilter | undefined, opts: CallOptions): Promise<Backup> {
-    const readAll = (second: readonly string[]) => Promise.all(second.map((id) => this.#get(id, opts)));
-    for await (const sameSecond of mapAhead(bySecond(ids).reverse(), filter === undefined ? 1 : MAX_REQUESTS, readAll)) {
-      const latest = matching(sameSecond, filter).at(-1);
-      if (latest !== undefined) return latest;
+    const readAll = async (second: readonly string[]) => {
+      const errors: DmaasError[] = [];
+      const onUnreadable = (_: string, e: DmaasError) => errors.push(e);
+      const backups = await Promise.all(second.map((id) => this.#read(id, { ...opts, onUnreadable })));
+      return { backups, error: errors[0] };
+    };
+    let unreadable: DmaasError | undefined;
+    for await (const { backups, error } of mapAhead(bySecond(ids).reverse(), filter === undefined ? 1 : MAX_REQUESTS, readAll)) {
+      unreadable ??= error;
+      const latest = matching(backups, filter).at(-1);
+      if (latest === undefined) continue;
+      if (unreadable === undefined) return latest;
+      throw insteadOf(unreadable, latest);
     }
-    throw notFound('latest', ids, []);
+    throw unreadable ?? notFound('latest', ids, []);
   }
 
   /** By its whole id; undefined when it is not there. */
@@ -133,6 +133,16 @@ export class BackupRecords {
     return ids;
   }
 
+  async #read(id: string, opts: BackupListOptions): Promise<Backup | undefined> {
+    try {
+      return await this.#get(id, opts);
+    } catch (e) {
+      if (!isUnreadable(e) || opts.onUnreadable === undefined) throw e;
+      opts.onUnreadable(id, e);
+      return undefined;
+    }
+  }
+
   /** Undefined when it is gone. */
   async #get(id: string, opts: CallOptions): Promise<Backup | undefined> {
     const key = BACKUPS + id;
@@ -146,7 +156,19 @@ export class BackupRecords {
 
 /** Ids, which tell seconds, in groups of one second: their order within it says nothing. */
 function bySecond(ids: readonly string[]): string[][] {
-  return [...Map.groupBy(ids, (id) => id.slice(0, id.indexOf('-'))).values()];
+  return [...Map.groupBy(ids, secondOf).values()];
+}
+
+/** When the backup of this id was started: texts that compare as times do. */
+export function secondOf(id: string): string {
+  return id.slice(0, id.indexOf('-'));
+}
+
+/** Why the backup that is asked for cannot be had, when it is one that cannot be read. Which other one is used is for people to say. */
+export function insteadOf(unreadable: DmaasError, next: Backup): DmaasError {
+  const { code, message, details, hint } = unreadable;
+  const other = `the newest that can be read is ${next.id} (${next.name} of ${next.startedAt}): name it by this id to use it`;
+  return new DmaasError(code, message, { cause: unreadable, details, hint: hint === undefined ? other : `${other}; ${hint}` });
 }
 
 /** Those of one second that match, in order. */
