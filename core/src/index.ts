@@ -61,11 +61,13 @@ export {
 } from './location/location.ts';
 export {
   checkLocation,
+  chooseRepositories,
   deleteBackup,
   findBackup,
   listBackups,
   listRepositories,
   openLocationRepository,
+  placeOf,
   withLocationKeyRing,
   type LocatedBackup,
   type OpenDeps,

@@ -1,4 +1,4 @@
-import { listRepositories, openLocationRepository } from '@dmaas/core';
+import { chooseRepositories, openLocationRepository, placeOf, plural } from '@dmaas/core';
 import type { Args } from './args.ts';
 import type { Flag } from './command.ts';
 import { backupScope } from './commands/backup.ts';
@@ -21,33 +21,35 @@ export interface Named<T> {
   readonly result: T;
 }
 
-/** Uses each repository that the flags name, one after the other, and closes it. */
-export async function eachRepository<T>(
-  session: Session,
-  args: Args,
-  use: (repository: Repository, title: string) => Promise<T>,
-): Promise<readonly Named<T>[]> {
+export interface Each<T> {
+  readonly results: readonly Named<T>[];
+  /** For people: what was not looked at. */
+  readonly notes: readonly string[];
+}
+
+/** Uses each repository that the flags name, one after the other, and closes it. Throws when there is none. */
+export async function eachRepository<T>(session: Session, args: Args, use: (repository: Repository) => Promise<T>): Promise<Each<T>> {
   if (args.string('repository') !== undefined) {
-    return withRepository(session, session.patientStores, async (repository) => {
-      const title = repository.location;
-      return [{ title, result: await use(repository, title) }];
-    });
+    return withRepository(session, session.patientStores, async (repository) => ({
+      results: [{ title: repository.location, result: await use(repository) }],
+      notes: [],
+    }));
   }
   const access = await session.location();
-  const scope = await backupScope(session, args);
   const call = { signal: session.signal };
-  const { repositories } = await listRepositories(access, session.stores, call);
+  const { repositories, others } = await chooseRepositories(access, await backupScope(session, args), session.stores, call);
   const results: Named<T>[] = [];
   for (const source of repositories) {
-    if (scope.namespace !== undefined && scope.namespace !== source.namespace) continue;
-    if (scope.clusterId !== undefined && scope.clusterId !== source.clusterId) continue;
     const open = await openLocationRepository(access, source, session.patientStores, call);
     try {
-      const title = `${source.context ?? source.clusterId}/${source.namespace}`;
-      results.push({ title, result: await use(open.repository, title) });
+      results.push({ title: placeOf(source), result: await use(open.repository) });
     } finally {
       await open.close();
     }
   }
-  return results;
+  const notes =
+    others === 0
+      ? []
+      : [`not looked at: ${plural(others, 'repository', 'repositories')} of other keys in bucket ${access.location.bucket}`];
+  return { results, notes };
 }

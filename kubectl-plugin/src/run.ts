@@ -5,7 +5,7 @@ import { renderer } from './output.ts';
 import { Session, type Streams } from './session.ts';
 
 /** Runs one command line. @returns the exit code; all output goes to the streams. */
-export async function run(argv: readonly string[], streams: Streams, signal: AbortSignal): Promise<number> {
+export async function run(argv: readonly string[], streams: Streams, signal: AbortSignal, SessionOf = Session): Promise<number> {
   const verbosity = Number(/^(?:-v|--verbosity)=?(\d+)$/.exec(argv.find((a) => /^(-v|--verbosity)=?\d/.test(a)) ?? '')?.[1] ?? 0);
   let session: Session | undefined;
   try {
@@ -21,7 +21,7 @@ export async function run(argv: readonly string[], streams: Streams, signal: Abo
     const { command, args } = parsed;
     // Before anything is done of which the answer could not be shown.
     const render = renderer(command.output === true ? args.string('output') : undefined, args.bool('no-headers'));
-    session = new Session(streams, signal, args);
+    session = new SessionOf(streams, signal, args);
     const result = await command.run(session, args);
     streams.stdout.write(render(result));
     for (const note of result.notes ?? []) session.note(note);

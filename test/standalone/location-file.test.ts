@@ -94,6 +94,9 @@ describe('kubectl dmaas repository with --location-file', function () {
     assert.equal(whole.code, 0, whole.stderr);
     const lines = ['blog', 'shop'].map((namespace) => `no faults found in prod/${namespace} (all data read)`);
     assert.deepEqual(whole.stdout.trim().split('\n').sort(), lines);
+    const typo = await call('repository verify -n shpo');
+    assert.equal(typo.code, 10, typo.stdout);
+    assert.match(typo.stderr, /error: location lab holds no repository of namespace shpo\nhint: it holds those of prod\//);
     const pruned = await call('repository prune --everywhere');
     assert.equal(pruned.code, 0, pruned.stderr);
 

@@ -1,71 +1,15 @@
 import assert from 'node:assert/strict';
 import { DmaasError } from '../../core/src/errors.ts';
-import type { Location, LocationAccess } from '../../core/src/location/location.ts';
 import { checkLocation, findBackup, listBackups, listRepositories, openLocationRepository } from '../../core/src/location/open.ts';
-import type { OpenDeps } from '../../core/src/location/open.ts';
-import { deriveScope, formatKey, newKey, parseKey } from '../../core/src/repository/keys/keys.ts';
-import { writeManifests } from '../../core/src/repository/manifests.ts';
+import { deriveScope, formatKey, parseKey } from '../../core/src/repository/keys/keys.ts';
 import { openRepository } from '../../core/src/repository/repository.ts';
-import type { StoreConfig } from '../../core/src/store/config.ts';
-import { MemoryStore } from '../../core/src/store/memory.ts';
-import { withPrefix } from '../../core/src/store/prefix.ts';
-
-const SHOP = { clusterId: 'cluster-1', namespace: 'shop', context: 'prod' };
-const BLOG = { clusterId: 'cluster-1', namespace: 'blog', context: 'prod' };
-
-function accessWith(key = formatKey(newKey()), prefix = 'backups'): LocationAccess {
-  const location: Location = {
-    name: 'eu',
-    namespace: 'dmaas',
-    bucket: 'bucket',
-    prefix,
-    credential: 'c',
-    credentialNamespace: 'dmaas',
-    key,
-    isDefault: false,
-  };
-  const values = { kind: 'aws', accessKeyId: 'A', secretAccessKey: 'S' } as const;
-  return { location, credential: { title: 'c', namespace: 'dmaas', values } };
-}
-
-/** One bucket in memory, opened by configuration as a real one is. */
-function bucket(): OpenDeps & { readonly store: MemoryStore } {
-  const store = new MemoryStore();
-  return { store, openStore: (config: StoreConfig) => (config.prefix === undefined ? store : withPrefix(store, config.prefix)) };
-}
+import type { MemoryStore } from '../../core/src/store/memory.ts';
+import { accessWith, addBackup, BLOG, bucket, SHOP } from '../support/location.ts';
 
 async function keysOf(store: MemoryStore): Promise<string[]> {
   const keys: string[] = [];
   for await (const { key } of store.list('')) keys.push(key);
   return keys;
-}
-
-let hour = 10;
-async function addBackup(
-  access: LocationAccess,
-  source: typeof SHOP,
-  deps: OpenDeps,
-  app: string,
-  name: string,
-  operation: string,
-): Promise<string> {
-  const open = await openLocationRepository(access, source, deps, { create: true });
-  const manifests = await open.repository.write((writer) => writeManifests(writer, []));
-  const { id } = await open.repository.commit({
-    operation,
-    name,
-    startedAt: `2026-11-22T${hour++}:00:00.000Z`,
-    tool: 'test',
-    app: { name: app, namespace: source.namespace, selector: {} },
-    cluster: { id: source.clusterId, context: source.context, version: 'v1' },
-    manifests,
-    members: 0,
-    volumes: [],
-    findings: [],
-    labels: {},
-  });
-  await open.close();
-  return id;
 }
 
 const fails = (code: string, message: string | RegExp, hint?: RegExp) => (e: unknown) => {
@@ -192,7 +136,6 @@ describe('a backup of a location whose record cannot be read', () => {
 
   beforeEach(async () => {
     deps = bucket();
-    hour = 10;
     first = await addBackup(access, SHOP, deps, 'web', 'one', 'aaaaaaaa');
     second = await addBackup(access, SHOP, deps, 'web', 'two', 'bbbbbbbb');
     third = await addBackup(access, SHOP, deps, 'web', 'three', 'cccccccc');

@@ -40,6 +40,7 @@ export interface OpenOptions extends CallOptions {
   readonly create?: boolean;
 }
 
+const MAX_PLACES = 10;
 const SOURCE = /^([a-z2-7]{26})\/source$/;
 
 /** Opens the repository of one namespace of one cluster. Without `create` throws REPOSITORY_NOT_FOUND when nothing was ever backed up. */
@@ -106,6 +107,34 @@ export async function listRepositories(access: LocationAccess, deps: OpenDeps, o
   }
 }
 
+/** The repositories of a location that are meant. Throws REPOSITORY_KEY or REPOSITORY_NOT_FOUND when there are none: nothing looked at is nothing found. */
+export async function chooseRepositories(
+  access: LocationAccess,
+  filter: Pick<BackupFilter, 'namespace' | 'clusterId'>,
+  deps: OpenDeps,
+  opts: CallOptions = {},
+): Promise<RepositoryListing> {
+  const { repositories, others } = await listRepositories(access, deps, opts);
+  const chosen = repositories.filter((source) => mayMatch(source, filter));
+  if (chosen.length > 0) return { repositories: chosen, others };
+  if (repositories.length === 0 && others > 0) throw keyOpensNothing(access, others);
+  const of = filter.namespace === undefined ? '' : ` of namespace ${filter.namespace}`;
+  const where = filter.clusterId === undefined ? '' : ' in this cluster';
+  throw new DmaasError('REPOSITORY_NOT_FOUND', `location ${access.location.name} holds no repository${of}${where}`, {
+    hint: repositories.length === 0 ? 'kubectl dmaas backup create makes the first' : `it holds those of ${placesOf(repositories)}`,
+  });
+}
+
+/** `cluster/namespace`, as people know them. */
+export function placeOf({ context, clusterId, namespace }: RepositorySource): string {
+  return `${context ?? clusterId}/${namespace}`;
+}
+
+function placesOf(repositories: readonly RepositorySource[]): string {
+  const shown = repositories.slice(0, MAX_PLACES).map(placeOf).join(', ');
+  return repositories.length <= MAX_PLACES ? shown : `${shown} and ${repositories.length - MAX_PLACES} more`;
+}
+
 export interface LocatedBackup {
   readonly backup: Backup;
   readonly source: RepositorySource;
@@ -152,13 +181,11 @@ export async function listBackups(
     }
   }
   backups.sort((a, b) => compareTimes(a.backup, b.backup));
-  const findings = unreadable.map(({ error: { message, hint } }): Finding => ({
-    level: 'warning',
-    code: 'backup-unreadable',
-    message,
-    ...(hint === undefined ? {} : { hint }),
-  }));
-  return { backups, unreadable, findings: repositories.length === 0 && others > 0 ? [foreignOnly(access, others)] : findings };
+  const isForeign = repositories.length === 0 && others > 0;
+  const findings = isForeign
+    ? [warningOf('key-opens-nothing', keyOpensNothing(access, others))]
+    : unreadable.map(({ error }) => warningOf('backup-unreadable', error));
+  return { backups, unreadable, findings };
 }
 
 /** The same of something that has a name. */
@@ -168,14 +195,16 @@ function about(error: DmaasError, what: string): DmaasError {
 }
 
 /** Right for one who shares a bucket and has no backups yet; else the location has the wrong key. */
-function foreignOnly({ location }: LocationAccess, others: number): Finding {
+export function keyOpensNothing({ location }: LocationAccess, others: number): DmaasError {
   const fact = `the key of location ${location.name} opens none of ${plural(others, 'repository', 'repositories')} in bucket ${location.bucket}`;
-  return {
-    level: 'warning',
-    code: 'key-opens-nothing',
-    message: `${fact}: they belong to another key`,
+  return new DmaasError('REPOSITORY_KEY', `${fact}: they belong to another key`, {
     hint: 'import the location from the file that "kubectl dmaas location export" wrote for these backups',
-  };
+  });
+}
+
+/** What could not be read, for a result that has the rest. */
+export function warningOf(code: string, { message, hint }: DmaasError): Finding {
+  return { level: 'warning', code, message, ...(hint !== undefined && { hint }) };
 }
 
 function mayMatch(source: RepositorySource, filter: BackupFilter): boolean {
@@ -220,9 +249,7 @@ function chooseBackup(listing: BackupListing, which: string, locationName: strin
     });
   }
   if (more.length === 0) return match;
-  const candidates = readable.map(
-    ({ backup, source }) => `${backup.id} (${backup.app.name} in ${source.context ?? source.clusterId}/${source.namespace})`,
-  );
+  const candidates = readable.map(({ backup, source }) => `${backup.id} (${backup.app.name} in ${placeOf(source)})`);
   const shown = candidates.slice(-5).join(', ');
   throw new DmaasError('BACKUP_NOT_FOUND', `${candidates.length} backups in location ${locationName} match ${which}`, {
     hint: `name one by its id: ${shown}${candidates.length > 5 ? `, or see ${list}` : ''}`,

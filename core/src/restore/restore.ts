@@ -3,7 +3,7 @@ import type { Access, Cluster } from '../cluster/cluster.ts';
 import { DmaasError } from '../errors.ts';
 import type { RunOptions } from '../events.ts';
 import type { LocationAccess } from '../location/location.ts';
-import { listRepositories, openLocationRepository } from '../location/open.ts';
+import { keyOpensNothing, listRepositories, openLocationRepository, warningOf } from '../location/open.ts';
 import type { LocatedBackup, LocationRepository, OpenDeps } from '../location/open.ts';
 import { refName } from '../model.ts';
 import type { Finding } from '../model.ts';
@@ -268,9 +268,10 @@ export async function listRestores(
   stores: OpenDeps,
   opts: CallOptions = {},
 ): Promise<{ readonly restores: readonly LocatedRestore[]; readonly findings: readonly Finding[] }> {
-  const { repositories } = await listRepositories(access, stores, opts);
+  const { repositories, others } = await listRepositories(access, stores, opts);
   const restores: LocatedRestore[] = [];
   const findings: Finding[] = [];
+  if (repositories.length === 0 && others > 0) findings.push(warningOf('key-opens-nothing', keyOpensNothing(access, others)));
   for (const source of repositories) {
     try {
       const open = await openLocationRepository(access, source, stores, opts);
@@ -290,7 +291,8 @@ export async function listRestores(
 
 /** One restore by its id. Throws USAGE when the location knows none. */
 export async function getRestore(access: LocationAccess, id: string, stores: OpenDeps, opts: CallOptions = {}): Promise<LocatedRestore> {
-  const { repositories } = isOperationId(id) ? await listRepositories(access, stores, opts) : { repositories: [] };
+  const { repositories, others } = isOperationId(id) ? await listRepositories(access, stores, opts) : { repositories: [], others: 0 };
+  if (repositories.length === 0 && others > 0) throw keyOpensNothing(access, others);
   for (const source of repositories) {
     const open = await openLocationRepository(access, source, stores, opts);
     try {

@@ -34,7 +34,7 @@ export const repositoryPrune: Command = {
     const dryRun = args.bool('dry-run');
     const grace = args.string('grace');
     const options = { dryRun, ...(grace === undefined ? {} : { graceMs: durationOf(grace) }) };
-    const results = await session.withProgress((emit) =>
+    const { results, notes } = await session.withProgress((emit) =>
       eachRepository(session, args, (repository) => repository.prune(options, { emit, signal: session.signal })),
     );
     return {
@@ -44,7 +44,7 @@ export const repositoryPrune: Command = {
         results
           .map(({ title, result }) => [describePrune(title, result, dryRun), ...(dryRun ? [keepers(result)(how)] : [])].join('\n'))
           .join('\n\n'),
-      notes: results.length === 0 ? ['no repository matches'] : results.flatMap(({ result }) => noteFindings(result.findings)),
+      notes: [...results.flatMap(({ result }) => noteFindings(result.findings)), ...notes],
     };
   },
 };

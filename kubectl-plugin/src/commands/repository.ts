@@ -74,7 +74,7 @@ export const repositoryVerify: Command = {
         : depth === 'data'
           ? 'all data read'
           : 'structure only; --read-data reads all data';
-    const results = await session.withProgress((emit) =>
+    const { results, notes } = await session.withProgress((emit) =>
       eachRepository(session, args, (repository) => verifyRepository(repository, depth, { emit, signal: session.signal }, share)),
     );
     const findings = results.flatMap(({ result }) => result);
@@ -89,7 +89,7 @@ export const repositoryVerify: Command = {
               : [...(results.length > 1 ? [`repository ${title}`] : []), ...result.flatMap(findingLines)].join('\n'),
           )
           .join('\n'),
-      notes: results.length === 0 ? ['no repository matches'] : findings.length === 0 ? [] : [plural(findings.length, 'fault')],
+      notes: [...(findings.length === 0 ? [] : [plural(findings.length, 'fault')]), ...notes],
       exitCode: exitCodeOf(findings),
     };
   },
@@ -113,7 +113,7 @@ export const repositoryRepair: Command = {
   output: true,
   run: async (session, args) => {
     await session.confirm('Repair what "repository verify" with the same flags names?');
-    const results = await session.withProgress((emit) =>
+    const { results, notes } = await session.withProgress((emit) =>
       eachRepository(session, args, (repository) => repairRepository(repository, { emit, signal: session.signal })),
     );
     const lost = results.reduce((sum, { result }) => sum + result.lostBlobs, 0);
@@ -121,10 +121,7 @@ export const repositoryRepair: Command = {
       data: { items: results.map(({ title, result }) => ({ repository: title, ...result })) },
       names: results.map(({ title }) => `repository/${title}`),
       text: () => results.map(({ title, result }) => describeRepair(title, result)).join('\n\n'),
-      notes: [
-        ...(results.length === 0 ? ['no repository matches'] : []),
-        ...(lost === 0 ? [] : ['back up again: what is lost here and still there in a volume heals the older backups']),
-      ],
+      notes: [...(lost === 0 ? [] : ['back up again: what is lost here and still there in a volume heals the older backups']), ...notes],
       exitCode: exitCodeOf(results.flatMap(({ result }) => result.findings)),
     };
   },

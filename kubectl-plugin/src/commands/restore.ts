@@ -135,6 +135,7 @@ export const restoreList: Command = {
               COLUMNS,
             ),
       notes: [...(restores.length === 0 ? [`no restores from location ${access.location.name}`] : []), ...noteFindings(findings)],
+      exitCode: findings.length > 0 ? 3 : 0,
     };
   },
 };
