@@ -191,7 +191,13 @@ describe('kubectl dmaas repository and key, on S3', function () {
     assert.equal(refused.code, 2);
     assert.match(refused.stderr, /the new keys could not be given to .*\((safe|colleague)\)/);
     const colleague = items.find(({ label }) => label === 'colleague')!;
-    assert.match(await ok(`key rotate --with-passphrase-file ${at('phrase')} --without ${colleague.id}`), /key epoch 2 begun/);
+    const misspelt = await call(`key rotate --with-passphrase-file ${at('phrase')} --without ${colleague.id.slice(1)}`);
+    assert.equal(misspelt.code, 2);
+    assert.match(misspelt.stderr, /^error: no current key has the id [0-9a-f]{31}\n/);
+    assert.match(
+      await ok(`key rotate --with-passphrase-file ${at('phrase')} --without ${colleague.id}`),
+      /^key epoch 2 begun; .*\nID +KIND +LABEL\n(\S+ +(key file|passphrase +safe|recovery key +vault)\n){3}$/,
+    );
     writeFileSync(at('source/file'), 'after the rotation');
     await ok('volume backup source');
     for (const unlock of [undefined, unlocks.phrase, unlocks.recovery]) {

@@ -91,7 +91,15 @@ describe('the keys of a repository (C4)', function () {
       ring().then((r) => r.rotate([], new Set())),
       { code: 'USAGE', message: /leaves.*stays|stays.*leaves/ },
     );
-    assert.equal(await (await ring()).rotate([{ key }], new Set([leaving.id])), 2);
+    const rotated = await (await ring()).rotate([{ key }], new Set([leaving.id]));
+    assert.equal(rotated.epoch, 2);
+    assert.deepEqual(rotated.keys.map(({ kind, label }) => [kind, label]).sort(), [
+      ['key', ''],
+      ['key', 'stays'],
+      ['x25519', ''],
+    ]);
+    const current = (await (await ring()).list()).filter(({ isCurrent }) => isCurrent);
+    assert.deepEqual(new Map(rotated.keys.map((k) => [k.id, k])), new Map(current.map((k) => [k.id, k])));
     await makeBackup(await openRepository(store, UNLOCK), 2, CONTENTS);
     await (await openRepository(store, UNLOCK)).write((blobs) => blobs.put('data', randomBytes(500)));
     for (const unlock of [UNLOCK, key, { recoveryKey: recovery.privateKey }]) for (const n of [1, 2]) await restores(store, unlock, n);
@@ -114,6 +122,21 @@ describe('the keys of a repository (C4)', function () {
       (await (await openRepository(store, UNLOCK)).verify('data', QUIET)).filter((f) => f.level === 'blocker'),
       [],
     );
+  });
+
+  it('C4: a rotation without a key that there is not changes nothing: whoever was meant would keep access', async () => {
+    await (await ring()).add({ publicKey: recovery.publicKey }, 'leaves');
+    const leaving = (await (await ring()).list()).find(({ label }) => label === 'leaves')!;
+    const misspelt = leaving.id.replace(/.$/, (last) => (last === '0' ? '1' : '0'));
+    const before = await objectsOf(store);
+    await assert.rejects((await ring()).rotate([], new Set([leaving.id, misspelt])), {
+      code: 'USAGE',
+      message: `no current key has the id ${misspelt}`,
+      hint: 'kubectl dmaas key list',
+    });
+    assert.deepEqual(await objectsOf(store), before);
+    await (await ring()).rotate([], new Set([leaving.id]));
+    await assert.rejects((await ring()).rotate([], new Set([leaving.id])), { code: 'USAGE' }, 'it is no current one any more');
   });
 
   it('C4: of two rotations at the same time one wins', async () => {

@@ -24,10 +24,13 @@ import type { Session } from '../session.ts';
 const WHICH: readonly Flag[] = [...LOCATION_FLAGS, ...REPOSITORY_FLAGS];
 const KEY_ID = { name: 'ID', describe: 'Id of a key, as "key list" shows it', required: true } as const;
 
-const COLUMNS: readonly Column<KeyInfo>[] = [
+const WHO: readonly Column<KeyInfo>[] = [
   { title: 'ID', cell: ({ id }) => id },
   { title: 'KIND', cell: ({ kind }) => KINDS[kind] ?? kind },
   { title: 'LABEL', cell: ({ label }) => label },
+];
+const COLUMNS: readonly Column<KeyInfo>[] = [
+  ...WHO,
   { title: 'CURRENT', cell: ({ isCurrent }) => (isCurrent ? 'yes' : 'no') },
   { title: 'ADDED-BY', cell: ({ isVouchedFor }) => (isVouchedFor ? 'a key holder' : 'unknown') },
 ];
@@ -182,7 +185,11 @@ export const keyRotate: Command = {
       for (const text of args.list('with-recipient')) others.push({ publicKey: parseRecipient(text) });
       const passphrase = await session.passphrase('with-passphrase-file', 'passphrase that keeps access');
       if (passphrase !== undefined) others.push({ passphrase });
-      const epoch = await ring.rotate(others, new Set(args.list('without')), { signal: session.signal });
-      return { data: { epoch }, text: () => `key epoch ${epoch} begun` };
+      const { epoch, keys } = await ring.rotate(others, new Set(args.list('without')), { signal: session.signal });
+      return {
+        data: { epoch, items: keys },
+        names: keys.map(({ id }) => `key/${id}`),
+        text: (how) => `key epoch ${epoch} begun; what is written from now on opens for\n${table(keys, WHO)(how)}`,
+      };
     }),
 };

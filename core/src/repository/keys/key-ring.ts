@@ -21,6 +21,11 @@ export interface KeyInfo {
   readonly isVouchedFor: boolean;
 }
 
+export interface Rotation {
+  readonly epoch: number;
+  readonly keys: readonly KeyInfo[];
+}
+
 interface FoundWrap {
   readonly wrap: Wrap;
   readonly objectKey: string;
@@ -56,16 +61,11 @@ export class KeyRing {
   async list(opts: CallOptions = {}): Promise<readonly KeyInfo[]> {
     const keys = new Map<string, KeyInfo>();
     for (const { wrap, objectKey, epoch } of await this.#wraps(opts)) {
-      const publicKey = publicKeyOf(wrap, objectKey);
       const before = keys.get(wrap.id);
-      const isCurrent = epoch === this.epoch || before?.isCurrent === true;
       keys.set(wrap.id, {
-        id: wrap.id,
-        kind: wrap.kind,
-        label: wrap.label ?? '',
-        isCurrent,
+        ...currentKey(wrap, objectKey),
+        isCurrent: epoch === this.epoch || before?.isCurrent === true,
         isVouchedFor: before?.isVouchedFor !== false && this.#isVouchedFor({ wrap, epoch }),
-        ...(publicKey !== undefined && { publicKey: formatRecipient(publicKey) }),
       });
     }
     return [...keys.values()];
@@ -76,7 +76,7 @@ export class KeyRing {
     const wrap = this.#wrap(this.#keySet, recipient, { label });
     const body = jsonBytes({ repositoryId: this.#config.id, epoch: this.epoch, wrap });
     await this.#store.put(WRAPS + wrap.id, body, { ...opts, ifAbsent: true });
-    return { id: wrap.id, kind: wrap.kind, label, isCurrent: true, isVouchedFor: true };
+    return currentKey(wrap, WRAPS + wrap.id);
   }
 
   /**
@@ -101,13 +101,18 @@ export class KeyRing {
 
   /**
    * Begins a new epoch: what is written from now on opens only for this ring's key, `others` (whose secrets are needed), and all recovery keys that are current and were put there by
-   * somebody who had the keys, except those in `without`. Throws USAGE, naming them, when somebody would be left out who is not in `without`.
+   * somebody who had the keys, except those in `without`. Throws USAGE, naming them, when somebody would be left out who is not in `without`, or when no current key has an id in it: it may be
+   * the misspelt one of somebody who is to lose access. @returns who opens the new epoch.
    */
-  async rotate(others: readonly Recipient[], without: ReadonlySet<string>, opts: CallOptions = {}): Promise<number> {
+  async rotate(others: readonly Recipient[], without: ReadonlySet<string>, opts: CallOptions = {}): Promise<Rotation> {
     const epoch = this.epoch + 1;
     if (epoch > 255) throw new DmaasError('USAGE', 'there can be no more than 255 key epochs');
     const keySet: KeySet = { ...this.#keySet, epochs: [...this.#keySet.epochs, { epoch, root: this.#random(KEY_BYTES) }] };
     const current = (await this.#wraps(opts)).filter((found) => found.epoch === this.epoch);
+    const unknown = [...without].filter((id) => !current.some(({ wrap }) => wrap.id === id));
+    if (unknown.length > 0) {
+      throw new DmaasError('USAGE', `no current key has the id ${unknown.join(', ')}`, { hint: 'kubectl dmaas key list' });
+    }
     const wraps: Wrap[] = [];
     const leftOut: string[] = [];
     const done = new Set<string>();
@@ -143,7 +148,7 @@ export class KeyRing {
         hint: 'kubectl dmaas repository repair',
       });
     }
-    return epoch;
+    return { epoch, keys: wraps.map((wrap) => currentKey(wrap, epochKey(epoch))) };
   }
 
   get #keySet(): KeySet {
@@ -189,4 +194,17 @@ export class KeyRing {
     }
     return found;
   }
+}
+
+/** What is known of the key of a wrap that somebody who has the keys has just made for what is written now. */
+function currentKey(wrap: Wrap, objectKey: string): KeyInfo {
+  const publicKey = publicKeyOf(wrap, objectKey);
+  return {
+    id: wrap.id,
+    kind: wrap.kind,
+    label: wrap.label ?? '',
+    isCurrent: true,
+    isVouchedFor: true,
+    ...(publicKey !== undefined && { publicKey: formatRecipient(publicKey) }),
+  };
 }
