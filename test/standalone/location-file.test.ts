@@ -113,5 +113,16 @@ describe('kubectl dmaas repository with --location-file', function () {
     assert.equal(repaired.code, 13, repaired.stderr);
     for (const namespace of ['blog', 'shop']) assert.ok(repaired.stdout.includes(` prod/${namespace}\n`), repaired.stdout);
     assert.match(repaired.stdout, /Packs given up: +1;/);
+
+    const [identity] = Contents.filter(({ Key }) => Key!.endsWith('/dmaas.json'));
+    await client.send(new DeleteObjectCommand({ Bucket: 'backups', Key: identity!.Key }));
+    const rest = await call('repository prune --everywhere -o json');
+    assert.equal(rest.code, 13, rest.stderr);
+    const others = (JSON.parse(rest.stdout) as { items: { repository: string; findings: { code: string }[] }[] }).items;
+    assert.deepEqual(others.map(({ repository }) => repository).sort(), ['prod/blog', 'prod/shop']);
+    assert.deepEqual(
+      others.flatMap(({ findings }) => findings.map(({ code }) => code)),
+      ['repository-corrupt'],
+    );
   });
 });

@@ -2,7 +2,7 @@
 import { PassThrough } from 'node:stream';
 import type { Location, LocationAccess } from '../../core/src/location/location.ts';
 import { openLocationRepository, type OpenDeps } from '../../core/src/location/open.ts';
-import { formatKey, newKey } from '../../core/src/repository/keys/keys.ts';
+import { deriveScope, formatKey, newKey, parseKey } from '../../core/src/repository/keys/keys.ts';
 import { writeManifests } from '../../core/src/repository/manifests.ts';
 import type { StoreConfig } from '../../core/src/store/config.ts';
 import { MemoryStore } from '../../core/src/store/memory.ts';
@@ -34,6 +34,11 @@ export function accessWith(key = formatKey(newKey()), prefix = 'backups'): Locat
 export function bucket(): OpenDeps & { readonly store: MemoryStore } {
   const store = new MemoryStore();
   return { store, openStore: (config: StoreConfig) => (config.prefix === undefined ? store : withPrefix(store, config.prefix)) };
+}
+
+/** Where in the bucket an object of the repository of that namespace is. */
+export function keyIn({ location }: LocationAccess, source: typeof SHOP, key: string): string {
+  return `${location.prefix}/${deriveScope(parseKey(location.key), source).directory}/${key}`;
 }
 
 let backups = 0;

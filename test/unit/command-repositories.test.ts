@@ -1,6 +1,20 @@
 /** What commands over all repositories of a location say and exit with. */
 import assert from 'node:assert/strict';
-import { accessWith, addBackup, BLOG, bucket, callOn, SHOP } from '../support/location.ts';
+import { withPrefix } from '../../core/src/store/prefix.ts';
+import { FaultyStore } from '../support/faulty-store.ts';
+import { accessWith, addBackup, BLOG, bucket, callOn, keyIn, SHOP } from '../support/location.ts';
+
+interface Items {
+  readonly items: readonly {
+    readonly repository: string;
+    readonly findings: readonly { readonly level: string; readonly code: string }[];
+  }[];
+}
+
+/** Findings by repository. */
+function itemsOf({ stdout }: { readonly stdout: string }): Map<string, Items['items'][number]['findings']> {
+  return new Map((JSON.parse(stdout) as Items).items.map(({ repository, findings }) => [repository, findings]));
+}
 
 const OVER_ALL = ['repository verify', 'repository prune', 'repository repair --yes'];
 
@@ -45,6 +59,56 @@ describe('a command over the repositories of a location', () => {
       assert.match(stderr, /^not looked at: 1 repository of other keys in bucket bucket$/m);
     });
   }
+
+  for (const command of OVER_ALL) {
+    it(`${command}: goes on after a repository that cannot be opened, and says which that was`, async () => {
+      await deps.store.delete(keyIn(access, BLOG, 'dmaas.json'));
+      const { code, stdout, stderr } = await call(command);
+      assert.equal(code, 13, stderr);
+      assert.match(stdout, /prod\/shop/);
+      assert.match(
+        stdout,
+        /^repository prod\/blog\n✗ dmaas.json is damaged: it is missing .*\n {4}hint: bring dmaas.json back from an older version in the bucket$/m,
+      );
+      const items = itemsOf(await call(`${command} -o json`));
+      assert.equal(items.get('prod/shop')?.filter(({ level }) => level === 'blocker').length, 0);
+      assert.deepEqual(
+        items.get('prod/blog')?.map(({ level, code }) => [level, code]),
+        [['blocker', 'repository-corrupt']],
+      );
+    });
+  }
+
+  for (const [bad, good] of [
+    [SHOP, BLOG],
+    [BLOG, SHOP],
+  ] as const) {
+    it(`repository prune: collects in ${good.namespace} when ${bad.namespace} has a record that cannot be read`, async () => {
+      await deps.store.put(keyIn(access, bad, `backups/20261122T080000Z-dddddddd`), new Uint8Array(100));
+      const { code, stdout, stderr } = await call('repository prune');
+      assert.equal(code, 13, stderr);
+      assert.match(stdout, new RegExp(`^repository prod/${good.namespace} \\(.*\\n +deleted now: `, 'm'));
+      const refused = `^repository prod/${bad.namespace}\\n✗ nothing was deleted, because backups/20261122T080000Z-dddddddd is damaged: `;
+      assert.match(stdout, new RegExp(refused, 'm'));
+    });
+  }
+
+  it('repository verify: exits with the worst of what it found', async () => {
+    await deps.store.put(keyIn(access, SHOP, `backups/20261122T080000Z-dddddddd`), new Uint8Array(100));
+    assert.equal((await call('repository verify')).code, 13);
+    const config = JSON.parse(Buffer.from((await deps.store.get(keyIn(access, BLOG, 'dmaas.json')))!).toString()) as object;
+    await deps.store.put(keyIn(access, BLOG, 'dmaas.json'), Buffer.from(JSON.stringify({ ...config, minReader: 9 })));
+    const { code, stdout } = await call('repository verify');
+    assert.equal(code, 14, stdout);
+    assert.match(stdout, /✗ backups\/20261122T080000Z-dddddddd is damaged/);
+    assert.match(stdout, /✗ dmaas.json needs a newer DMaaS\n +hint: update DMaaS/);
+  });
+
+  it('of which the store does not answer, is no matter of one repository', async () => {
+    const down = new FaultyStore(deps.store, [{ verb: 'get', key: /dmaas.json$/, fault: { kind: 'error' } }]);
+    const { code, stderr } = await callOn(access, { openStore: ({ prefix = '' }) => withPrefix(down, prefix) }, 'repository verify');
+    assert.equal(code, 22, stderr);
+  });
 
   it('restore list: does not call it no restores when the key opens nothing', async () => {
     assert.equal((await call('restore list')).code, 0);

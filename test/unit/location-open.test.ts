@@ -4,7 +4,7 @@ import { checkLocation, findBackup, listBackups, listRepositories, openLocationR
 import { deriveScope, formatKey, parseKey } from '../../core/src/repository/keys/keys.ts';
 import { openRepository } from '../../core/src/repository/repository.ts';
 import type { MemoryStore } from '../../core/src/store/memory.ts';
-import { accessWith, addBackup, BLOG, bucket, SHOP } from '../support/location.ts';
+import { accessWith, addBackup, BLOG, bucket, keyIn, SHOP } from '../support/location.ts';
 
 async function keysOf(store: MemoryStore): Promise<string[]> {
   const keys: string[] = [];
@@ -105,8 +105,7 @@ describe('the backups of a location', () => {
     const bad = await addBackup(access, SHOP, deps, 'web', 'bad', 'aaaaaaaa');
     const good = await addBackup(access, SHOP, deps, 'web', 'good', 'bbbbbbbb');
     const blog = await addBackup(access, BLOG, deps, 'blog', 'blog', 'cccccccc');
-    const directory = (source: typeof SHOP) => `backups/${deriveScope(parseKey(access.location.key), source).directory}`;
-    await deps.store.put(`${directory(SHOP)}/backups/${bad}`, new Uint8Array(100));
+    await deps.store.put(keyIn(access, SHOP, `backups/${bad}`), new Uint8Array(100));
     const listed = await listBackups(access, {}, deps);
     assert.deepEqual(
       listed.backups.map(({ backup }) => backup.id),
@@ -116,7 +115,7 @@ describe('the backups of a location', () => {
       listed.findings.map((f) => [f.level, f.code]),
       [['warning', 'backup-unreadable']],
     );
-    await deps.store.put(`${directory(BLOG)}/dmaas.json`, new Uint8Array(100));
+    await deps.store.put(keyIn(access, BLOG, 'dmaas.json'), new Uint8Array(100));
     const rest = await listBackups(access, {}, deps);
     assert.deepEqual(
       rest.backups.map(({ backup }) => backup.id),
@@ -131,8 +130,7 @@ describe('a backup of a location whose record cannot be read', () => {
   let deps: ReturnType<typeof bucket>;
   let first: string, second: string, third: string;
   const find = async (which: string, filter = {}) => (await findBackup(access, which, filter, deps)).backup.id;
-  const directory = (source: typeof SHOP) => `backups/${deriveScope(parseKey(access.location.key), source).directory}`;
-  const damage = (id: string, source = SHOP) => deps.store.put(`${directory(source)}/backups/${id}`, new Uint8Array(100));
+  const damage = (id: string) => deps.store.put(keyIn(access, SHOP, `backups/${id}`), new Uint8Array(100));
 
   beforeEach(async () => {
     deps = bucket();
@@ -170,7 +168,7 @@ describe('a backup of a location whose record cannot be read', () => {
 
   it('may be in a repository that cannot be opened', async () => {
     await addBackup(access, BLOG, deps, 'blog', 'four', 'dddddddd');
-    await deps.store.delete(`${directory(BLOG)}/dmaas.json`);
+    await deps.store.delete(keyIn(access, BLOG, 'dmaas.json'));
     const says = /^backups of namespace blog: dmaas.json is damaged: it is missing/;
     await assert.rejects(find('latest'), fails('REPOSITORY_CORRUPT', says, new RegExp(third)));
     assert.equal(await find('latest', { namespace: 'shop' }), third);
@@ -180,7 +178,7 @@ describe('a backup of a location whose record cannot be read', () => {
 
   it('is not looked for where a repository was begun and nothing stored', async () => {
     await (await openLocationRepository(access, BLOG, deps, { create: true })).close();
-    await deps.store.delete(`${directory(BLOG)}/dmaas.json`);
+    await deps.store.delete(keyIn(access, BLOG, 'dmaas.json'));
     assert.equal(await find('latest'), third);
   });
 

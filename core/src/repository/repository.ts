@@ -19,7 +19,15 @@ import { condemnedAndGone, mergeIndex } from './index/index-merge.ts';
 import { Journal } from './index/journal.ts';
 import type { RepositoryIndex } from './index/repository-index.ts';
 import { SegmentCache, type SegmentCacheOptions } from './index/segment-cache.ts';
-import { CONFIG_KEY, DEFAULT_PARAMETERS, loadConfig, makeConfig, type RepositoryConfig, type RepositoryParameters } from './keys/config.ts';
+import {
+  CONFIG_KEY,
+  DEFAULT_PARAMETERS,
+  loadConfig,
+  makeConfig,
+  notOpened,
+  type RepositoryConfig,
+  type RepositoryParameters,
+} from './keys/config.ts';
 import type { Unlock } from './keys/recipients.ts';
 import { RECOVERY, recoveryText } from './keys/recovery.ts';
 import { fenced } from './protocol/fence.ts';
@@ -115,7 +123,7 @@ async function create(store: ObjectStore, unlock: Uint8Array, opts: CreateOption
 async function refuseOrphans(store: ObjectStore, opts: CallOptions): Promise<void> {
   for (const prefix of [BACKUPS, PACKS]) {
     for await (const { key } of store.list(prefix, callOf(opts))) {
-      throw damaged(CONFIG_KEY, `it is missing at ${store.location}, where there are backups (${key})`);
+      throw notOpened(damaged(CONFIG_KEY, `it is missing at ${store.location}, where there are backups (${key})`));
     }
   }
 }

@@ -1,6 +1,6 @@
 import { DmaasError, type PruneReport, formatBytes, plural } from '@dmaas/core';
 import type { Command } from '../command.ts';
-import { EACH_REPOSITORY_FLAGS, eachRepository } from '../each-repository.ts';
+import { describeUnusable, EACH_REPOSITORY_FLAGS, eachRepository } from '../each-repository.ts';
 import { noteFindings } from '../findings.ts';
 import { table } from '../output.ts';
 
@@ -34,17 +34,21 @@ export const repositoryPrune: Command = {
     const dryRun = args.bool('dry-run');
     const grace = args.string('grace');
     const options = { dryRun, ...(grace === undefined ? {} : { graceMs: durationOf(grace) }) };
-    const { results, notes } = await session.withProgress((emit) =>
+    const { results, unusable, exitCode, notes } = await session.withProgress((emit) =>
       eachRepository(session, args, (repository) => repository.prune(options, { emit, signal: session.signal })),
     );
     return {
-      data: { items: results.map(({ title, result }) => ({ repository: title, ...result })) },
+      data: { items: [...results.map(({ title, result }) => ({ repository: title, ...result })), ...unusable] },
       names: results.map(({ title }) => `repository/${title}`),
       text: (how) =>
-        results
-          .map(({ title, result }) => [describePrune(title, result, dryRun), ...(dryRun ? [keepers(result)(how)] : [])].join('\n'))
-          .join('\n\n'),
+        [
+          ...results.map(({ title, result }) =>
+            [describePrune(title, result, dryRun), ...(dryRun ? [keepers(result)(how)] : [])].join('\n'),
+          ),
+          ...unusable.map(describeUnusable),
+        ].join('\n\n'),
       notes: [...results.flatMap(({ result }) => noteFindings(result.findings)), ...notes],
+      exitCode,
     };
   },
 };

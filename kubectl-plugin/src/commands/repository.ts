@@ -2,7 +2,7 @@ import { DmaasError, formatBytes, initRepository, plural, type Finding, type Rep
 import { repairRepository, verifyRepository } from '@dmaas/core/standalone';
 import type { Command } from '../command.ts';
 import { findingLines } from '../findings.ts';
-import { EACH_REPOSITORY_FLAGS, eachRepository } from '../each-repository.ts';
+import { describeUnusable, EACH_REPOSITORY_FLAGS, eachRepository } from '../each-repository.ts';
 import { details } from '../output.ts';
 import { REPOSITORY_FLAGS, REPOSITORY_FLAG_NAMES } from '../repository-flags.ts';
 import type { Repository } from '../with-repository.ts';
@@ -74,23 +74,24 @@ export const repositoryVerify: Command = {
         : depth === 'data'
           ? 'all data read'
           : 'structure only; --read-data reads all data';
-    const { results, notes } = await session.withProgress((emit) =>
+    const { results, unusable, exitCode, notes } = await session.withProgress((emit) =>
       eachRepository(session, args, (repository) => verifyRepository(repository, depth, { emit, signal: session.signal }, share)),
     );
     const findings = results.flatMap(({ result }) => result);
     return {
-      data: { items: results.map(({ title, result }) => ({ repository: title, depth, findings: result })) },
+      data: { items: [...results.map(({ title, result }) => ({ repository: title, depth, findings: result })), ...unusable] },
       names: results.map(({ title }) => `repository/${title}`),
       text: () =>
-        results
-          .map(({ title, result }) =>
+        [
+          ...results.map(({ title, result }) =>
             result.length === 0
               ? `no faults found in ${title} (${read})`
               : [...(results.length > 1 ? [`repository ${title}`] : []), ...result.flatMap(findingLines)].join('\n'),
-          )
-          .join('\n'),
+          ),
+          ...unusable.map(describeUnusable),
+        ].join('\n'),
       notes: [...(findings.length === 0 ? [] : [plural(findings.length, 'fault')]), ...notes],
-      exitCode: exitCodeOf(findings),
+      exitCode: Math.max(exitCode, exitCodeOf(findings)),
     };
   },
 };
@@ -113,16 +114,16 @@ export const repositoryRepair: Command = {
   output: true,
   run: async (session, args) => {
     await session.confirm('Repair what "repository verify" with the same flags names?');
-    const { results, notes } = await session.withProgress((emit) =>
+    const { results, unusable, exitCode, notes } = await session.withProgress((emit) =>
       eachRepository(session, args, (repository) => repairRepository(repository, { emit, signal: session.signal })),
     );
     const lost = results.reduce((sum, { result }) => sum + result.lostBlobs, 0);
     return {
-      data: { items: results.map(({ title, result }) => ({ repository: title, ...result })) },
+      data: { items: [...results.map(({ title, result }) => ({ repository: title, ...result })), ...unusable] },
       names: results.map(({ title }) => `repository/${title}`),
-      text: () => results.map(({ title, result }) => describeRepair(title, result)).join('\n\n'),
+      text: () => [...results.map(({ title, result }) => describeRepair(title, result)), ...unusable.map(describeUnusable)].join('\n\n'),
       notes: [...(lost === 0 ? [] : ['back up again: what is lost here and still there in a volume heals the older backups']), ...notes],
-      exitCode: exitCodeOf(results.flatMap(({ result }) => result.findings)),
+      exitCode: Math.max(exitCode, exitCodeOf(results.flatMap(({ result }) => result.findings))),
     };
   },
 };

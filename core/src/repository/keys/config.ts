@@ -110,6 +110,23 @@ export function makeConfig(unlock: Uint8Array, parameters: RepositoryParameters,
 
 /** Opens the repository's identity with a key; undefined when there is none. */
 export async function loadConfig(store: ObjectStore, unlock: Unlock, opts: CallOptions): Promise<RepositoryConfig | undefined> {
+  try {
+    return await readConfig(store, unlock, opts);
+  } catch (e) {
+    throw DmaasError.is(e, 'REPOSITORY_CORRUPT') ? notOpened(e) : e;
+  }
+}
+
+/** Of damage to what a repository is opened with, nobody learns more by verifying. */
+export function notOpened({ code, message, details, cause }: DmaasError): DmaasError {
+  return new DmaasError(code, message, {
+    cause,
+    details,
+    hint: `bring ${String(details['key'])} back from an older version in the bucket`,
+  });
+}
+
+async function readConfig(store: ObjectStore, unlock: Unlock, opts: CallOptions): Promise<RepositoryConfig | undefined> {
   const reading = store.get(CONFIG_KEY, opts);
   const keysListed = listKeys(store, opts);
   keysListed.catch(() => undefined); // it is thrown where the list is needed
