@@ -19,6 +19,7 @@ export { PATIENT } from './store/retry.ts';
 export type { CheckResult } from './store/checks.ts';
 
 export type { Backup, BackupFilter, VolumeRecord } from './repository/records/backup-record.ts';
+export type { DeletableBackup } from './repository/records/backups.ts';
 export type { KeyInfo, KeyRing } from './repository/keys/key-ring.ts';
 export { parseKey } from './repository/keys/keys.ts';
 export { checkPassphrase, formatRecoveryKey, newRecoveryKey, parseRecipient, type Recipient } from './repository/keys/recipients.ts';
@@ -64,6 +65,7 @@ export {
   chooseRepositories,
   deleteBackup,
   findBackup,
+  findDeletable,
   listBackups,
   listRepositories,
   openLocationRepository,

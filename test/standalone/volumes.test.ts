@@ -142,6 +142,31 @@ describe('kubectl dmaas volume, without a cluster', function () {
     }
   });
 
+  it('deletes a backup, and one whose record is damaged, after asking', async () => {
+    writeFileSync(at('source/file'), noise(MiB, 1));
+    const [lost, kept] = [await backup('source'), await backup('source')];
+    truncateSync(at(`repository/backups/${lost.id}`), 100);
+    const pruned = await call('repository prune');
+    assert.equal(pruned.code, 13, pruned.stdout);
+    const found = await call('repository verify');
+    assert.equal(found.code, 13);
+    assert.match(found.stdout, new RegExp(`✗ backups/${lost.id} is damaged: .*\\n +hint: .*kubectl dmaas volume delete ${lost.id}`));
+    const asked = await call(`volume delete ${lost.id}`);
+    assert.equal(asked.code, 2);
+    assert.match(
+      asked.stderr,
+      new RegExp(`^error: Delete 1 backup \\(${lost.id}, whose record is damaged\\) from file:\\S+\\? needs a confirmation\n`),
+    );
+    assert.equal(await ok(`volume delete ${lost.id} --yes`), `backup/${lost.id} deleted\n`);
+    await ok('repository verify --read-data');
+    await ok('repository prune');
+    const whole = await call('volume delete latest');
+    assert.match(whole.stderr, new RegExp(`^error: Delete 1 backup \\(source ${kept.id}\\) from `));
+    await ok('volume delete latest -y');
+    assert.equal(await ok('volume list -o name'), '');
+    assert.equal((await call(`volume delete ${kept.id} -y`)).code, 15);
+  });
+
   it('keeps a device in blocks, and a part of it is not a file', async () => {
     writeFileSync(at('image'), noise(3 * MiB, 1));
     truncateSync(at('image'), 64 * MiB);

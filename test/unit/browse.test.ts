@@ -150,7 +150,7 @@ describe('a backup that is looked into', () => {
   });
 
   it('is found to be gone when it was deleted meanwhile', async () => {
-    await deleteBackup(access, located, deps);
+    await deleteBackup(access, { id: located.backup.id, source: located.source }, deps);
     await assert.rejects(OpenBackup.open(access, located, deps), (e) => DmaasError.is(e, 'BACKUP_NOT_FOUND'));
   });
 

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { withPrefix } from '../../core/src/store/prefix.ts';
 import { FaultyStore } from '../support/faulty-store.ts';
+import { keysUnder } from '../support/repository.ts';
 import { accessWith, addBackup, BLOG, bucket, callOn, keyIn, SHOP } from '../support/location.ts';
 
 interface Items {
@@ -21,11 +22,12 @@ const OVER_ALL = ['repository verify', 'repository prune', 'repository repair --
 describe('a command over the repositories of a location', () => {
   const access = accessWith();
   let deps: ReturnType<typeof bucket>;
+  let shop: string;
   const call = (line: string, as = access) => callOn(as, deps, line);
 
   beforeEach(async () => {
     deps = bucket();
-    await addBackup(access, SHOP, deps, 'web', 'one', 'aaaaaaaa');
+    shop = await addBackup(access, SHOP, deps, 'web', 'one', 'aaaaaaaa');
     await addBackup(access, BLOG, deps, 'blog', 'two', 'bbbbbbbb');
   });
 
@@ -108,6 +110,37 @@ describe('a command over the repositories of a location', () => {
     const down = new FaultyStore(deps.store, [{ verb: 'get', key: /dmaas.json$/, fault: { kind: 'error' } }]);
     const { code, stderr } = await callOn(access, { openStore: ({ prefix = '' }) => withPrefix(down, prefix) }, 'repository verify');
     assert.equal(code, 22, stderr);
+  });
+
+  it('backup delete: deletes a damaged record by its id, so that garbage is collected again', async () => {
+    const id = await addBackup(access, SHOP, deps, 'web', 'three', 'cccccccc');
+    await deps.store.put(keyIn(access, SHOP, `backups/${id}`), new Uint8Array(100));
+    const found = await call('repository verify');
+    assert.equal(found.code, 13);
+    assert.match(found.stdout, new RegExp(`hint: it is lost; kubectl dmaas backup delete ${id}`));
+    const before = await keysUnder(deps.store, '');
+    for (const line of [
+      `backup delete ${id}`,
+      `backup delete ${id.slice(0, -1)} -y`,
+      'backup delete cccccccc -y',
+      'backup delete three -y',
+    ]) {
+      const refused = await call(line);
+      assert.notEqual(refused.code, 0, line);
+      if (line.endsWith(id)) {
+        const asked = `error: Delete 1 backup \\(${id}, whose record is damaged\\) from location eu\\? needs a confirmation`;
+        assert.match(refused.stderr, new RegExp(asked));
+      }
+    }
+    assert.deepEqual(await keysUnder(deps.store, ''), before);
+    const deleted = await call(`backup delete ${id} one -y`);
+    assert.deepEqual([deleted.code, deleted.stdout], [0, `backup/${id} deleted\nbackup/one deleted\n`], deleted.stderr);
+    const gone = [id, shop].map((backup) => keyIn(access, SHOP, `backups/${backup}`));
+    assert.deepEqual(
+      await keysUnder(deps.store, ''),
+      before.filter((key) => !gone.includes(key)),
+    );
+    for (const line of ['repository verify', 'repository prune']) assert.equal((await call(line)).code, 0);
   });
 
   it('restore list: does not call it no restores when the key opens nothing', async () => {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import type { BlobId } from '../../core/src/repository/format/blob.ts';
 import { decodeNode, encodeNode, NODE_TYPE } from '../../core/src/repository/format/node.ts';
+import { encodeHeader, OBJECT_TYPE } from '../../core/src/repository/format/sealed.ts';
 import { readManifests, writeManifests } from '../../core/src/repository/manifests.ts';
 import { createRepository, openOrCreateRepository, openRepository, type Repository } from '../../core/src/repository/repository.ts';
 import { MemoryStore } from '../../core/src/store/memory.ts';
@@ -527,6 +528,44 @@ describe('backups', () => {
       ['operation1', 'operation3'],
     );
     await assert.rejects(repository.backup('operation2'), { code: 'BACKUP_NOT_FOUND' });
+  });
+
+  it('whose record is damaged are deleted by their whole id, and nothing else is', async () => {
+    const [damaged, newer, fence] = await keysUnder(store, 'backups/');
+    const cut = (await store.get(damaged!))!.subarray(0, 50);
+    const future = Buffer.from((await store.get(newer!))!);
+    future[6] = 9;
+    for (const [key, body] of [
+      [damaged!, cut],
+      [newer!, future],
+      [fence!, encodeHeader(OBJECT_TYPE.fence, 0)],
+    ] as const) {
+      await store.delete(key);
+      await store.put(key, body);
+    }
+    const idOf = (key: string | undefined) => key!.slice('backups/'.length);
+    const before = await keysUnder(store, '');
+    assert.deepEqual(
+      (await repository.verify('structure', QUIET)).map(({ code, hint }) => [code, hint]),
+      [
+        [
+          'backup-unreadable',
+          `it is lost; kubectl dmaas backup delete ${idOf(damaged)}, without a location kubectl dmaas volume delete ${idOf(damaged)}`,
+        ],
+        ['backup-unreadable', 'update DMaaS'],
+      ],
+    );
+    assert.deepEqual(await repository.deletableBackup(idOf(damaged)), { id: idOf(damaged) });
+    for (const which of ['operation1', idOf(damaged).slice(0, -1)]) {
+      await assert.rejects(repository.deletableBackup(which), { code: 'REPOSITORY_CORRUPT' }, which);
+    }
+    await assert.rejects(repository.deletableBackup(idOf(newer)), { code: 'REPOSITORY_VERSION' });
+    await assert.rejects(repository.deletableBackup(idOf(fence)), { code: 'BACKUP_NOT_FOUND' });
+    await repository.deleteBackup(idOf(damaged));
+    assert.deepEqual(
+      await keysUnder(store, ''),
+      before.filter((key) => key !== damaged),
+    );
   });
 
   it('whose record is damaged or of the future do not hide the others', async () => {

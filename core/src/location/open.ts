@@ -3,7 +3,7 @@ import { DmaasError } from '../errors.ts';
 import { plural } from '../format.ts';
 import type { Finding } from '../model.ts';
 import type { Backup, BackupFilter } from '../repository/records/backup-record.ts';
-import { compareTimes, insteadOf, operationOf, secondOf } from '../repository/records/backups.ts';
+import { compareTimes, insteadOf, operationOf, secondOf, type DeletableBackup } from '../repository/records/backups.ts';
 import { deriveScope, formatKey, openSource, parseKey, sealSource } from '../repository/keys/keys.ts';
 import type { RepositorySource } from '../repository/keys/keys.ts';
 import { KeyRing } from '../repository/keys/key-ring.ts';
@@ -315,16 +315,33 @@ export async function withLocationKeyRing<T>(
   }
 }
 
+/** Backups to be deleted: as `findBackup`, and by their whole ids also those whose records are damaged. */
+export async function findDeletable(
+  access: LocationAccess,
+  which: readonly string[],
+  filter: BackupFilter,
+  deps: OpenDeps,
+  opts: CallOptions = {},
+): Promise<readonly (DeletableBackup & Pick<LocatedBackup, 'source'>)[]> {
+  const listing = await listBackups(access, filter, deps, opts);
+  return which.map((wanted) => {
+    const damaged = listing.unreadable.find(({ id, error }) => id === wanted && error.code === 'REPOSITORY_CORRUPT');
+    if (damaged !== undefined) return { id: wanted, source: damaged.source };
+    const { backup, source } = chooseBackup(listing, wanted, access.location.name);
+    return { id: backup.id, backup, source };
+  });
+}
+
 /** Deletes a backup. The space that only it used comes back with garbage collection. */
 export async function deleteBackup(
   access: LocationAccess,
-  { backup, source }: LocatedBackup,
+  { id, source }: { readonly id: string; readonly source: RepositorySource },
   deps: OpenDeps,
   opts: CallOptions = {},
 ): Promise<void> {
   const open = await openLocationRepository(access, source, deps, opts);
   try {
-    await open.repository.deleteBackup(backup.id, opts);
+    await open.repository.deleteBackup(id, opts);
   } finally {
     await open.close();
   }

@@ -35,7 +35,7 @@ import { putOnce, requireConditionalCreates } from './protocol/put-once.ts';
 import { Session } from './protocol/sessions.ts';
 import { Tombstones } from './protocol/tombstones.ts';
 import { rootsOf, type Backup, type BackupFilter, type NewBackup } from './records/backup-record.ts';
-import { BackupRecords, BACKUPS, type BackupListOptions } from './records/backups.ts';
+import { BackupRecords, BACKUPS, type BackupListOptions, type DeletableBackup } from './records/backups.ts';
 import { RunRecords } from './records/runs.ts';
 import { repair, type RepairReport } from './repair.ts';
 import { verify, type NameLost, type VerifyDepth, type VerifyParts } from './verify.ts';
@@ -410,6 +410,11 @@ export class Repository {
   /** Finds one backup by id, operation id, unique beginning of the id, name, or `latest`. Throws BACKUP_NOT_FOUND. */
   backup(which: string, filter?: BackupFilter, opts: CallOptions = {}): Promise<Backup> {
     return this.#records.find(which, filter, opts);
+  }
+
+  /** A backup to be deleted: as `backup`, and by its whole id also one whose record is damaged. */
+  deletableBackup(which: string, filter?: BackupFilter, opts: CallOptions = {}): Promise<DeletableBackup> {
+    return this.#records.findDeletable(which, filter, opts);
   }
 
   /** The space of what only this backup used comes back with garbage collection. Deleting what is not there succeeds. */

@@ -20,7 +20,7 @@ import { BackupList, rootsOfEach, type ListedBackup } from './records/backup-lis
 import type { Backup } from './records/backup-record.ts';
 import { listSessions, sessionFaults } from './protocol/sessions.ts';
 import type { Tombstones } from './protocol/tombstones.ts';
-import { BACKUPS, type BackupRecords } from './records/backups.ts';
+import type { BackupRecords } from './records/backups.ts';
 
 export type VerifyDepth = 'structure' | 'data';
 
@@ -190,7 +190,8 @@ class Verification {
     const backups = new BackupList();
     const onUnreadable = (id: string, error: DmaasError) => {
       if (error.code === 'REPOSITORY_KEY') throw error;
-      this.#add('blocker', 'backup-unreadable', error.message, `the backup ${id} is lost; ${BACKUPS}${id} can be deleted`);
+      const lost = `it is lost; kubectl dmaas backup delete ${id}, without a location kubectl dmaas volume delete ${id}`;
+      this.#add('blocker', 'backup-unreadable', error.message, error.code === 'REPOSITORY_CORRUPT' ? lost : error.hint);
     };
     for await (const backup of this.#parts.records.list(undefined, { ...this.#call, onUnreadable })) {
       backups.add(backup);

@@ -6,6 +6,7 @@ import {
   discover,
   executeBackup,
   findBackup,
+  findDeletable,
   listBackups,
   prepareBackup,
   RECIPE_NAMES,
@@ -23,6 +24,7 @@ import {
 import { APP_FLAGS, appSelector, completeApps } from '../app-flags.ts';
 import type { Args } from '../args.ts';
 import type { Command, Completer, Flag } from '../command.ts';
+import { deleteQuestion, DELETING } from '../delete-question.ts';
 import { findingLines, noteFindings } from '../findings.ts';
 import { parseHook } from '../hook-flag.ts';
 import { LOCATION_FLAGS, MOVER_FLAGS } from '../location-flags.ts';
@@ -340,17 +342,15 @@ export const backupDescribe: Command = {
 export const backupDelete: Command = {
   path: ['backup', 'delete'],
   summary: 'Delete backups',
+  description: `Deletes backups. ${DELETING}`,
   positionals: [{ ...BACKUP_NAME, many: true }],
   flags: [...SCOPE_FLAGS, ...LOCATION_FLAGS, { name: 'yes', short: 'y', type: 'boolean', describe: 'Do not ask' }],
   run: async (session, args) => {
     const access = await session.location();
-    const scope = await backupScope(session, args);
-    const wanted: LocatedBackup[] = [];
-    for (const which of args.list('BACKUP'))
-      wanted.push(await findBackup(access, which, scope, session.stores, { signal: session.signal }));
-    const names = wanted.map(({ backup }) => backup.name).join(', ');
-    await session.confirm(`Delete ${plural(wanted.length, 'backup')} (${names}) from location ${access.location.name}?`);
-    for (const located of wanted) await deleteBackup(access, located, session.stores, { signal: session.signal });
-    return { text: () => wanted.map(({ backup }) => `backup/${backup.name} deleted`).join('\n') };
+    const call = { signal: session.signal };
+    const wanted = await findDeletable(access, args.list('BACKUP'), await backupScope(session, args), session.stores, call);
+    await session.confirm(deleteQuestion(wanted, `location ${access.location.name}`));
+    for (const located of wanted) await deleteBackup(access, located, session.stores, call);
+    return { text: () => wanted.map(({ id, backup }) => `backup/${backup?.name ?? id} deleted`).join('\n') };
   },
 };

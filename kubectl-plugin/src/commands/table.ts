@@ -30,7 +30,7 @@ import { repositoryInit, repositoryRepair, repositoryStats, repositoryVerify } f
 import { restoreActivate, restoreCreate, restoreDelete, restoreUndo, restoreDescribe, restoreList, restoreResume } from './restore.ts';
 import { restoreApply, restorePlan } from './restore-plan.ts';
 import { version } from './version.ts';
-import { volumeBackup, volumeCat, volumeList, volumeLs, volumeRestore } from './volume.ts';
+import { volumeBackup, volumeCat, volumeDelete, volumeList, volumeLs, volumeRestore } from './volume.ts';
 
 /** The nouns, in the order in which help shows them. */
 export const GROUPS: readonly Group[] = [
@@ -96,6 +96,7 @@ export const COMMANDS: readonly Command[] = [
   volumeLs,
   volumeCat,
   volumeRestore,
+  volumeDelete,
   cleanup,
   completionInstall,
   completionScript,

@@ -1,9 +1,20 @@
 import { once } from 'node:events';
 import { hostname } from 'node:os';
-import { DmaasError, formatAge, formatBytes, formatDuration, plural, type Backup, type Finding } from '@dmaas/core';
+import {
+  DmaasError,
+  formatAge,
+  formatBytes,
+  formatDuration,
+  plural,
+  type Backup,
+  type BackupFilter,
+  type DeletableBackup,
+  type Finding,
+} from '@dmaas/core';
 import { backupVolume, listVolumeEntries, readVolumeFile, restoreVolume, type VolumeEntry } from '@dmaas/core/standalone';
 import type { Args } from '../args.ts';
 import type { Command, Flag } from '../command.ts';
+import { deleteQuestion, DELETING } from '../delete-question.ts';
 import { noteFindings } from '../findings.ts';
 import { table, type Column } from '../output.ts';
 import { REPOSITORY_FLAGS, REPOSITORY_FLAG_NAMES } from '../repository-flags.ts';
@@ -18,8 +29,9 @@ const ID = {
   required: true,
 } as const;
 
+const NAME_FLAG: Flag = { name: 'name', type: 'string', value: 'NAME', describe: 'Look among the backups of this name only' };
 const CHOICE_FLAGS: readonly Flag[] = [
-  { name: 'name', type: 'string', value: 'NAME', describe: 'Look among the backups of this name only' },
+  NAME_FLAG,
   { name: 'claim', type: 'string', value: 'NAME', describe: 'Which volume of a backup that holds several' },
 ];
 
@@ -33,10 +45,21 @@ async function orStopped<T>(work: Promise<T>, hint: string): Promise<T> {
   }
 }
 
-async function findBackup(repository: Repository, { signal }: Session, args: Args): Promise<Backup> {
-  const [which, name] = [args.need('ID'), args.string('name')];
-  if (which === 'latest' && name === undefined) await refuseSeveralNames(repository, signal);
-  return repository.backup(which, name === undefined ? undefined : { app: name }, { signal });
+async function findBackup(repository: Repository, session: Session, args: Args): Promise<Backup> {
+  const which = args.need('ID');
+  return repository.backup(which, await filterOf(repository, session, args, [which]), { signal: session.signal });
+}
+
+async function filterOf(
+  repository: Repository,
+  { signal }: Session,
+  args: Args,
+  ids: readonly string[],
+): Promise<BackupFilter | undefined> {
+  const name = args.string('name');
+  if (name !== undefined) return { app: name };
+  if (ids.includes('latest')) await refuseSeveralNames(repository, signal);
+  return undefined;
 }
 
 /** The latest backup of which volume is not for us to say. */
@@ -231,5 +254,25 @@ export const volumeCat: Command = {
       const bytes = readVolumeFile(repository, { backup, ...claimOf(args) }, args.string('PATH') ?? '', { signal: session.signal });
       for await (const part of bytes) if (!stdout.write(part)) await once(stdout, 'drain', { signal: session.signal });
       return {};
+    }),
+};
+
+export const volumeDelete: Command = {
+  path: ['volume', 'delete'],
+  summary: 'Delete backups of volumes',
+  description: `Deletes backups. ${DELETING}`,
+  positionals: [{ ...ID, many: true }],
+  flags: [NAME_FLAG, ...REPOSITORY_FLAGS, { name: 'yes', short: 'y', type: 'boolean', describe: 'Do not ask' }],
+  examples: [['One', 'volume delete 20261122T100000Z-k7m2q8xa --repository file:///mnt/backup/repository --key-file ~/dmaas.key']],
+  run: (session, args) =>
+    withRepository(session, session.stores, async (repository) => {
+      const ids = args.list('ID');
+      const call = { signal: session.signal };
+      const filter = await filterOf(repository, session, args, ids);
+      const wanted: DeletableBackup[] = [];
+      for (const which of ids) wanted.push(await repository.deletableBackup(which, filter, call));
+      await session.confirm(deleteQuestion(wanted, repository.location));
+      for (const { id } of wanted) await repository.deleteBackup(id, call);
+      return { text: () => wanted.map(({ id }) => `backup/${id} deleted`).join('\n') };
     }),
 };

@@ -71,7 +71,7 @@ export async function deleteBackup(services: Services, node: unknown): Promise<v
   const answer = await window.showWarningMessage(`Delete backup ${backup.name}?`, { modal: true, detail }, 'Delete');
   if (answer !== 'Delete') return;
   await services.inView('backups', async () => {
-    await remove(await services.files.access(location), located, services.session.stores);
+    await remove(await services.files.access(location), { id: backup.id, source: located.source }, services.session.stores);
     await services.catalog.refreshLocation(location);
   });
 }

@@ -21,6 +21,12 @@ export interface BackupListOptions extends CallOptions {
   readonly onUnreadable?: (id: string, error: DmaasError) => void;
 }
 
+/** A backup, and what its record says, if that is not damaged. */
+export interface DeletableBackup {
+  readonly id: string;
+  readonly backup?: Backup;
+}
+
 /** The backup records of a repository: a backup exists when its record does. */
 export class BackupRecords {
   readonly #store: ObjectStore;
@@ -68,6 +74,17 @@ export class BackupRecords {
       });
     }
     throw notFound(which, ids, unreadable);
+  }
+
+  /** As `find`; by its whole id also a backup whose record is damaged. What is of the future, or sealed with keys that are not at hand, is not damaged. */
+  async findDeletable(which: string, filter?: BackupFilter, opts: CallOptions = {}): Promise<DeletableBackup> {
+    try {
+      const backup = await this.find(which, filter, opts);
+      return { id: backup.id, backup };
+    } catch (e) {
+      if (DmaasError.is(e, 'REPOSITORY_CORRUPT') && e.details['key'] === BACKUPS + which) return { id: which };
+      throw e;
+    }
   }
 
   async #latest(ids: readonly string[], filter: BackupFilter | undefined, opts: CallOptions): Promise<Backup> {
