@@ -37,7 +37,11 @@ export class Args {
   /** As `list`, for values that have commas of their own, such as label selectors. */
   each(name: string): readonly string[] {
     const v = this.values[name];
-    return (Array.isArray(v) ? v : v === undefined ? [] : [v]).map(String).filter((x) => x !== '');
+    const all: readonly unknown[] = Array.isArray(v) ? v : [v];
+    return all
+      .filter((x) => typeof x === 'string' || typeof x === 'number')
+      .map(String)
+      .filter((x) => x !== '');
   }
 
   /** Pairs `key=value`, e.g. of `--map-storage-class old=new`, which errors show as `form`. With `withEmpty` the key may be ''. */

@@ -1,6 +1,7 @@
 import { formatBytes, plural, redactPlan, refName, type RestorePlan } from '@dmaas/core';
 import { findingLines } from './findings.ts';
 import { details, table } from './output.ts';
+import type { Session } from './session.ts';
 
 /** What the confirmation of a restore asks. */
 export function question(plan: RestorePlan): string {
@@ -67,7 +68,7 @@ function planRows(plan: RestorePlan): PlanRow[] {
 }
 
 /** A plan as a table, with its findings. */
-export function showPlan(plan: RestorePlan) {
+export function showPlan(plan: RestorePlan, session: Session) {
   const blockers = plan.findings.filter((f) => f.level === 'blocker').length;
   return {
     data: redactPlan(plan),
@@ -86,7 +87,9 @@ export function showPlan(plan: RestorePlan) {
           { title: 'OBJECT', cell: (r) => r.what },
           { title: 'DETAIL', cell: (r) => (how.wide || r.detail.length <= 70 ? r.detail : `${r.detail.slice(0, 69)}…`) },
         ])(how),
-        ...(plan.findings.length === 0 ? [] : ['', 'Preflight check:', ...plan.findings.flatMap(findingLines).map((l) => `  ${l}`)]),
+        ...(plan.findings.length === 0
+          ? []
+          : ['', 'Preflight check:', ...plan.findings.flatMap(findingLines).map((l) => `  ${session.pasteable(l)}`)]),
       ].join('\n'),
     notes: [blockers === 0 ? 'nothing was changed' : `nothing was changed; ${plural(blockers, 'problem')} must be solved first`],
     exitCode: blockers === 0 ? 0 : 40,

@@ -1,9 +1,13 @@
 import { styleText } from 'node:util';
 import { DmaasError, ERRORS } from '@dmaas/core';
-import type { Streams } from './session.ts';
+import type { Session, Streams } from './session.ts';
 
 /** Prints what failed: `error:`, then `hint:` when there is a next step. @returns the exit code. */
-export function reportError(error: unknown, streams: Streams, options: { readonly verbosity: number }): number {
+export function reportError(
+  error: unknown,
+  streams: Streams,
+  options: { readonly verbosity: number; readonly session?: Session | undefined },
+): number {
   const { stderr } = streams;
   const paint = (format: 'red' | 'cyan', text: string) => styleText(format, text, { stream: stderr });
   const known = DmaasError.is(error) ? error : undefined;
@@ -11,7 +15,7 @@ export function reportError(error: unknown, streams: Streams, options: { readonl
     stderr.write(`${known.message}\n`);
   } else if (known !== undefined) {
     stderr.write(`${paint('red', 'error:')} ${known.message}\n`);
-    if (known.hint !== undefined) stderr.write(`${paint('cyan', 'hint:')} ${known.hint}\n`);
+    if (known.hint !== undefined) stderr.write(`${paint('cyan', 'hint:')} ${options.session?.pasteable(known.hint) ?? known.hint}\n`);
   } else if (isStop(error)) {
     stderr.write('stopped\n');
     return ERRORS.CANCELLED.exit;

@@ -1,8 +1,5 @@
 import type { Flag } from './command.ts';
 
-/** Names of the flags that say which repository is meant, to be repeated in a hint. */
-export const REPOSITORY_FLAG_NAMES = ['repository', 'key-file', 'passphrase-file', 'endpoint', 'region', 'ca-file'] as const;
-
 /** How the server of a URL is reached. */
 export const STORE_FLAGS: readonly Flag[] = [
   {

@@ -27,7 +27,7 @@ export async function run(argv: readonly string[], streams: Streams, signal: Abo
     for (const note of result.notes ?? []) session.note(note);
     return result.exitCode ?? 0;
   } catch (error) {
-    return reportError(error, streams, { verbosity: Math.max(verbosity, Number(session?.args.string('verbosity') ?? 0)) });
+    return reportError(error, streams, { verbosity: Math.max(verbosity, Number(session?.args.string('verbosity') ?? 0)), session });
   } finally {
     await session?.close();
   }

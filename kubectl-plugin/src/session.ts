@@ -23,6 +23,7 @@ import {
 import type { Args } from './args.ts';
 import { GLOBAL_FLAGS } from './global-flags.ts';
 import { credentialFromEnvironment } from './credential-env.ts';
+import { withFlags } from './next-command.ts';
 import { readTextFile } from './read-text-file.ts';
 import { showProgress, type Progress } from './progress.ts';
 
@@ -146,9 +147,11 @@ export class Session {
   /** Those of this call's flags that are `names`, to be pasted behind another command. */
   repeat(names: readonly string[]): string {
     const flags = names.flatMap((name) => {
-      const value = this.args.string(name);
-      const isDefault = GLOBAL_FLAGS.some((flag) => flag.name === name && flag.default === value);
-      return value === undefined || isDefault ? [] : [`${name === 'namespace' ? '-n' : `--${name}`} ${shellWord(value)}`];
+      if (this.args.bool(name)) return [`--${name}`];
+      const standard = GLOBAL_FLAGS.find((flag) => flag.name === name)?.default;
+      // `each`: what is given twice by mistake is for the command to refuse, not for its hint.
+      const values = this.args.each(name).filter((value) => value !== standard);
+      return values.map((value) => `${name === 'namespace' ? '-n' : `--${name}`} ${shellWord(value)}`);
     });
     return flags.join(' ');
   }
@@ -165,9 +168,14 @@ export class Session {
     return [...new Set([await this.namespace(), this.homeNamespace])].map((n) => `namespace ${n}`);
   }
 
+  /** A text for people, whose commands look where this call has looked. */
+  pasteable(text: string): string {
+    return withFlags(text, this);
+  }
+
   /** A line for people: hints, results of changes, warnings. */
   note(text: string): void {
-    this.streams.stderr.write(`${text}\n`);
+    this.streams.stderr.write(`${this.pasteable(text)}\n`);
   }
 
   get interactive(): boolean {
@@ -216,8 +224,14 @@ export class Session {
       format: this.args.string('log-format') === 'json' ? 'json' : 'text',
       now: () => this.now(),
     });
+    const emit: Progress['emit'] = (event) => {
+      const hint = event.type === 'finding' ? event.finding.hint : undefined;
+      progress.emit(
+        event.type !== 'finding' || hint === undefined ? event : { ...event, finding: { ...event.finding, hint: this.pasteable(hint) } },
+      );
+    };
     try {
-      const result = await run(progress.emit);
+      const result = await run(emit);
       await progress.finish();
       return result;
     } catch (error) {

@@ -148,16 +148,18 @@ describe('kubectl dmaas volume, without a cluster', function () {
     truncateSync(at(`repository/backups/${lost.id}`), 100);
     const pruned = await call('repository prune');
     assert.equal(pruned.code, 13, pruned.stdout);
+    assert.ok(pruned.stderr.endsWith(`\nhint: kubectl dmaas repository verify ${where().join(' ')}\n`), pruned.stderr);
     const found = await call('repository verify');
     assert.equal(found.code, 13);
-    assert.match(found.stdout, new RegExp(`✗ backups/${lost.id} is damaged: .*\\n +hint: .*kubectl dmaas volume delete ${lost.id}`));
+    const line = /✗ backups\/\S+ is damaged: .*\n +hint: the backup is lost; kubectl dmaas (.*)/.exec(found.stdout)?.[1];
+    assert.equal(line, `volume delete ${lost.id} ${where().join(' ')}`);
     const asked = await call(`volume delete ${lost.id}`);
     assert.equal(asked.code, 2);
     assert.match(
       asked.stderr,
       new RegExp(`^error: Delete 1 backup \\(${lost.id}, whose record is damaged\\) from file:\\S+\\? needs a confirmation\n`),
     );
-    assert.equal(await ok(`volume delete ${lost.id} --yes`), `backup/${lost.id} deleted\n`);
+    assert.equal(await ok(`${line} --yes`, []), `backup/${lost.id} deleted\n`);
     await ok('repository verify --read-data');
     await ok('repository prune');
     const whole = await call('volume delete latest');

@@ -117,7 +117,7 @@ describe('a command over the repositories of a location', () => {
     await deps.store.put(keyIn(access, SHOP, `backups/${id}`), new Uint8Array(100));
     const found = await call('repository verify');
     assert.equal(found.code, 13);
-    assert.match(found.stdout, new RegExp(`hint: it is lost; kubectl dmaas backup delete ${id}`));
+    assert.match(found.stdout, new RegExp(`hint: the backup is lost; kubectl dmaas backup delete ${id} --location-file eu.yaml$`, 'm'));
     const before = await keysUnder(deps.store, '');
     for (const line of [
       `backup delete ${id}`,
@@ -141,6 +141,18 @@ describe('a command over the repositories of a location', () => {
       before.filter((key) => !gone.includes(key)),
     );
     for (const line of ['repository verify', 'repository prune']) assert.equal((await call(line)).code, 0);
+  });
+
+  it('a hint names commands that find the location', async () => {
+    for (const [line, hint] of [
+      ['backup describe nope', /; kubectl dmaas backup list --location-file eu.yaml shows all\n$/],
+      ['restore resume abcdefgh', /\nhint: kubectl dmaas restore list --location-file eu.yaml\n$/],
+      ['backup describe nope --app none', /\nhint: kubectl dmaas backup list --location-file eu.yaml\n$/],
+    ] as const) {
+      const { code, stderr } = await call(line);
+      assert.notEqual(code, 0);
+      assert.match(stderr, hint);
+    }
   });
 
   it('restore list: does not call it no restores when the key opens nothing', async () => {

@@ -95,7 +95,7 @@ describe('the backups of a location', () => {
     );
     await assert.rejects(
       find('x', { app: 'none' }),
-      fails('BACKUP_NOT_FOUND', 'no backup x in location eu', /kubectl dmaas backup list --location eu/),
+      fails('BACKUP_NOT_FOUND', 'no backup x in location eu', /^kubectl dmaas backup list$/),
     );
   });
 

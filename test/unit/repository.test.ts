@@ -548,10 +548,7 @@ describe('backups', () => {
     assert.deepEqual(
       (await repository.verify('structure', QUIET)).map(({ code, hint }) => [code, hint]),
       [
-        [
-          'backup-unreadable',
-          `it is lost; kubectl dmaas backup delete ${idOf(damaged)}, without a location kubectl dmaas volume delete ${idOf(damaged)}`,
-        ],
+        ['backup-unreadable', `the backup is lost; kubectl dmaas backup delete ${idOf(damaged)}`],
         ['backup-unreadable', 'update DMaaS'],
       ],
     );

@@ -239,7 +239,7 @@ function chooseBackup(listing: BackupListing, which: string, locationName: strin
     const next = readable.at(-1) ?? backups.at(-1);
     throw next === undefined ? unreadable.error : insteadOf(unreadable.error, next.backup);
   }
-  const list = `kubectl dmaas backup list --location ${locationName}`;
+  const list = 'kubectl dmaas backup list';
   if (match === undefined) {
     const last = backups.at(-1);
     const hint = last === undefined ? list : `the last one is ${last.backup.id} (${last.backup.name}); ${list} shows all`;

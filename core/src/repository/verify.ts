@@ -190,7 +190,7 @@ class Verification {
     const backups = new BackupList();
     const onUnreadable = (id: string, error: DmaasError) => {
       if (error.code === 'REPOSITORY_KEY') throw error;
-      const lost = `it is lost; kubectl dmaas backup delete ${id}, without a location kubectl dmaas volume delete ${id}`;
+      const lost = `the backup is lost; kubectl dmaas backup delete ${id}`;
       this.#add('blocker', 'backup-unreadable', error.message, error.code === 'REPOSITORY_CORRUPT' ? lost : error.hint);
     };
     for await (const backup of this.#parts.records.list(undefined, { ...this.#call, onUnreadable })) {

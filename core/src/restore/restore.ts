@@ -303,7 +303,7 @@ export async function getRestore(access: LocationAccess, id: string, stores: Ope
     }
   }
   throw new DmaasError('USAGE', `location ${access.location.name} knows no restore ${id}`, {
-    hint: `kubectl dmaas restore list --location ${access.location.name}`,
+    hint: 'kubectl dmaas restore list',
   });
 }
 

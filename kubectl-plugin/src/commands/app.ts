@@ -110,7 +110,9 @@ export const appDescribe: Command = {
               { title: 'BECAUSE', cell: (m) => because(m.because) },
             ])(how),
           ),
-          ...(app.findings.length === 0 ? [] : ['', 'Findings:', ...app.findings.flatMap(findingLines).map((l) => `  ${l}`)]),
+          ...(app.findings.length === 0
+            ? []
+            : ['', 'Findings:', ...app.findings.flatMap(findingLines).map((l) => `  ${session.pasteable(l)}`)]),
         ].join('\n'),
     };
   },

@@ -147,9 +147,9 @@ export const backupCreate: Command = {
         run,
       );
       try {
-        if (dryRun) return showPlan(await checkedBackupPlan(prepared, run));
+        if (dryRun) return showPlan(await checkedBackupPlan(prepared, run), session);
         const backup = await executeBackup(prepared, run);
-        return created(backup, session);
+        return created(backup);
       } finally {
         await prepared.close();
       }
@@ -183,7 +183,7 @@ function quiesceOptions(args: Args): Pick<BackupOptions, 'quiesce' | 'hooks' | '
   };
 }
 
-function showPlan(plan: BackupPlan) {
+function showPlan(plan: BackupPlan, session: Session) {
   const blockers = plan.findings.filter((f) => f.level === 'blocker').length;
   return {
     data: redactBackupPlan(plan),
@@ -201,14 +201,16 @@ function showPlan(plan: BackupPlan) {
               : plan.volumes.map((v) => `${v.volume.claim.name}  ${formatBytes(v.volume.capacityBytes)}  ${v.method}`).join('\n'),
           ],
         ]),
-        ...(plan.findings.length === 0 ? [] : ['', 'Preflight check:', ...plan.findings.flatMap(findingLines).map((l) => `  ${l}`)]),
+        ...(plan.findings.length === 0
+          ? []
+          : ['', 'Preflight check:', ...plan.findings.flatMap(findingLines).map((l) => `  ${session.pasteable(l)}`)]),
       ].join('\n'),
     notes: [blockers === 0 ? 'nothing was changed' : `nothing was changed; ${plural(blockers, 'problem')} would stop this backup`],
     exitCode: blockers === 0 ? 0 : 40,
   };
 }
 
-function created(backup: Backup, session: Session) {
+function created(backup: Backup) {
   const gaps = backup.findings.filter((f) => f.level === 'warning');
   const added = backup.volumes.reduce((sum, v) => sum + v.addedBytes, 0);
   const size = backup.volumes.reduce((sum, v) => sum + v.bytes, 0);
@@ -218,10 +220,7 @@ function created(backup: Backup, session: Session) {
     names: [`backup/${backup.name}`],
     text: () =>
       `backup/${backup.name} created (${plural(backup.members, 'object')}, ${plural(backup.volumes.length, 'volume')}, ${formatBytes(size)} of data, ${formatBytes(added)} new, ${took})`,
-    notes: [
-      ...noteFindings(gaps),
-      `kubectl dmaas restore create ${backup.name} -n ${backup.app.namespace} ${session.repeat(['kubeconfig', 'context', 'home-namespace', 'location', 'location-file'])}`.trimEnd(),
-    ],
+    notes: [...noteFindings(gaps), `kubectl dmaas restore create ${backup.name} -n ${backup.app.namespace}`],
     exitCode: gaps.length > 0 ? 3 : 0,
   };
 }
@@ -333,7 +332,9 @@ export const backupDescribe: Command = {
                 { title: 'METHOD', cell: (v) => v.method },
                 { title: 'CONSISTENT-AT', cell: (v) => v.consistentAt },
               ])(how),
-          ...(b.findings.length === 0 ? [] : ['', 'Findings:', ...b.findings.flatMap(findingLines).map((l) => `  ${l}`)]),
+          ...(b.findings.length === 0
+            ? []
+            : ['', 'Findings:', ...b.findings.flatMap(findingLines).map((l) => `  ${session.pasteable(l)}`)]),
         ].join('\n'),
     };
   },

@@ -45,7 +45,7 @@ export const repositoryPrune: Command = {
           ...results.map(({ title, result }) =>
             [describePrune(title, result, dryRun), ...(dryRun ? [keepers(result)(how)] : [])].join('\n'),
           ),
-          ...unusable.map(describeUnusable),
+          ...unusable.map((each) => session.pasteable(describeUnusable(each))),
         ].join('\n\n'),
       notes: [...results.flatMap(({ result }) => noteFindings(result.findings)), ...notes],
       exitCode,

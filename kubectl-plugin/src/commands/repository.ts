@@ -4,7 +4,7 @@ import type { Command } from '../command.ts';
 import { findingLines } from '../findings.ts';
 import { describeUnusable, EACH_REPOSITORY_FLAGS, eachRepository } from '../each-repository.ts';
 import { details } from '../output.ts';
-import { REPOSITORY_FLAGS, REPOSITORY_FLAG_NAMES } from '../repository-flags.ts';
+import { REPOSITORY_FLAGS } from '../repository-flags.ts';
 import type { Repository } from '../with-repository.ts';
 
 export const repositoryInit: Command = {
@@ -33,7 +33,7 @@ export const repositoryInit: Command = {
       notes: [
         ...(isNewKey ? [`its key is in ${target.keyFile}; without it nothing can ever be restored: keep a copy in a safe place`] : []),
         ...(lockDays === undefined ? [] : [lockNote(lockDays)]),
-        `kubectl dmaas volume backup DIR ${session.repeat(REPOSITORY_FLAG_NAMES)}`,
+        'kubectl dmaas volume backup DIR',
       ],
     };
   },
@@ -82,14 +82,16 @@ export const repositoryVerify: Command = {
       data: { items: [...results.map(({ title, result }) => ({ repository: title, depth, findings: result })), ...unusable] },
       names: results.map(({ title }) => `repository/${title}`),
       text: () =>
-        [
-          ...results.map(({ title, result }) =>
-            result.length === 0
-              ? `no faults found in ${title} (${read})`
-              : [...(results.length > 1 ? [`repository ${title}`] : []), ...result.flatMap(findingLines)].join('\n'),
-          ),
-          ...unusable.map(describeUnusable),
-        ].join('\n'),
+        session.pasteable(
+          [
+            ...results.map(({ title, result }) =>
+              result.length === 0
+                ? `no faults found in ${title} (${read})`
+                : [...(results.length > 1 ? [`repository ${title}`] : []), ...result.flatMap(findingLines)].join('\n'),
+            ),
+            ...unusable.map(describeUnusable),
+          ].join('\n'),
+        ),
       notes: [...(findings.length === 0 ? [] : [plural(findings.length, 'fault')]), ...notes],
       exitCode: Math.max(exitCode, exitCodeOf(findings)),
     };
@@ -121,7 +123,10 @@ export const repositoryRepair: Command = {
     return {
       data: { items: [...results.map(({ title, result }) => ({ repository: title, ...result })), ...unusable] },
       names: results.map(({ title }) => `repository/${title}`),
-      text: () => [...results.map(({ title, result }) => describeRepair(title, result)), ...unusable.map(describeUnusable)].join('\n\n'),
+      text: () =>
+        session.pasteable(
+          [...results.map(({ title, result }) => describeRepair(title, result)), ...unusable.map(describeUnusable)].join('\n\n'),
+        ),
       notes: [...(lost === 0 ? [] : ['back up again: what is lost here and still there in a volume heals the older backups']), ...notes],
       exitCode: Math.max(exitCode, exitCodeOf(results.flatMap(({ result }) => result.findings))),
     };
@@ -151,13 +156,13 @@ export const repositoryStats: Command = {
   flags: EACH_REPOSITORY_FLAGS,
   output: true,
   run: async (session, args) => {
-    const results = await eachRepository(session, args, (repository) => statsOf(repository, session.signal));
+    const { results, unusable, exitCode, notes } = await eachRepository(session, args, (repository) => statsOf(repository, session.signal));
     return {
-      data: { items: results.map(({ title, result }) => ({ repository: title, ...result })) },
+      data: { items: [...results.map(({ title, result }) => ({ repository: title, ...result })), ...unusable] },
       names: results.map(({ result }) => `repository/${result.id}`),
-      text: () => results.map(({ title, result }) => describeStats(title, result)).join('\n\n'),
-      notes: results.length === 0 ? ['no repository matches'] : [],
-      exitCode: results.some(({ result }) => result.unreadable.length > 0) ? 3 : 0,
+      text: () => [...results.map(({ title, result }) => describeStats(title, result)), ...unusable.map(describeUnusable)].join('\n\n'),
+      notes,
+      exitCode: Math.max(exitCode, results.some(({ result }) => result.unreadable.length > 0) ? 3 : 0),
     };
   },
 };

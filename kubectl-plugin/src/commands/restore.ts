@@ -64,7 +64,7 @@ export const restoreCreate: Command = {
   run: async (session, args) => {
     const prepared = await prepareFrom(session, args);
     try {
-      if (args.bool('dry-run')) return showPlan(prepared.plan);
+      if (args.bool('dry-run')) return showPlan(prepared.plan, session);
       const isBlocked = prepared.plan.findings.some((f) => f.level === 'blocker'); // then nothing will be done: nothing to confirm
       if (!isBlocked) await session.confirm(question(prepared.plan));
       return await execute(session, prepared);
@@ -171,7 +171,7 @@ export const restoreDescribe: Command = {
               ? []
               : [['Error', r.outcome.error.message] as const, ['Steps left', String(r.outcome.stepsLeft)] as const]),
           ]),
-          ...(findings.length === 0 ? [] : ['', 'Findings:', ...findings.flatMap(findingLines).map((l) => `  ${l}`)]),
+          ...(findings.length === 0 ? [] : ['', 'Findings:', ...findings.flatMap(findingLines).map((l) => `  ${session.pasteable(l)}`)]),
         ].join('\n'),
     };
   },

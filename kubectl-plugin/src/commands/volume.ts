@@ -17,7 +17,7 @@ import type { Command, Flag } from '../command.ts';
 import { deleteQuestion, DELETING } from '../delete-question.ts';
 import { noteFindings } from '../findings.ts';
 import { table, type Column } from '../output.ts';
-import { REPOSITORY_FLAGS, REPOSITORY_FLAG_NAMES } from '../repository-flags.ts';
+import { REPOSITORY_FLAGS } from '../repository-flags.ts';
 import type { Session } from '../session.ts';
 import { withRepository, type Repository } from '../with-repository.ts';
 
@@ -112,10 +112,7 @@ export const volumeBackup: Command = {
         names: [`backup/${backup.id}`],
         text: () =>
           `backup/${backup.id} created (${volume?.mode === 'block' ? '' : `${plural(volume?.files ?? 0, 'file')}, `}${size}, ${took})`,
-        notes: [
-          ...noteFindings(backup.findings),
-          `kubectl dmaas volume restore ${backup.id} TARGET ${session.repeat(REPOSITORY_FLAG_NAMES)}`,
-        ],
+        notes: [...noteFindings(backup.findings), `kubectl dmaas volume restore ${backup.id} TARGET`],
         exitCode: exitCodeOf(backup.findings),
       };
     }),
