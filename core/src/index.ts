@@ -21,7 +21,7 @@ export type { CheckResult } from './store/checks.ts';
 export type { Backup, BackupFilter, VolumeRecord } from './repository/records/backup-record.ts';
 export type { DeletableBackup } from './repository/records/backups.ts';
 export type { KeyInfo, KeyRing } from './repository/keys/key-ring.ts';
-export { parseKey } from './repository/keys/keys.ts';
+export { keyFrom, parseKey } from './repository/keys/keys.ts';
 export { checkPassphrase, formatRecoveryKey, newRecoveryKey, parseRecipient, type Recipient } from './repository/keys/recipients.ts';
 export type { PruneOptions, PruneReport } from './repository/collection/prune.ts';
 export type { RepairReport } from './repository/repair.ts';

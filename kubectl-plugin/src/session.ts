@@ -123,11 +123,15 @@ export class Session {
     return parseStoreUrl(url, this.streams.env, flags);
   }
 
-  /** From the file that this flag names, or `-` for a hidden prompt; undefined without the flag. */
-  async passphrase(flag: string, name: string): Promise<string | undefined> {
+  /** From the file that this flag names, or `-` for a hidden prompt, at which a new one is typed twice; undefined without the flag. */
+  async passphrase(flag: string, name: string, { isNew = false } = {}): Promise<string | undefined> {
     const file = this.args.string(flag);
     if (file === undefined) return undefined;
-    return (await this.secret(name, file === '-' && this.interactive ? {} : { file })).replace(/\r?\n$/, '');
+    const isTyped = file === '-' && this.interactive;
+    const text = (await this.secret(name, isTyped ? {} : { file })).replace(/\r?\n$/, '');
+    if (isTyped && isNew && (await this.secret(`${name}, once more`, {})) !== text)
+      throw new DmaasError('USAGE', `the ${name} was typed in two ways`, { hint: 'nothing was changed; try again' });
+    return text;
   }
 
   /** The location of `--location-file`, which needs no cluster, or of `--location`, else the default one of the namespace. */

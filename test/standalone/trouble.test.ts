@@ -61,6 +61,7 @@ const MISTAKES: readonly Mistake[] = [
   { args: `repository prune --grace soon ${GOOD}`, exit: 2, error: /"soon" is no time/, hint: /--grace 24h/ },
   { args: `repository verify --read-data-subset 3/2 ${GOOD}`, exit: 2, error: /"3\/2" is no part of the data/ },
   { args: `key add ${GOOD}`, exit: 2, error: /one of --new-passphrase-file/ },
+  { args: `key add --recipient nobody ${GOOD}`, exit: 2, error: /no DMaaS key: a key begins with dmaas-recipient-1- \(--recipient\)/ },
   { args: `key remove nope --yes ${GOOD}`, exit: 2, error: /./ },
 ];
 

@@ -4,7 +4,7 @@ import { basename, dirname } from 'node:path';
 import { DmaasError } from '../errors.ts';
 import type { OpenDeps } from '../location/open.ts';
 import { CONFIG_KEY } from '../repository/keys/config.ts';
-import { deriveScope, formatKey, newKey, openSource, parseKey } from '../repository/keys/keys.ts';
+import { deriveScope, formatKey, keyFrom, newKey, openSource, parseKey } from '../repository/keys/keys.ts';
 import { KeyRing } from '../repository/keys/key-ring.ts';
 import { parseUnlock, type Unlock } from '../repository/keys/recipients.ts';
 import { createRepository, openRepository, type Repository } from '../repository/repository.ts';
@@ -51,7 +51,7 @@ export async function withTargetKeyRing<T>(
 function unlockOf({ keyFile, passphrase }: RepositoryTarget): Unlock {
   if (passphrase !== undefined) return { passphrase };
   const text = readFileText(keyFile);
-  if (text !== undefined) return parseUnlock(text);
+  if (text !== undefined) return keyFrom(keyFile, () => parseUnlock(text));
   throw new DmaasError('USAGE', `the key file ${keyFile} does not exist`, { hint: 'it was written by "repository init"' });
 }
 
@@ -114,7 +114,7 @@ async function withStore(
 /** Undefined when there is no such file. */
 function readKeyFile(path: string): Uint8Array | undefined {
   const text = readFileText(path);
-  return text === undefined ? undefined : parseKey(text);
+  return text === undefined ? undefined : keyFrom(path, () => parseKey(text));
 }
 
 function readFileText(path: string): string | undefined {

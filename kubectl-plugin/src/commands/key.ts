@@ -1,8 +1,9 @@
-import { writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import {
   checkPassphrase,
   DmaasError,
   formatRecoveryKey,
+  keyFrom,
   newRecoveryKey,
   openedByKey,
   parseKey,
@@ -110,8 +111,8 @@ export const keyAdd: Command = {
   run: (session, args) =>
     withKeyRing(session, args, async (ring) => {
       const recipient = await newRecipient(session, args);
-      const key = await ring.add(recipient, args.string('label') ?? '', { signal: session.signal });
       const file = args.string('new-recovery-key');
+      const key = await withoutLeftover(file, ring.add(recipient, args.string('label') ?? '', { signal: session.signal }));
       return {
         data: key,
         names: [`key/${key.id}`],
@@ -121,8 +122,26 @@ export const keyAdd: Command = {
     }),
 };
 
+/** A recovery key that opens nothing, left behind, would be taken for one that does. */
+export async function withoutLeftover<T>(file: string | undefined, adding: Promise<T>): Promise<T> {
+  try {
+    return await adding;
+  } catch (e) {
+    if (file === undefined || !DmaasError.is(e)) throw e;
+    if (e.code === 'STORE_ACCESS' || e.code === 'STORE_NOT_FOUND') {
+      await rm(file, { force: true });
+      throw e;
+    }
+    throw new DmaasError(e.code, e.message, {
+      cause: e,
+      hint: `whether ${file} opens the repository is not known: try it with --repository and --key-file, and delete it if it does not`,
+    });
+  }
+}
+
 async function newRecipient(session: Session, args: Args): Promise<Recipient> {
-  const [passphrase, keyFile] = [await session.passphrase('new-passphrase-file', 'new passphrase'), args.string('new-key-file')];
+  const passphrase = await session.passphrase('new-passphrase-file', 'new passphrase', { isNew: true });
+  const keyFile = args.string('new-key-file');
   const [recoveryFile, recipient] = [args.string('new-recovery-key'), args.string('recipient')];
   const given = [passphrase, keyFile, recoveryFile, recipient].filter((value) => value !== undefined);
   if (given.length !== 1) {
@@ -131,8 +150,11 @@ async function newRecipient(session: Session, args: Args): Promise<Recipient> {
     });
   }
   if (passphrase !== undefined) return { passphrase: checkPassphrase(passphrase) };
-  if (keyFile !== undefined) return { key: parseKey(await readTextFile(keyFile)) };
-  if (recipient !== undefined) return { publicKey: parseRecipient(recipient) };
+  if (keyFile !== undefined) {
+    const text = await readTextFile(keyFile);
+    return { key: keyFrom(keyFile, () => parseKey(text), 'USAGE') };
+  }
+  if (recipient !== undefined) return { publicKey: keyFrom('--recipient', () => parseRecipient(recipient), 'USAGE') };
   const { privateKey, publicKey } = newRecoveryKey();
   const file = recoveryFile as string;
   try {
@@ -181,8 +203,12 @@ export const keyRotate: Command = {
   run: (session, args) =>
     withKeyRing(session, args, async (ring) => {
       const others: Recipient[] = [];
-      for (const file of args.list('with-key-file')) others.push({ key: parseKey(await readTextFile(file)) });
-      for (const text of args.list('with-recipient')) others.push({ publicKey: parseRecipient(text) });
+      for (const file of args.list('with-key-file')) {
+        const text = await readTextFile(file);
+        others.push({ key: keyFrom(file, () => parseKey(text)) });
+      }
+      for (const text of args.list('with-recipient'))
+        others.push({ publicKey: keyFrom('--with-recipient', () => parseRecipient(text), 'USAGE') });
       const passphrase = await session.passphrase('with-passphrase-file', 'passphrase that keeps access');
       if (passphrase !== undefined) others.push({ passphrase });
       const { epoch, keys } = await ring.rotate(others, new Set(args.list('without')), { signal: session.signal });

@@ -1,6 +1,6 @@
 import { createHash, createSecretKey, randomBytes } from 'node:crypto';
 import * as z from 'zod';
-import { DmaasError } from '../../errors.ts';
+import { DmaasError, type ErrorCode } from '../../errors.ts';
 import { LIMITS } from '../format/blob.ts';
 import { damaged } from '../format/damage.ts';
 import { hkdf, hmac, KEY_BYTES, type Random } from '../format/derive.ts';
@@ -46,6 +46,16 @@ export function parseSecret(prefix: string, text: string): Uint8Array {
     });
   }
   return key;
+}
+
+/** What a key's text is parsed to; the error about it says where the text was, and is USAGE for a key that opens nothing yet. */
+export function keyFrom<T>(place: string, parse: () => T, code: ErrorCode = 'REPOSITORY_KEY'): T {
+  try {
+    return parse();
+  } catch (cause) {
+    if (!DmaasError.is(cause, 'REPOSITORY_KEY')) throw cause;
+    throw new DmaasError(code, `${cause.message} (${place})`, { cause, ...(cause.hint !== undefined && { hint: cause.hint }) });
+  }
 }
 
 /** Whose backups one repository of a location holds. */

@@ -106,10 +106,10 @@ export function parseUnlock(text: string): Unlock {
   return parseSecret('dmaas-key-1-', text);
 }
 
-/** Throws REPOSITORY_KEY when it is too short to be one. */
+/** A new one. Throws USAGE when it is too short. */
 export function checkPassphrase(passphrase: string): string {
   if (passphrase.length >= 8) return passphrase;
-  throw new DmaasError('REPOSITORY_KEY', 'the passphrase has fewer than 8 characters', { hint: 'use several words' });
+  throw new DmaasError('USAGE', 'the passphrase has fewer than 8 characters', { hint: 'use several words' });
 }
 
 function stretch(
