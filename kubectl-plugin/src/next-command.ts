@@ -12,7 +12,7 @@ const PLACE: readonly string[] = [
 
 /** A line up to its end, the next command or a quotation mark: prose may follow the command. */
 const LINE = /kubectl dmaas ((?:(?!kubectl dmaas)[^"\n])+)/g;
-const WORD = "(?: +(?:'[^']*'|[^\\s'\",;:])+)";
+const WORD = "(?: +(?!-)(?:'[^']*'|[^\\s'\",;:])+)";
 
 /** The text with those flags in each command that it proposes, behind what the command must be given, so that it looks where this call has looked. */
 export function withFlags(text: string, session: Session): string {

@@ -53,6 +53,11 @@ describe('commands in hints', () => {
       'kubectl dmaas backup list',
       'kubectl dmaas backup list --context a --context b',
     ],
+    [
+      'backup list -n shop --context prod',
+      '"kubectl dmaas location check" shows what the store can do',
+      '"kubectl dmaas location check --context prod -n shop" shows what the store can do',
+    ],
     [`key add ${DIRECTORY}`, 'kubectl dmaas key add --help', 'kubectl dmaas key add --help'],
     [
       `volume list ${DIRECTORY}`,

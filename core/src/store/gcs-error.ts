@@ -67,7 +67,7 @@ export function judgeGcsError(e: unknown, names: GcsNames, action: string): Verd
   return final(
     'STORE_ACCESS',
     `${names.endpoint} refused to ${action} (HTTP ${String(status)})`,
-    'kubectl dmaas location check shows what the store can do',
+    '"kubectl dmaas location check" shows what the store can do',
   );
 }
 

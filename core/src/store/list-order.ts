@@ -28,7 +28,7 @@ export async function* listInOrder(fetch: FetchPage, prefix: string, location: s
   for await (const object of walk(fetch, prefix)) {
     if (object.key <= last) {
       throw new DmaasError('STORE_UNAVAILABLE', `${location} lists "${object.key}" after "${last}"`, {
-        hint: 'the store does not list its objects in a usable order; kubectl dmaas location check tells more',
+        hint: 'the store does not list its objects in a usable order; "kubectl dmaas location check" tells more',
       });
     }
     last = object.key;

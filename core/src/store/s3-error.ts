@@ -127,7 +127,7 @@ export function judgeS3Error(e: unknown, names: S3Names, action: string): Verdic
     return final(
       'STORE_ACCESS',
       `${names.endpoint} refused to ${action} (HTTP ${String(status)}${name === '' ? '' : `, ${name}`})`,
-      'kubectl dmaas location check shows what the store can do',
+      '"kubectl dmaas location check" shows what the store can do',
     );
   }
   return (
