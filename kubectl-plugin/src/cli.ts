@@ -4,12 +4,10 @@ import { Args } from './args.ts';
 import type { Command, Flag, Group } from './command.ts';
 import { COMMANDS, GROUPS } from './commands/table.ts';
 import { GLOBAL_FLAGS, OUTPUT_FLAGS } from './global-flags.ts';
+import { PROGRAM, usageError } from './usage-error.ts';
 
 /** What a command line asks for: a command with its values, or help as text. */
 export type Parsed = { readonly command: Command; readonly args: Args } | { readonly help: string };
-
-/** `kubectl dmaas`, or the file's own name when it is not called through kubectl. */
-export const PROGRAM = 'kubectl dmaas';
 
 /**
  * Parses a command line against the table of commands. Throws USAGE for anything it does not know.
@@ -21,7 +19,7 @@ export async function parse(argv: readonly string[], columns: number): Promise<P
   const choose = (command: Command) => (values: Record<string, unknown>) => {
     chosen = { command, args: new Args(values) };
   };
-  const parser = root(columns, helpWords(argv));
+  const parser = root(columns, argv);
   for (const command of COMMANDS.filter((c) => c.path.length === 1)) addCommand(parser, command, command.path[0] ?? '', choose(command));
   for (const group of GROUPS) addGroup(parser, group, choose);
   await parser.parseAsync([...argv], {}, (_error, _argv, output) => {
@@ -36,18 +34,7 @@ export async function parse(argv: readonly string[], columns: number): Promise<P
   return { help: `${help}\n` };
 }
 
-/** The words of a command line whose help is asked for, each with a space behind it: `backup create `. */
-function helpWords(argv: readonly string[]): string {
-  const [first, second] = argv;
-  const isGroup = GROUPS.some((g) => g.name === first);
-  const known = COMMANDS.some((c) => c.path[0] === first && (!isGroup || c.path[1] === second));
-  return [isGroup || known ? first : undefined, isGroup && known ? second : undefined]
-    .filter((w) => w !== undefined)
-    .map((w) => `${w} `)
-    .join('');
-}
-
-function root(columns: number, words: string): Argv {
+function root(columns: number, argv: readonly string[]): Argv {
   const parser = yargs()
     .scriptName(PROGRAM)
     .usage(`${PROGRAM} protects, restores and moves stateful applications with their data.\n\nUsage: $0 COMMAND [flags]`)
@@ -70,7 +57,7 @@ function root(columns: number, words: string): Argv {
     .fail((message, error) => {
       // Must throw: yargs would go on and run the command.
       if (DmaasError.is(error)) throw error;
-      throw new DmaasError('USAGE', usageMessage(message), { cause: error, hint: `${PROGRAM} ${words}--help` });
+      throw usageError(message, argv, error);
     })
     .epilogue(`Flags of every command: ${PROGRAM} options`);
   for (const flag of GLOBAL_FLAGS) parser.option(flag.name, { ...optionOf(flag), hidden: true });
@@ -117,7 +104,7 @@ function addCommand(parser: Argv, command: Command, word: string, handler: (valu
 function optionOf(flag: Flag): Options {
   return {
     type: flag.type === 'list' ? 'array' : flag.type,
-    describe: flag.describe,
+    describe: flag.type === 'boolean' || flag.value === undefined ? flag.describe : `${flag.value}  ${flag.describe}`,
     // One value per occurrence: `--exclude a b` must not eat positionals.
     ...(flag.type === 'list' ? { nargs: 1, string: true } : {}),
     ...(flag.type === 'string' ? { requiresArg: true } : {}),
@@ -125,13 +112,4 @@ function optionOf(flag: Flag): Options {
     ...(flag.choices === undefined ? {} : { choices: flag.choices }),
     ...(flag.default === undefined ? {} : { default: flag.default }),
   };
-}
-
-function usageMessage(message: string | null): string {
-  const text = (message ?? 'the command line cannot be read').trim().replace(/\.$/, '');
-  const first = text
-    .split('\n')
-    .filter((l) => l.trim() !== '')
-    .join('; ');
-  return first.charAt(0).toLowerCase() + first.slice(1);
 }

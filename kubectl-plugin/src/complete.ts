@@ -1,6 +1,7 @@
 import { Args } from './args.ts';
 import type { Command, Completer, Flag } from './command.ts';
 import { COMMANDS, GROUPS } from './commands/table.ts';
+import { findCommand, positionalsOf, valueFlag } from './find-command.ts';
 import { GLOBAL_FLAGS, OUTPUT_FLAGS } from './global-flags.ts';
 import { Session, type Streams } from './session.ts';
 
@@ -20,7 +21,7 @@ const FILES = ':0';
 export async function completeWords(words: readonly string[], streams: Streams, signal: AbortSignal): Promise<string> {
   const typed = words.at(-1) ?? '';
   const before = words.slice(0, -1);
-  const { command, group, rest } = find(before);
+  const { command, group, rest } = findCommand(before);
   if (command === undefined) {
     const candidates: Choice[] =
       group === undefined
@@ -53,27 +54,6 @@ export async function completeWords(words: readonly string[], streams: Streams, 
   }
 }
 
-function find(words: readonly string[]): { command?: Command; group?: string; rest: readonly string[] } {
-  const named = words.filter((w) => !w.startsWith('-'));
-  const [first, second] = named;
-  if (first === undefined) return { rest: [] };
-  const single = COMMANDS.find((c) => c.path.length === 1 && c.path[0] === first);
-  if (single !== undefined) return { command: single, rest: words.slice(words.indexOf(first) + 1) };
-  const group = GROUPS.find((g) => g.name === first || g.aliases.includes(first));
-  if (group === undefined) return { rest: [] };
-  const command = COMMANDS.find(
-    (c) => c.path[0] === group.name && (c.path[1] === second || (second !== undefined && c.aliases?.includes(second) === true)),
-  );
-  if (command === undefined || second === undefined) return { group: group.name, rest: [] };
-  return { command, rest: words.slice(words.indexOf(second) + 1) };
-}
-
-function valueFlag(word: string | undefined, flags: readonly Flag[]): Flag | undefined {
-  if (word === undefined || !word.startsWith('-') || word.includes('=')) return undefined;
-  const flag = flags.find((f) => `--${f.name}` === word || (f.short !== undefined && `-${f.short}` === word));
-  return flag?.type === 'boolean' ? undefined : flag;
-}
-
 async function completeFlag(flag: Flag, session: Session, prefix: string, typed: string): Promise<string> {
   const choices: readonly Choice[] =
     flag.choices === undefined ? await offer(flag.complete, session) : flag.choices.map((value) => ({ value }));
@@ -91,10 +71,6 @@ async function offer(complete: Completer | undefined, session: Session): Promise
   } catch {
     return []; // A cluster that does not answer must not break the user's command line.
   }
-}
-
-function positionalsOf(words: readonly string[], flags: readonly Flag[]): readonly string[] {
-  return words.filter((w, i) => !w.startsWith('-') && valueFlag(words[i - 1], flags) === undefined);
 }
 
 function argsOf(words: readonly string[], flags: readonly Flag[], command: Command): Args {

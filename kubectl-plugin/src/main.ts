@@ -1,5 +1,6 @@
 /** The process: streams, signals and the exit code. The only place that ends it. */
 import process from 'node:process';
+import { setColors } from './colors.ts';
 import { run } from './run.ts';
 
 const controller = new AbortController();
@@ -16,6 +17,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exit(error.code === 'EPIPE' ? 0 : 1);
 });
 
+setColors(process.argv.slice(2), process.env);
 const streams = { stdin: process.stdin, stdout: process.stdout, stderr: process.stderr, env: process.env };
 const exitCode = await run(process.argv.slice(2), streams, controller.signal);
 // A keep-alive connection must not hold the process, but what was written to a pipe must be out first.

@@ -17,8 +17,8 @@ interface Mistake {
 
 /** What users get wrong: each is one sentence with the way on, its exit code, and nothing is changed. */
 const MISTAKES: readonly Mistake[] = [
-  { args: 'backpu list', exit: 2, error: /did you mean backup\?/ },
-  { args: 'backup list --nope', exit: 2, error: /unknown argument: nope/, hint: /kubectl dmaas backup list --help/ },
+  { args: 'backpu list', exit: 2, error: /there is no command backpu$/, hint: /kubectl dmaas backup list/ },
+  { args: 'backup list --nope', exit: 2, error: /there is no flag --nope$/, hint: /kubectl dmaas backup list --help/ },
   { args: 'backup create x', exit: 2, error: /no application is named/, hint: /-l LABELS/ },
   { args: 'backup create x --app nope', exit: 33, error: /there is no application "nope"/, hint: /applications there: shop/ },
   {

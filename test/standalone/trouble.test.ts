@@ -55,9 +55,9 @@ const MISTAKES: readonly Mistake[] = [
   { args: `volume restore nope out ${GOOD}`, exit: 15, error: /no backup is called "nope"/, hint: /the newest are 2/ },
   { args: `volume restore latest out --name nope ${GOOD}`, exit: 15, error: /no backup that matches/ },
   { args: `volume restore latest out --claim nope ${GOOD}`, exit: 2, error: /holds no volume "nope"/, hint: /its volumes are source/ },
-  { args: `volume restore latest ${GOOD}`, exit: 2, error: /./ },
+  { args: `volume restore latest ${GOOD}`, exit: 2, error: /^TARGET is missing$/ },
   { args: `volume list ${GOOD} -o nope`, exit: 2, error: /there is no output format "nope"/ },
-  { args: `repository shrink ${GOOD}`, exit: 2, error: /./ },
+  { args: `repository shrink ${GOOD}`, exit: 2, error: /^there is no command shrink in repository$/ },
   { args: `repository prune --grace soon ${GOOD}`, exit: 2, error: /"soon" is no time/, hint: /--grace 24h/ },
   { args: `repository verify --read-data-subset 3/2 ${GOOD}`, exit: 2, error: /"3\/2" is no part of the data/ },
   { args: `key add ${GOOD}`, exit: 2, error: /one of --new-passphrase-file/ },
@@ -91,6 +91,17 @@ describe('kubectl dmaas volume and repository in trouble', () => {
       if (hint !== undefined) assert.match(/^hint: (.*)$/m.exec(stderr)?.[1] ?? '', hint);
     });
   }
+
+  it('is coloured as --color says', async () => {
+    const wrong = (...more: string[]) => ['volume', 'list', '-o', 'nope', ...more];
+    const [never, always, auto] = await Promise.all([
+      plugin.run(wrong('--color', 'never'), { NO_COLOR: '', FORCE_COLOR: '1' }),
+      plugin.run(wrong('--color=always')),
+      plugin.run(wrong()),
+    ]);
+    for (const { stderr } of [never, auto]) assert.match(stderr, /^error: there is no output format/);
+    assert.ok(always.stderr.startsWith('\u001b[31merror:'), always.stderr);
+  });
 
   it('verify names what is damaged and which backups lose by it', async () => {
     const [pack] = globSync('good/packs/*/*', { cwd: plugin.home });

@@ -4,7 +4,7 @@
  */
 import { join } from 'node:path';
 import { ERRORS } from '@dmaas/core';
-import { PROGRAM } from '../../../kubectl-plugin/src/cli.ts';
+import { PROGRAM } from '../../../kubectl-plugin/src/usage-error.ts';
 import type { Command, Flag } from '../../../kubectl-plugin/src/command.ts';
 import { COMMANDS } from '../../../kubectl-plugin/src/commands/table.ts';
 import { GLOBAL_FLAGS, OUTPUT_FLAGS } from '../../../kubectl-plugin/src/global-flags.ts';
