@@ -1,11 +1,11 @@
 import { rm, writeFile } from 'node:fs/promises';
 import {
   checkPassphrase,
+  chooseRepositories,
   DmaasError,
   formatRecoveryKey,
   keyFrom,
   newRecoveryKey,
-  openedByKey,
   parseKey,
   parseRecipient,
   withLocationKeyRing,
@@ -21,6 +21,7 @@ import { table, type Column } from '../output.ts';
 import { readTextFile } from '../read-text-file.ts';
 import { REPOSITORY_FLAGS } from '../repository-flags.ts';
 import type { Session } from '../session.ts';
+import { backupScope } from './backup.ts';
 
 const WHICH: readonly Flag[] = [...LOCATION_FLAGS, ...REPOSITORY_FLAGS];
 const KEY_ID = { name: 'ID', describe: 'Id of a key, as "key list" shows it', required: true } as const;
@@ -45,29 +46,28 @@ async function withKeyRing<T>(session: Session, args: Args, use: (ring: KeyRing)
   const source =
     args.string('location-file') === undefined
       ? { clusterId: await (await session.cluster()).id(), namespace: await session.namespace() }
-      : chooseSource(await openedByKey(access, session.stores, call), args, access.location.name);
+      : chooseSource(
+          (await chooseRepositories(access, await backupScope(session, args), session.stores, call)).repositories,
+          args.string('context'),
+        );
   return withLocationKeyRing(access, source, session.stores, use, call);
 }
 
-type Source = Awaited<ReturnType<typeof openedByKey>>[number];
+type Source = Omit<Awaited<ReturnType<typeof chooseRepositories>>['repositories'][number], 'directory'>;
 
 /** With a location file no cluster says whose repository is meant, but -n and --context do, unless there is only one. */
-export function chooseSource(sources: readonly Source[], args: Args, locationName: string): Source {
-  const [namespace, context] = [args.string('namespace'), args.string('context')];
-  const matching = sources.filter(
-    (source) =>
-      (namespace === undefined || namespace === source.namespace) &&
-      (context === undefined || context === source.context || context === source.clusterId),
-  );
+export function chooseSource(sources: readonly Source[], context: string | undefined): Source {
+  const matching = sources.filter((source) => context === undefined || context === source.context || context === source.clusterId);
   const [source, ...more] = matching;
   if (source !== undefined && more.length === 0) return source;
   const names = (source === undefined ? sources : matching).map((s) => `-n ${s.namespace} --context ${s.context ?? s.clusterId}`);
-  const hint = `choose one: ${[...new Set(names)].sort().join(', ')}; the id of a cluster does for --context, too`;
-  if (source === undefined)
-    throw new DmaasError('REPOSITORY_NOT_FOUND', `no repository of location ${locationName} is the one meant`, { hint });
-  throw new DmaasError('USAGE', `location ${locationName} has ${matching.length} repositories, and it is not said which is meant`, {
-    hint,
-  });
+  throw new DmaasError(
+    'USAGE',
+    source === undefined ? `no repository is of context ${String(context)}` : 'it is not said whose repository is meant',
+    {
+      hint: `choose one: ${[...new Set(names)].sort().join(', ')}; the id of a cluster does for --context, too`,
+    },
+  );
 }
 
 export const keyList: Command = {

@@ -160,7 +160,10 @@ export const repositoryStats: Command = {
     return {
       data: { items: [...results.map(({ title, result }) => ({ repository: title, ...result })), ...unusable] },
       names: results.map(({ result }) => `repository/${result.id}`),
-      text: () => [...results.map(({ title, result }) => describeStats(title, result)), ...unusable.map(describeUnusable)].join('\n\n'),
+      text: () =>
+        session.pasteable(
+          [...results.map(({ title, result }) => describeStats(title, result)), ...unusable.map(describeUnusable)].join('\n\n'),
+        ),
       notes,
       exitCode: Math.max(exitCode, results.some(({ result }) => result.unreadable.length > 0) ? 3 : 0),
     };
