@@ -412,8 +412,11 @@ describe('a repository that lost something', () => {
       const { root } = await captureVolume({ name: 'data', path: test.source, mode: 'filesystem', repository, now: settled }, recorder());
       const lost: BlobId[] = [];
       const missing = losing(repository, ({ id, innerLength }) => innerLength === 5 && lost.push(id) > 0);
-      const { findings } = await populateVolume({ ...optionsOf(broken, root), repository: missing }, recorder());
+      const { findings, ...sums } = await populateVolume({ ...optionsOf(broken, root), repository: missing }, recorder());
       assert.equal(lost.length, 1);
+      const { files, entries, bytes, missing: lacks } = sums;
+      assert.deepEqual([files, entries, bytes], [3, 7, 4_500_000]);
+      assert.deepEqual(lacks, { entries: 1, files: 1, bytes: 5, names: ['dir/sub/small'] });
       assert.deepEqual(
         findings.map(({ code, message }) => [code, message]),
         [['entry-not-restored', 'data: dir/sub/small was not restored: the pack p is damaged']],
@@ -727,6 +730,34 @@ describe('a volume that is rewritten in place', () => {
       notRestored('sparse'),
     ]);
     assert.ok(readFileSync(join(test.target, 'several.db')).equals(before));
+  });
+
+  it('that somebody has written to meanwhile is told to have other content, and not only other attributes', async () => {
+    linkSync(join(test.source, 'z-last'), join(test.source, 'z-link'));
+    const { repository, source, target } = test;
+    const again = await captureVolume({ name: 'data', path: source, mode: 'filesystem', repository, now: settled }, recorder());
+    await populateVolume(optionsOf(test, again.root, { isInPlace: true }), recorder());
+    truncateSync(join(target, 'z-last'), 5);
+    rmSync(join(target, 'dir/link'));
+    symlinkSync('elsewhere', join(target, 'dir/link'));
+    rmSync(join(target, 'empty'));
+    mkdirSync(join(target, 'empty'));
+    const { top } = await readVolume(repository, again.root, {});
+    const findings = new VolumeFindings(recorder().emit, 'data');
+    const tree = new TreeReader(repository, top, {});
+    const native = loadPosix();
+    const missing = await compareTree({ path: target, tree, native, findings, problems: new Problems(), skip: [], signal: undefined });
+    assert.deepEqual(
+      findings.all().flatMap(({ code, message }) => (code === 'entry-not-restored' ? [message] : [])),
+      [
+        'data: dir/link points to something else',
+        'data: empty is a directory instead of a file',
+        'data: z-last has the size 5 instead of 1500000',
+        'data: z-link has the size 5 instead of 1500000',
+      ],
+    );
+    // Of a file with two names the bytes are missing once.
+    assert.deepEqual(missing, { entries: 4, files: 3, bytes: 1_500_000, names: ['dir/link', 'empty', 'z-last', 'z-link'] });
   });
 
   it('is told to have other content where more is lost than can be remembered', async () => {

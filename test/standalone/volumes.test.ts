@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createCipheriv } from 'node:crypto';
-import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, globSync, mkdirSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Backup } from '@dmaas/core';
@@ -227,9 +227,26 @@ describe('kubectl dmaas volume, without a cluster', function () {
     await oracle.build(at('source'), [TREE[0]!, { ...attributes, path: [hex('null')], type: 'character-device', device: [1, 3] }]);
     await backup('source');
     const without = await call('volume restore latest out');
-    assert.equal(without.code, 3);
+    assert.deepEqual([without.code, /\(.*$/m.exec(without.stdout)?.[0]], [3, '(0; 1 file is missing)']);
     assert.match(without.stderr, /! source: null was not restored: it is a device node, and these are made only where it is allowed\n/);
     await ok('volume restore latest out2 --allow-devices');
+  });
+
+  it('says how much is there and how much is missing, and not that it is verified, when the repository is damaged', async () => {
+    for (const name of ['a', 'b']) writeFileSync(at(`source/${name}`), noise(3 * MiB, name.charCodeAt(0)));
+    const { id } = await backup('source');
+    const packs = globSync('repository/packs/*/*', { cwd: plugin.home }).map(at);
+    const [largest] = packs.toSorted((x, y) => statSync(y).size - statSync(x).size);
+    const bytes = readFileSync(largest!);
+    bytes[bytes.length >> 2]! ^= 1; // in a frame of one of the files
+    writeFileSync(largest!, bytes);
+    const { code, stdout, stderr } = await call('volume restore latest out');
+    assert.deepEqual([code, stdout], [3, `backup/${id} restored to out (1 file, 3Mi; 1 file is missing)\n`]);
+    const [there = '', ...more] = readdirSync(at('out'));
+    assert.deepEqual(more, []);
+    assert.match(stderr, new RegExp(`! source: ${there === 'a' ? 'b' : 'a'} was not restored: `));
+    const { missing } = JSON.parse((await call('volume restore latest json -o json')).stdout) as { missing: object };
+    assert.deepEqual(missing, { entries: 1, files: 1, bytes: 3 * MiB, names: [there === 'a' ? 'b' : 'a'] });
   });
 
   it('loses nothing that was stored when it is stopped, and goes on with a restore', async () => {

@@ -1,6 +1,7 @@
 import { throwIfCancelled } from '../errors.ts';
 import { entryOf } from './attributes.ts';
 import type { VolumeFindings } from './findings.ts';
+import { MissingEntries, type Missing } from './missing.ts';
 import { showName } from './paths.ts';
 import { systemCode, type Posix } from './posix.ts';
 import type { Problems } from './problems.ts';
@@ -28,11 +29,12 @@ const MIN_HOLE_BYTES = 64 << 10;
 
 /**
  * Walks a directory beside the tree that it was filled from. Whatever is missing, extra or different is a finding that names the path and the
- * attribute. Content is not read: it was checked as it was written, and what could not be is known.
+ * attribute; what is missing is also summed up. Content is not read: it was checked as it was written, and what could not be is known.
  */
-export async function compareTree(task: CompareTask): Promise<void> {
+export async function compareTree(task: CompareTask): Promise<Missing> {
   const { tree, findings, problems, signal } = task;
   const links = new LinkGroups();
+  const missing = new MissingEntries();
   const actual = walk(task.path, {
     native: task.native,
     skip: task.skip,
@@ -52,26 +54,21 @@ export async function compareTree(task: CompareTask): Promise<void> {
           findings.addFor('unexpected-entry', found.path, 'is in the volume, but not in the backup');
           found = take(actual);
         }
-        const problem = problems.of(entry.path);
-        if (found === undefined || !found.path.equals(entry.path)) {
-          findings.addFor('entry-not-restored', entry.path, `was not restored: ${problem?.reason ?? 'it is not there'}`);
-          continue;
-        }
-        if (problem?.isOfContent === true)
-          findings.addFor('entry-not-restored', entry.path, `was not restored: ${problem.reason}; what is there may have other content`);
-        else
-          for (const attribute of compareEntry(entry, found, links, task))
-            findings.addFor('attribute-not-kept', entry.path, `${attribute}${problem === undefined ? '' : ` (${problem.reason})`}`);
-        found = take(actual);
+        const there = found?.path.equals(entry.path) === true ? found : undefined;
+        missing.count(entry, !hasContent(entry, there, links, task));
+        if (there !== undefined) found = take(actual);
       }
     }
-    if (problems.hasMoreOfContent)
+    if (problems.hasMoreOfContent) {
       findings.add('entry-not-restored', 'more files were not restored than are named: they may have other content');
+      missing.countUnnamed();
+    }
     for (; found !== undefined; found = take(actual))
       findings.addFor('unexpected-entry', found.path, 'is in the volume, but not in the backup');
   } finally {
     actual.return(undefined);
   }
+  return missing.sums();
 }
 
 function take(walked: Generator<Walked>): Walked | undefined {
@@ -79,29 +76,51 @@ function take(walked: Generator<Walked>): Walked | undefined {
   return next.done === true ? undefined : next.value;
 }
 
-/** What differs, each as `has owner 0:0 instead of 7:7`. */
-function compareEntry(entry: Entry, found: Walked, links: LinkGroups, { native, findings }: CompareTask): string[] {
+/** Tells what of an entry is not as in the backup. False when it is not there, or with other content. */
+function hasContent(entry: Entry, there: Walked | undefined, links: LinkGroups, task: CompareTask): boolean {
+  const { findings, problems, native } = task;
+  const problem = problems.of(entry.path);
+  const why = problem === undefined ? '' : ` (${problem.reason})`;
+  const isNot = (fact: string): false => {
+    findings.addFor('entry-not-restored', entry.path, fact);
+    return false;
+  };
+  if (there === undefined) return isNot(`was not restored: ${problem?.reason ?? 'it is not there'}`);
+  if (problem?.isOfContent === true) return isNot(`was not restored: ${problem.reason}; what is there may have other content`);
   let actual: Entry;
   try {
-    actual = entryOf(found, native, findings);
+    actual = entryOf(there, native, findings);
   } catch (error) {
-    return [`cannot be checked (${systemCode(error)})`];
+    findings.addFor('attribute-not-kept', entry.path, `cannot be checked (${systemCode(error)})${why}`);
+    return true;
   }
-  if (actual.type !== entry.type) return [`is a ${actual.type} instead of a ${entry.type}`];
+  const other = otherContent(entry, actual);
+  if (other !== undefined) return isNot(`${other}${why}`);
+  for (const attribute of compareAttributes(entry, actual, there, links, task))
+    findings.addFor('attribute-not-kept', entry.path, `${attribute}${why}`);
+  return true;
+}
+
+function otherContent(entry: Entry, actual: Entry): string | undefined {
+  if (actual.type !== entry.type) return `is a ${actual.type} instead of a ${entry.type}`;
+  if (entry.target?.equals(actual.target ?? Buffer.alloc(0)) === false) return 'points to something else';
+  return actual.size === entry.size ? undefined : `has the size ${actual.size} instead of ${entry.size}`;
+}
+
+/** What differs, each as `has owner 0:0 instead of 7:7`. */
+function compareAttributes(entry: Entry, actual: Entry, there: Walked, links: LinkGroups, { native, findings }: CompareTask): string[] {
   const differences: string[] = [];
   const expect = (attribute: string, is: string | number, should: string | number): void => {
     if (is !== should) differences.push(`has ${attribute} ${is} instead of ${should}`);
   };
-  expect('the size', actual.size, entry.size);
   expect('the owner', `${actual.uid}:${actual.gid}`, `${entry.uid}:${entry.gid}`);
   if (entry.type !== 'symlink') expect('the mode', actual.mode.toString(8), entry.mode.toString(8));
   const late = actual.mtimeNs - entry.mtimeNs;
   if (native === undefined ? late > COARSE_NS || late < -COARSE_NS : late !== 0n)
     expect('the time', showTime(actual.mtimeNs), showTime(entry.mtimeNs));
-  if (entry.target?.equals(actual.target ?? Buffer.alloc(0)) === false) differences.push('points to something else');
   if (entry.device !== undefined) expect('the device number', showDevice(actual), showDevice(entry));
-  if (!links.isSame(entry, found.stat.inode)) differences.push('is no longer a hard link to the same file');
-  if (holeBytes(entry) >= MIN_HOLE_BYTES && found.stat.blocks * 512 >= entry.size) differences.push('has lost its holes');
+  if (!links.isSame(entry, there.stat.inode)) differences.push('is no longer a hard link to the same file');
+  if (holeBytes(entry) >= MIN_HOLE_BYTES && there.stat.blocks * 512 >= entry.size) differences.push('has lost its holes');
   // An incomplete entry has no time of change; that its attributes cannot be read has been told.
   if (native !== undefined && actual.ctimeNs !== 0n) differences.push(...compareXattrs(entry, actual));
   if (entry.inodeFlags !== undefined)

@@ -7,6 +7,7 @@ import type { Repository } from '../repository/repository.ts';
 import { compareTree } from './compare.ts';
 import { VolumeFindings } from './findings.ts';
 import { makeWay } from './make-way.ts';
+import { NOTHING_MISSING, type Missing } from './missing.ts';
 import { idOfPart, PartOfTree } from './part-of-tree.ts';
 import { ROOT } from './paths.ts';
 import { populateDevice } from './populate-device.ts';
@@ -44,9 +45,11 @@ export interface PopulateOptions {
 }
 
 export interface PopulateResult {
+  /** These three are of what is there. */
   readonly files: number;
   readonly entries: number;
   readonly bytes: number;
+  readonly missing: Missing;
   /** Of content, written: less than `bytes` where some was there. */
   readonly writtenBytes: number;
   readonly findings: readonly Finding[];
@@ -85,7 +88,14 @@ async function populate(options: PopulateOptions, volume: Volume, tools: Populat
     if (options.part !== undefined) throw new DmaasError('USAGE', `${name}: a block volume has no files; it is restored as a whole`);
     const written = new Counter();
     await populateDevice({ ...tools, path, name, volume, repository, isInPlace: options.isInPlace === true, onWritten: written.add });
-    const result = { files: 0, entries: 0, bytes: volume.bytes, writtenBytes: written.total, findings: findings.all() };
+    const result = {
+      files: 0,
+      entries: 0,
+      bytes: volume.bytes,
+      missing: NOTHING_MISSING,
+      writtenBytes: written.total,
+      findings: findings.all(),
+    };
     await options.record?.(result);
     return result;
   }
@@ -144,12 +154,13 @@ async function populateTree(
     await populateLinks({ ...shared, allowDevices });
     const durable = sync(target, native, name);
     durable.catch(() => undefined); // until it is waited for
+    let missing: Missing;
     try {
-      await compareTree({ ...shared, path, findings, skip: [marker.name] });
+      missing = await compareTree({ ...shared, path, findings, skip: [marker.name] });
     } finally {
       await durable;
     }
-    const result = { ...totals.sums(), writtenBytes: written.total, findings: findings.all() };
+    const result = { ...totals.without(missing), missing, writtenBytes: written.total, findings: findings.all() };
     await options.record?.(result);
     marker.remove();
     if (totals.root !== undefined) target.setMtime({ path: ROOT, mtimeNs: totals.root.mtimeNs });
@@ -283,8 +294,8 @@ class Totals {
     if (this.#files > files || this.#entries > entries || this.#bytes > bytes) throw wrongTotals();
   }
 
-  sums(): Pick<PopulateResult, 'files' | 'entries' | 'bytes'> {
-    return { files: this.#files, entries: this.#entries, bytes: this.#bytes };
+  without({ files, entries, bytes }: Missing): Pick<PopulateResult, 'files' | 'entries' | 'bytes'> {
+    return { files: this.#files - files, entries: this.#entries - entries, bytes: this.#bytes - bytes };
   }
 
   check(): void {

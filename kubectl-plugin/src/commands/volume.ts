@@ -169,7 +169,7 @@ export const volumeRestore: Command = {
   path: ['volume', 'restore'],
   summary: 'Restore a backed-up volume, or a part of it, to this machine',
   description:
-    'Restores into an empty directory or device, or one that does not exist yet, and compares what is there afterwards with the backup: each attribute is kept or named. With --path, a directory’s content or one file is restored. After Ctrl-C the same command goes on where it stopped. Nothing outside of the target is ever written.',
+    'Restores into an empty directory or device, or one that does not exist yet, and compares what is there afterwards with the backup: each file and attribute is kept or named. With --path, a directory’s content or one file is restored. After Ctrl-C the same command goes on where it stopped. Nothing outside of the target is ever written.',
   positionals: [ID, { name: 'TARGET', describe: 'Empty directory or device; what does not exist is made', required: true }],
   flags: [
     { name: 'path', type: 'string', value: 'PATH', describe: 'Only this file, or what is in this directory of the volume' },
@@ -198,17 +198,21 @@ export const volumeRestore: Command = {
         session.withProgress((emit) => restoreVolume(repository, request, { emit, signal: session.signal })),
         `${target} is incomplete; run the same command again: it goes on where it stopped`,
       );
-      const { claim, files, bytes, findings } = restored;
+      const { claim, files, bytes, missing, findings } = restored;
       return {
         data: { backup: backup.id, ...restored },
         names: [`backup/${backup.id}`],
         text: () =>
-          `backup/${backup.id} of ${claim} restored to ${target} (${files === 0 ? '' : `${plural(files, 'file')}, `}${formatBytes(bytes)}, verified)`,
+          `backup/${backup.id} of ${claim} restored to ${target} (${files === 0 ? '' : `${plural(files, 'file')}, `}${formatBytes(bytes)}${missingText(missing.entries)})`,
         notes: noteFindings(findings),
         exitCode: exitCodeOf(findings),
       };
     }),
 };
+
+function missingText(entries: number): string {
+  return entries === 0 ? ', verified' : `; ${plural(entries, 'file is', 'files are')} missing`;
+}
 
 const ENTRY_COLUMNS: readonly Column<VolumeEntry>[] = [
   { title: 'MODE', cell: (e) => e.mode },
