@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { closeSync, ftruncateSync, openSync, readFileSync, statSync, writeFileSync, writeSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { closeSync, ftruncateSync, mkdirSync, openSync, readFileSync, statSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { captureVolume } from '../../core/src/mover/capture.ts';
 import { populateVolume } from '../../core/src/mover/populate.ts';
@@ -120,6 +121,34 @@ describe('a block volume', () => {
     await populateVolume({ ...volume, path: copy, repository, root, operation: newOperationId() }, recorder());
     assert.ok(readFileSync(copy).equals(readFileSync(image)));
     assert.ok(statSync(copy).blocks * 512 < 300_000);
+  });
+
+  it('B11: is gone on with when there is room again where its image is', async () => {
+    const image = join(dir.path, 'image');
+    const content = randomBytes(3 * MiB);
+    writeFileSync(image, content);
+    const { root } = await captureVolume({ ...volume, path: image, repository }, recorder());
+    const small = join(dir.path, 'small');
+    mkdirSync(small);
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=2m', 'dmaas-test', small]);
+    try {
+      const copy = join(small, 'copy');
+      writeFileSync(copy, '');
+      const options = { ...volume, path: copy, repository, root, operation: newOperationId() };
+      await assert.rejects(populateVolume(options, recorder()), (error) => {
+        assert.ok(DmaasError.is(error, 'MOVER_FAILED'), String(error));
+        assert.deepEqual(
+          [error.message, error.hint],
+          ['data: the volume is full (2Mi): the backup has 3Mi', 'make it larger, or make room in it'],
+        );
+        return true;
+      });
+      execFileSync('mount', ['-o', 'remount,size=8m', small]);
+      await populateVolume(options, recorder());
+      assert.ok(readFileSync(copy).equals(content));
+    } finally {
+      execFileSync('umount', [small]);
+    }
   });
 
   it('is not written to a device that is smaller', async () => {

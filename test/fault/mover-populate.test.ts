@@ -4,9 +4,13 @@ import { randomBytes } from 'node:crypto';
 import {
   chmodSync,
   chownSync,
+  closeSync,
   existsSync,
+  fsyncSync,
+  ftruncateSync,
   linkSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -15,6 +19,7 @@ import {
   symlinkSync,
   truncateSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { compareTree } from '../../core/src/mover/compare.ts';
@@ -142,17 +147,132 @@ describe('a mounted target', () => {
     await assert.rejects(populateVolume(optionsOf(test, root), recorder()), fails('PREFLIGHT_FAILED', /mounted read-only/));
   });
 
-  it('B11: that is too small gets what fits, and the rest is named', async () => {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=2500k', 'dmaas-test', test.target]);
-    const run = recorder();
-    const { findings } = await populateVolume(optionsOf(test, root), run);
-    assert.deepEqual(
-      findings.filter(({ code }) => code === 'entry-not-restored').map(({ message }) => message),
-      ['data: dir/medium was not restored: ENOSPC'],
-    );
-    assert.deepEqual(run.findings, findings);
-    assert.deepEqual(readdirSync(test.target).sort(), ['dir', 'empty', 'z-last']);
-    assert.equal(readFileSync(join(test.target, 'z-last'), 'latin1'), 'last one'.repeat(187_500));
+  const mount = (options: string) => execFileSync('mount', ['-t', 'tmpfs', '-o', options, 'dmaas-test', test.target]);
+  const FULL: readonly { readonly of: string; readonly small: string; readonly large: string; readonly message: string }[] = [
+    { of: 'space', small: 'size=2500k', large: 'size=10m', message: 'data: the volume is full (2.4Mi): the backup has 4.3Mi in 4 files' },
+    {
+      of: 'inodes',
+      small: 'nr_inodes=6',
+      large: 'nr_inodes=100',
+      message: 'data: the volume is full (6 inodes): the backup has 8 files and directories',
+    },
+  ];
+  for (const isInPlace of [false, true]) {
+    for (const { of, small, large, message } of FULL) {
+      it(`B11: that is full (${of}${isInPlace ? ', in place' : ''}) ends the restore, which goes on when it is larger`, async () => {
+        const oracle = new TreeOracle();
+        try {
+          mount(small);
+          const options = optionsOf(test, root, { isInPlace });
+          for (let i = 0; i < 2; i++) {
+            await assert.rejects(populateVolume(options, recorder()), (error) => {
+              assert.ok(DmaasError.is(error, 'MOVER_FAILED'), String(error));
+              assert.deepEqual([error.message, error.hint], [message, 'make it larger, or make room in it']);
+              return true;
+            });
+            assert.ok(readdirSync(test.target).includes(`.dmaas-restore-${options.operation}`));
+          }
+          mount(`remount,${large}`);
+          const { missing, findings } = await populateVolume(options, recorder());
+          assert.deepEqual([missing.entries, findings], [0, []]);
+          assert.deepEqual(await oracle.describe(test.target), await oracle.describe(test.source));
+        } finally {
+          oracle.stop();
+        }
+      });
+    }
+  }
+
+  it('B11: that is full keeps what fits, and that is not written again when the restore goes on', async () => {
+    // More than there is between two checkpoints, and after it what is too much.
+    const large = randomBytes(16 << 20);
+    for (let i = 0; i < 12; i++) writeFileSync(join(test.source, `a${String(i)}`), Buffer.concat([Buffer.of(i), large]));
+    const { repository, source } = test;
+    const again = await captureVolume({ name: 'data', path: source, mode: 'filesystem', repository, now: settled }, recorder());
+    mount('size=196m');
+    const options = optionsOf(test, again.root);
+    await assert.rejects(populateVolume(options, recorder()), fails('MOVER_FAILED', /the volume is full/));
+    const before = readdirSync(test.target);
+    mount('remount,size=300m');
+    const { writtenBytes, bytes } = await populateVolume(options, recorder());
+    assert.ok(before.includes('a0') && writtenBytes < bytes - (120 << 20), `${String(writtenBytes)} bytes of ${String(bytes)}`);
+    assert.ok(readFileSync(join(test.target, 'a0')).subarray(1).equals(large));
+  });
+
+  it('B11: that says only when it is asked to keep what was written that it is full ends the restore as well', async () => {
+    mount('size=10m');
+    const posix = loadPosix();
+    assert.ok(posix !== undefined);
+    const options = optionsOf(test, root);
+    const calls = { ...posix };
+    posix.syncFileSystem = () => Promise.reject(Object.assign(new Error('full'), { code: 'EDQUOT' }));
+    try {
+      await assert.rejects(populateVolume(options, recorder()), (error) => {
+        assert.ok(DmaasError.is(error, 'MOVER_FAILED'), String(error));
+        assert.deepEqual(
+          [error.message, error.hint],
+          ['data: the quota of the volume is used up: the backup has 4.3Mi in 4 files', 'raise the quota'],
+        );
+        return true;
+      });
+    } finally {
+      Object.assign(posix, calls);
+    }
+    // Nobody knows what became of it: everything is written again.
+    const { writtenBytes, findings } = await populateVolume(options, recorder());
+    assert.deepEqual([writtenBytes, findings], [4_500_005, []]);
+  });
+
+  describe('with blocks for attributes', () => {
+    const withAttribute = (bytes: number, names: readonly string[]) => {
+      const more = { mode: 0o644, xattrs: [{ name: Buffer.from('user.large'), value: Buffer.alloc(bytes) }] };
+      return hostile(test.repository, (chunk) => {
+        const all = [
+          { ...directory('dir'), ...more },
+          { ...attributes, ...more, type: 'file' as const, path: Buffer.from('empty') },
+          {
+            ...attributes,
+            ...more,
+            type: 'file' as const,
+            path: Buffer.from('whole'),
+            size: 5,
+            content: { items: [{ length: 5, id: chunk }] },
+          },
+        ];
+        return [{ ...directory(''), mode: 0o755 }, ...all.filter(({ path }) => names.includes(path.toString()))];
+      });
+    };
+    beforeEach(() => {
+      const image = join(test.dir.path, 'image');
+      writeFileSync(image, '');
+      truncateSync(image, 16 << 20);
+      execFileSync('mkfs.ext4', ['-q', '-b', '4096', '-m', '0', image]);
+      execFileSync('mount', ['-o', 'loop', image, test.target]);
+    });
+
+    it('loses an attribute that is too large for it, and nothing else', async () => {
+      const names = ['dir', 'empty', 'whole'];
+      const { findings } = await populateVolume(optionsOf(test, await withAttribute(20_000, names)), recorder());
+      assert.deepEqual(
+        findings.map(({ code, message }) => [code, message]),
+        names.map((name) => ['attribute-not-kept', `data: ${name} has lost the extended attribute user.large (ENOSPC)`]),
+      );
+    });
+
+    it('B11: that has none left ends the restore, which goes on when it has', async () => {
+      const filler = join(test.target, 'lost+found/filler');
+      const fd = openSync(filler, 'w');
+      assert.throws(() => {
+        for (;;) writeSync(fd, Buffer.alloc(4096));
+      }, /ENOSPC/);
+      ftruncateSync(fd, statSync(filler).size - 4096); // for the marker
+      fsyncSync(fd);
+      closeSync(fd);
+      const options = optionsOf(test, await withAttribute(1000, ['empty']));
+      await assert.rejects(populateVolume(options, recorder()), fails('MOVER_FAILED', /^data: the volume is full \(11\.\dMi\): /));
+      rmSync(filler);
+      assert.deepEqual((await populateVolume(options, recorder())).findings, []);
+    });
   });
 
   it('that keeps no holes, or no attributes, is said to', async () => {

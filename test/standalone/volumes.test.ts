@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { createCipheriv } from 'node:crypto';
 import { appendFileSync, existsSync, globSync, mkdirSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -247,6 +248,30 @@ describe('kubectl dmaas volume, without a cluster', function () {
     assert.match(stderr, new RegExp(`! source: ${there === 'a' ? 'b' : 'a'} was not restored: `));
     const { missing } = JSON.parse((await call('volume restore latest json -o json')).stdout) as { missing: object };
     assert.deepEqual(missing, { entries: 1, files: 1, bytes: 3 * MiB, names: [there === 'a' ? 'b' : 'a'] });
+  });
+
+  it('B11: ends when the target is full, and goes on when it is larger', async () => {
+    assert.ok(process.getuid?.() === 0, 'this test must run as root');
+    for (let i = 0; i < 6; i++) writeFileSync(at(`source/noise-${i}`), noise(MiB, i));
+    const { id } = await backup('source');
+    mkdirSync(at('small'));
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'dmaas-test', at('small')]);
+    try {
+      const full = await call('volume restore latest small');
+      assert.deepEqual([full.code, full.stdout], [42, '']);
+      assert.match(
+        full.stderr,
+        /\nerror: small: the volume is full \(4Mi\): the backup has 6Mi in 6 files\nhint: make it larger, or make room in it; small is incomplete; run the same command again: it goes on where it stopped\n$/,
+      );
+      execFileSync('mount', ['-o', 'remount,size=10m', at('small')]);
+      assert.equal(await ok('volume restore latest small'), `backup/${id} restored to small (6 files, 6Mi, verified)\n`);
+      assert.deepEqual(await oracle.describe(at('small')), await oracle.describe(at('source')));
+      const again = await call('volume restore latest small');
+      assert.equal(again.code, 40);
+      assert.match(again.stderr, /\nerror: small: the volume is not empty\nhint: restore into a new volume, or empty this one first\n$/);
+    } finally {
+      execFileSync('umount', [at('small')]);
+    }
   });
 
   it('loses nothing that was stored when it is stopped, and goes on with a restore', async () => {

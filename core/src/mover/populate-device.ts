@@ -7,6 +7,7 @@ import { bytesOf, extentsOf } from './content.ts';
 import { clear, comparer } from './in-place.ts';
 import { isZero, readFully } from './io.ts';
 import { errorCode, type Posix } from './posix.ts';
+import { TargetSpace } from './target-space.ts';
 import type { MoverThreads } from './threads.ts';
 import type { Volume } from './volume-node.ts';
 
@@ -52,7 +53,8 @@ export async function populateDevice(task: DeviceTask): Promise<void> {
   } catch (error) {
     const code = errorCode(error);
     if (code === undefined) throw error;
-    throw new DmaasError('MOVER_FAILED', `${name}: the device cannot be written (${code})`, { cause: error });
+    const full = fd === undefined ? undefined : new TargetSpace(fd, name, volume).errorOf(code, error);
+    throw full ?? new DmaasError('MOVER_FAILED', `${name}: the device cannot be written (${code})`, { cause: error });
   } finally {
     if (fd !== undefined) closeSync(fd);
   }

@@ -168,9 +168,13 @@ class FileWriter implements PieceSink<OutFile> {
 
   async end(): Promise<void> {
     await this.#batches.abandon();
-    for (const { fd, directory } of this.#open) {
-      if (fd !== undefined) closeSync(fd);
-      directory?.release();
+    for (const file of this.#open) {
+      file.directory?.release();
+      try {
+        this.#close(file);
+      } catch (error) {
+        systemCode(error); // it was not complete anyway
+      }
     }
     this.#open.clear();
   }
@@ -195,7 +199,7 @@ class FileWriter implements PieceSink<OutFile> {
   settle(piece: Piece<OutFile>, fault: PieceFault | undefined): void {
     const { file, length } = piece;
     this.withdraw(piece);
-    if (fault?.what === 'attribute') this.#task.problems.add(file.entry.path, { reason: fault.reason });
+    if (fault?.what === 'attribute') this.#task.problems.add(file.entry.path, { reason: fault.reason, isOfAttribute: true });
     else if (fault !== undefined) this.#fail(file, fault.reason);
     if (fault === undefined || fault.what === 'attribute') this.#task.onWritten(length);
     this.#count(file, length);
@@ -286,7 +290,7 @@ class FileWriter implements PieceSink<OutFile> {
       // Whoever has no pieces has not been opened: an empty file, or one that is all hole.
       const fd = this.#descriptor(file);
       const reason = setFileAttributes(fd, attributesOf(file.entry), native);
-      if (reason !== undefined) problems.add(file.entry.path, { reason });
+      if (reason !== undefined) problems.add(file.entry.path, { reason, isOfAttribute: true });
       if (native === undefined) fsyncSync(fd);
       this.#close(file);
     } catch (error) {

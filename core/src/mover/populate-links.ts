@@ -35,9 +35,11 @@ export async function populateLinks(task: LinksTask): Promise<void> {
   const open: { readonly length: number; readonly entry: Entry }[] = [];
   let last: Buffer = ROOT;
   const finish = (entry: Entry): void => {
-    attempt(problems, entry.path, () => {
+    try {
       target.setAttributes(entry);
-    });
+    } catch (error) {
+      problems.add(entry.path, { reason: systemCode(error), isOfAttribute: true });
+    }
   };
   const leave = (most: number): void => {
     for (let top = open.at(-1); top !== undefined && top.length > most; top = open.at(-1)) {

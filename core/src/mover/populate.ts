@@ -16,6 +16,7 @@ import { populateLinks } from './populate-links.ts';
 import { errorCode, loadPosix, REDUCED, systemCode, type Fidelity, type Posix } from './posix.ts';
 import { Problems } from './problems.ts';
 import { RestoreMarker, unfinishedRestore, type Checkpoint } from './restore-marker.ts';
+import { TargetSpace } from './target-space.ts';
 import { Target } from './target.ts';
 import { MoverThreads } from './threads.ts';
 import type { Entry } from './tree-format.ts';
@@ -25,6 +26,8 @@ import { readVolume, type Volume, type VolumeMode } from './volume-node.ts';
 export interface PopulateOptions {
   /** What messages and events call the volume: the name of its claim. */
   readonly name: string;
+  /** What errors call the target, when that is not the volume of that name. */
+  readonly targetName?: string;
   /** An empty directory (`lost+found` does not count), or an empty device; with `isInPlace` any that nobody else writes to. */
   readonly path: string;
   readonly mode: VolumeMode;
@@ -61,7 +64,8 @@ const PROGRESS_BYTES = 1 << 20;
 
 /**
  * Fills an empty volume from the repository, or makes one what the backup has, and checks it afterwards. What could not be restored or kept is a finding; the rest is done. Whatever
- * the backup holds, nothing outside of the target is touched. Throws PREFLIGHT_FAILED, with nothing changed, when the target is not fit.
+ * the backup holds, nothing outside of the target is touched. Throws PREFLIGHT_FAILED, with nothing changed, when the target is not fit, and MOVER_FAILED when
+ * it is full: what was written stays, and the same operation goes on.
  */
 export async function populateVolume(options: PopulateOptions, run: RunOptions): Promise<PopulateResult> {
   const { name, mode, repository, root } = options;
@@ -87,7 +91,15 @@ async function populate(options: PopulateOptions, volume: Volume, tools: Populat
   if (mode === 'block') {
     if (options.part !== undefined) throw new DmaasError('USAGE', `${name}: a block volume has no files; it is restored as a whole`);
     const written = new Counter();
-    await populateDevice({ ...tools, path, name, volume, repository, isInPlace: options.isInPlace === true, onWritten: written.add });
+    await populateDevice({
+      ...tools,
+      path,
+      name: options.targetName ?? name,
+      volume,
+      repository,
+      isInPlace: options.isInPlace === true,
+      onWritten: written.add,
+    });
     const result = {
       files: 0,
       entries: 0,
@@ -116,16 +128,25 @@ async function populateTree(
   volume: Volume,
   { findings, native, threads, onBytes, signal }: PopulateTools,
 ): Promise<PopulateResult> {
-  const { name, path, repository, root, part, operation, allowDevices = false, isInPlace = false } = options;
+  const { path, repository, root, part, operation, allowDevices = false, isInPlace = false } = options;
+  const name = options.targetName ?? options.name;
   const whole = new TreeReader(repository, volume.top, signal === undefined ? {} : { signal });
   const tree = part === undefined ? whole : await PartOfTree.open(whole, part);
-  const target = openTarget(path, name, native);
+  const target = openTarget(path, options.name, native);
   try {
     const marker = new RestoreMarker(target.rootFd, operation, part === undefined ? root : idOfPart(root, part), name, isInPlace);
-    const problems = new Problems();
+    const space = new TargetSpace(target.rootFd, name, part === undefined ? volume : undefined);
+    const problems = new Problems(({ reason, isOfAttribute }) => {
+      const full = isOfAttribute === true ? space.errorOfAttribute(reason) : space.errorOf(reason);
+      if (full !== undefined) throw full;
+    });
     const totals = new Totals(volume);
     const shared = { target, tree, native, problems, signal };
-    const checkpoints = new Checkpoints(marker, () => sync(target, native, name));
+    const checkpoints = new Checkpoints((checkpoint) =>
+      sync(target, native, space, () => {
+        marker.save(checkpoint);
+      }),
+    );
     if (isInPlace) await makeWay({ ...shared, path, skip: [marker.name] });
     const written = new Counter();
     try {
@@ -152,7 +173,7 @@ async function populateTree(
     }
     if (part === undefined) totals.check();
     await populateLinks({ ...shared, allowDevices });
-    const durable = sync(target, native, name);
+    const durable = sync(target, native, space);
     durable.catch(() => undefined); // until it is waited for
     let missing: Missing;
     try {
@@ -164,7 +185,7 @@ async function populateTree(
     await options.record?.(result);
     marker.remove();
     if (totals.root !== undefined) target.setMtime({ path: ROOT, mtimeNs: totals.root.mtimeNs });
-    await sync(target, native, name);
+    await sync(target, native, space);
     return result;
   } finally {
     target.close();
@@ -187,7 +208,7 @@ export async function finishPopulated({ name, path, mode, repository, root, oper
       if (first?.path.length === 0) setAgain(target, first);
       break;
     }
-    await sync(target, native, name);
+    await sync(target, native, new TargetSpace(target.rootFd, name));
   } finally {
     target.close();
   }
@@ -211,53 +232,57 @@ function openTarget(path: string, name: string, native: Posix | undefined): Targ
   }
 }
 
-/** Files that were written without native calls have been made durable one by one. */
-async function sync(target: Target, native: Posix | undefined, name: string): Promise<void> {
+/** Makes what was written durable, and then does what rests on that. Files that were written without native calls have been made durable one by one. */
+async function sync(target: Target, native: Posix | undefined, space: TargetSpace, then?: () => void): Promise<void> {
   try {
     await native?.syncFileSystem(target.rootFd);
+    then?.();
   } catch (error) {
     const code = errorCode(error);
     if (code === undefined) throw error;
-    throw new DmaasError('MOVER_FAILED', `${name}: what was written cannot be made durable (${code})`, { cause: error });
+    // Some file systems find room for what they took only now.
+    const full = space.errorOf(code, error);
+    throw full ?? new DmaasError('MOVER_FAILED', `${space.name}: what was written cannot be made durable (${code})`, { cause: error });
   }
 }
 
 /** Saves how far the restore has come, each time enough has been written to be worth it, while more is being written. */
 class Checkpoints {
-  readonly #marker: RestoreMarker;
-  readonly #sync: () => Promise<void>;
+  readonly #save: (checkpoint: Checkpoint) => Promise<void>;
   #bytes = 0;
   #isSaving = false;
-  /** Fails once something could not be made durable. */
+  #failure: { readonly error: unknown } | undefined;
   #saved: Promise<void> = Promise.resolve();
 
-  constructor(marker: RestoreMarker, sync: () => Promise<void>) {
-    this.#marker = marker;
-    this.#sync = sync;
+  /** `save` first makes everything durable that was written before. */
+  constructor(save: (checkpoint: Checkpoint) => Promise<void>) {
+    this.#save = save;
   }
 
   add(bytes: number): void {
     this.#bytes += bytes;
   }
 
-  /** Everything up to there has been written. */
+  /** Everything up to there has been written. Throws once something could not be made durable. */
   reached(checkpoint: Checkpoint): void {
+    if (this.#failure !== undefined) throw this.#failure.error;
     if (this.#bytes < CHECKPOINT_BYTES || this.#isSaving) return;
     this.#bytes = 0;
     this.#isSaving = true;
-    this.#saved = this.#saved.then(() => this.#save(checkpoint));
-    this.#saved.catch(() => undefined); // `end` tells
+    this.#saved = this.#save(checkpoint).then(
+      () => {
+        this.#isSaving = false;
+      },
+      (error: unknown) => {
+        this.#failure = { error };
+      },
+    );
   }
 
   /** Waits until nothing is being saved. Throws when something could not be. */
-  end(): Promise<void> {
-    return this.#saved;
-  }
-
-  async #save(checkpoint: Checkpoint): Promise<void> {
-    await this.#sync();
-    this.#marker.save(checkpoint);
-    this.#isSaving = false;
+  async end(): Promise<void> {
+    await this.#saved;
+    if (this.#failure !== undefined) throw this.#failure.error;
   }
 }
 

@@ -5,12 +5,20 @@ export interface Problem {
   readonly reason: string;
   /** A file may be there, but without its content: that cannot be seen by looking. */
   readonly isOfContent?: boolean;
+  /** The entry may well be there, and lack no more than this. */
+  readonly isOfAttribute?: boolean;
 }
 
 /** Why entries could not be restored. Whether they are there is judged at the end, by looking. */
 export class Problems {
   readonly #problems = new Map<string, Problem>();
+  readonly #check: (problem: Problem) => void;
   #hasMoreOfContent = false;
+
+  /** `check`: told of each problem first; throws what ends the restore. */
+  constructor(check: (problem: Problem) => void = () => undefined) {
+    this.#check = check;
+  }
 
   /** Files are without their content that are not known by name. */
   get hasMoreOfContent(): boolean {
@@ -19,6 +27,7 @@ export class Problems {
 
   /** The first one stays, unless only a later one is of content. */
   add(path: Buffer, problem: Problem): void {
+    this.#check(problem);
     const key = path.toString('latin1');
     const known = this.#problems.get(key);
     if (known?.isOfContent === true || (known !== undefined && problem.isOfContent !== true)) return;

@@ -37,6 +37,7 @@ export async function restoreVolume(repository: Repository, request: VolumeResto
     populateVolume(
       {
         name: volume.claim,
+        targetName: target,
         path: target,
         mode,
         repository,

@@ -35,13 +35,14 @@ const CHOICE_FLAGS: readonly Flag[] = [
   { name: 'claim', type: 'string', value: 'NAME', describe: 'Which volume of a backup that holds several' },
 ];
 
-/** Says what an interruption leaves, and how to go on. */
+/** Says what an interruption or a failure in the middle leaves, and how to go on. */
 async function orStopped<T>(work: Promise<T>, hint: string): Promise<T> {
   try {
     return await work;
   } catch (cause) {
-    if (!DmaasError.is(cause, 'CANCELLED')) throw cause;
-    throw new DmaasError('CANCELLED', 'stopped', { cause, hint });
+    if (DmaasError.is(cause, 'CANCELLED')) throw new DmaasError('CANCELLED', 'stopped', { cause, hint });
+    if (!DmaasError.is(cause, 'MOVER_FAILED')) throw cause;
+    throw new DmaasError(cause.code, cause.message, { cause, hint: cause.hint === undefined ? hint : `${cause.hint}; ${hint}` });
   }
 }
 
@@ -169,7 +170,7 @@ export const volumeRestore: Command = {
   path: ['volume', 'restore'],
   summary: 'Restore a backed-up volume, or a part of it, to this machine',
   description:
-    'Restores into an empty directory or device, or one that does not exist yet, and compares what is there afterwards with the backup: each file and attribute is kept or named. With --path, a directory’s content or one file is restored. After Ctrl-C the same command goes on where it stopped. Nothing outside of the target is ever written.',
+    'Restores into an empty directory or device, or one that does not exist yet, and compares what is there afterwards with the backup: each file and attribute is kept or named. With --path, a directory’s content or one file is restored. After Ctrl-C, or when there is more room in a target that was full, the same command goes on where it stopped. Nothing outside of the target is ever written.',
   positionals: [ID, { name: 'TARGET', describe: 'Empty directory or device; what does not exist is made', required: true }],
   flags: [
     { name: 'path', type: 'string', value: 'PATH', describe: 'Only this file, or what is in this directory of the volume' },
