@@ -242,7 +242,7 @@ describe('kubectl dmaas volume, without a cluster', function () {
     bytes[bytes.length >> 2]! ^= 1; // in a frame of one of the files
     writeFileSync(largest!, bytes);
     const { code, stdout, stderr } = await call('volume restore latest out');
-    assert.deepEqual([code, stdout], [3, `backup/${id} restored to out (1 file, 3Mi; 1 file is missing)\n`]);
+    assert.deepEqual([code, stdout], [3, `backup/${id} of source restored to out (1 file, 3Mi; 1 file is missing)\n`]);
     const [there = '', ...more] = readdirSync(at('out'));
     assert.deepEqual(more, []);
     assert.match(stderr, new RegExp(`! source: ${there === 'a' ? 'b' : 'a'} was not restored: `));
@@ -264,7 +264,7 @@ describe('kubectl dmaas volume, without a cluster', function () {
         /\nerror: small: the volume is full \(4Mi\): the backup has 6Mi in 6 files\nhint: make it larger, or make room in it; small is incomplete; run the same command again: it goes on where it stopped\n$/,
       );
       execFileSync('mount', ['-o', 'remount,size=10m', at('small')]);
-      assert.equal(await ok('volume restore latest small'), `backup/${id} restored to small (6 files, 6Mi, verified)\n`);
+      assert.equal(await ok('volume restore latest small'), `backup/${id} of source restored to small (6 files, 6Mi, verified)\n`);
       assert.deepEqual(await oracle.describe(at('small')), await oracle.describe(at('source')));
       const again = await call('volume restore latest small');
       assert.equal(again.code, 40);
