@@ -289,19 +289,27 @@ export async function listRestores(
   return { restores, findings };
 }
 
-/** One restore by its id. Throws USAGE when the location knows none. */
+/** One restore by its id. Throws USAGE when the location knows none, or what kept it from reading a repository where it may be. */
 export async function getRestore(access: LocationAccess, id: string, stores: OpenDeps, opts: CallOptions = {}): Promise<LocatedRestore> {
   const { repositories, others } = isOperationId(id) ? await listRepositories(access, stores, opts) : { repositories: [], others: 0 };
   if (repositories.length === 0 && others > 0) throw keyOpensNothing(access, others);
+  let unread: DmaasError | undefined;
   for (const source of repositories) {
-    const open = await openLocationRepository(access, source, stores, opts);
     try {
-      const record = isOperationId(id) ? await readRestore(open.repository.runs, id, opts) : undefined;
-      if (record !== undefined) return { record, source };
-    } finally {
-      await open.close();
+      const open = await openLocationRepository(access, source, stores, opts);
+      try {
+        const record = isOperationId(id) ? await readRestore(open.repository.runs, id, opts) : undefined;
+        if (record !== undefined) return { record, source };
+      } finally {
+        await open.close();
+      }
+    } catch (e) {
+      if (!DmaasError.is(e) || !e.code.startsWith('REPOSITORY_')) throw e;
+      unread ??= e;
     }
   }
+  // It may be of that repository; whatever is wrong with one is no matter of restores from others.
+  if (unread !== undefined) throw unread;
   throw new DmaasError('USAGE', `location ${access.location.name} knows no restore ${id}`, {
     hint: 'kubectl dmaas restore list',
   });
