@@ -47,10 +47,11 @@ export interface MutationResult {
   readonly survivors: readonly string[];
 }
 
-/** Tries mutants in an order that the seed decides, of each module in turn, until the time is over or there are no more. `isWanted`: of which modules. */
+/** Tries mutants in an order that the seed decides, of each module in turn, until the time is over, or there are no more, or `most` were tried. `isWanted`: of which modules. */
 export async function runMutants(opts: {
   readonly seed: number;
   readonly minutes: number;
+  readonly most?: number;
   readonly isWanted?: (module: string) => boolean;
 }): Promise<MutationResult> {
   const choose = chooser(opts.seed);
@@ -65,7 +66,7 @@ export async function runMutants(opts: {
     for (const { name, tests, mutants } of waiting) {
       const mutant = mutants[round];
       if (mutant === undefined) continue;
-      if (Date.now() > end) return { tried, killed: tried - survivors.length, survivors };
+      if (Date.now() > end || tried === opts.most) return { tried, killed: tried - survivors.length, survivors };
       for (const test of tests) if (!usual.has(test)) usual.set(test, await timeOf(test));
       tried++;
       addCases(1);
