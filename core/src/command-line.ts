@@ -49,6 +49,7 @@ export function restoreCommandLine(request: {
     ...(o.include ?? []).map((pattern) => ['--include', pattern] as const),
     ...(o.exclude ?? []).map((pattern) => ['--exclude', pattern] as const),
     ...(o.allow ?? []).map((pattern) => ['--allow', pattern] as const),
+    ...(o.allowMissingFiles === true ? [['--allow-missing-files'] as const] : []),
     ...Object.entries(o.volumes ?? {}).map(([claim, name]) => ['--volume', name === claim ? claim : `${claim}=${name}`] as const),
     ...Object.entries(o.replicas ?? {}).flatMap(([name, range]) => replicaFlags(name, range)),
     ...(o.hooks ?? []).map(hookFlag),

@@ -17,6 +17,12 @@ import { parseHook } from './hook-flag.ts';
 import { readTextFile } from './read-text-file.ts';
 import type { Session } from './session.ts';
 
+export const ALLOW_MISSING_FLAG: Flag = {
+  name: 'allow-missing-files',
+  type: 'boolean',
+  describe: 'Go on, and start the application, without files that cannot be restored; they are listed, and the exit code is 3',
+};
+
 /** What to restore, where to, and how it is changed on the way. */
 export const RESTORE_FLAGS: readonly Flag[] = [
   { name: 'to-namespace', type: 'string', value: 'NAME', describe: 'Namespace to restore to; default is that of the backup' },
@@ -79,6 +85,7 @@ export const RESTORE_FLAGS: readonly Flag[] = [
     describe:
       'Allow these objects what reaches beyond the namespace: rights in the cluster, webhooks, definitions, privileged pods; with --in-place, stop these workloads although an operator or a GitOps controller manages them',
   },
+  ALLOW_MISSING_FLAG,
   {
     name: 'volume',
     type: 'list',
@@ -210,6 +217,7 @@ const EXCLUSIVE: readonly (readonly [flag: string, ...others: readonly string[]]
   ['data-only', 'manifests-only'],
   ['volume', 'manifests-only', 'include'],
   ['in-place', 'manifests-only'],
+  ['allow-missing-files', 'manifests-only'],
 ];
 /** What a restore in place does not do: it changes the data of claims that exist. */
 const NOT_IN_PLACE = [
@@ -259,6 +267,7 @@ async function restoreOptions(args: Args): Promise<RestoreOptions> {
     ...(isConfidence(acceptEdits) ? { acceptEdits } : {}),
     ...(conflict === 'skip' || conflict === 'overwrite' || conflict === 'rename' ? { conflict } : {}),
     allow: args.list('allow'),
+    ...(args.bool('allow-missing-files') ? { allowMissingFiles: true } : {}),
     ...(hooks.length === 0 ? {} : { hooks }),
     ...(args.bool('in-place') ? { inPlace: true } : {}),
     ...(args.bool('without-undo') ? { withoutUndo: true } : {}),

@@ -31,7 +31,6 @@ import { ROOT } from '../../core/src/mover/paths.ts';
 import { finishPopulated, populateVolume, type PopulateOptions } from '../../core/src/mover/populate.ts';
 import { loadPosix } from '../../core/src/mover/posix.ts';
 import { Problems } from '../../core/src/mover/problems.ts';
-import type { WantedBlob } from '../../core/src/repository/blobs/blob-reader.ts';
 import { encodeEntry, writeEntry, type Entry } from '../../core/src/mover/tree-format.ts';
 import { TreeReader } from '../../core/src/mover/tree-reader.ts';
 import { readVolume, writeVolume, type Volume } from '../../core/src/mover/volume-node.ts';
@@ -41,6 +40,7 @@ import type { BlobId } from '../../core/src/repository/format/blob.ts';
 import { encodeNode, NODE_TYPE } from '../../core/src/repository/format/node.ts';
 import type { Repository } from '../../core/src/repository/repository.ts';
 import { MemoryStore } from '../../core/src/store/memory.ts';
+import { DAMAGED, fetching, losing } from '../support/damaged.ts';
 import { FaultyStore } from '../support/faulty-store.ts';
 import { hex, memoryRepository, recorder, scratch, settled, TreeOracle, type SpecEntry } from '../support/volume.ts';
 
@@ -77,7 +77,7 @@ async function captured({ source, repository }: Setup): Promise<BlobId> {
 }
 
 function optionsOf({ target, repository }: Setup, root: BlobId, more: Partial<PopulateOptions> = {}): PopulateOptions {
-  return { name: 'data', path: target, mode: 'filesystem', repository, root, operation: newOperationId(), ...more };
+  return { name: 'data', path: target, mode: 'filesystem', repository, root, operation: newOperationId(), allowMissing: true, ...more };
 }
 
 describe('a target that is not fit', () => {
@@ -493,34 +493,6 @@ describe('a run that may not do everything', () => {
   });
 });
 
-/** The same repository, with another `fetchMany`. */
-function fetching(repository: Repository, fetchMany: Repository['fetchMany']): Repository {
-  return new Proxy(repository, {
-    get: (target, name): unknown => {
-      const value: unknown = name === 'fetchMany' ? fetchMany : Reflect.get(target, name, target);
-      return typeof value === 'function' ? (value as (...args: unknown[]) => unknown).bind(target) : value;
-    },
-  });
-}
-
-const DAMAGED = new DmaasError('REPOSITORY_CORRUPT', 'the pack p is damaged');
-
-/** The same repository, in which some chunks cannot be read any more. */
-function losing(repository: Repository, isGone: (blob: WantedBlob) => boolean): Repository {
-  return fetching(repository, (ids, open, deliver, opts) => {
-    const isLost = (blob: WantedBlob): boolean => {
-      if (!isGone(blob)) return false;
-      opts?.onUnreadable?.(blob.i, DAMAGED);
-      return true;
-    };
-    const openBut: typeof open = (range) => {
-      const frames = range.frames.map((frame) => ({ ...frame, blobs: frame.blobs.filter((blob) => !isLost(blob)) }));
-      return open({ ...range, frames });
-    };
-    return repository.fetchMany(ids, openBut, deliver, opts);
-  });
-}
-
 describe('a repository that lost something', () => {
   it('costs the files that need it, which are named; the rest is restored', async () => {
     const test = await setup();
@@ -536,7 +508,7 @@ describe('a repository that lost something', () => {
       assert.equal(lost.length, 1);
       const { files, entries, bytes, missing: lacks } = sums;
       assert.deepEqual([files, entries, bytes], [3, 7, 4_500_000]);
-      assert.deepEqual(lacks, { entries: 1, files: 1, bytes: 5, names: ['dir/sub/small'] });
+      assert.deepEqual(lacks, { entries: 1, declined: 0, files: 1, bytes: 5, names: ['dir/sub/small'] });
       assert.deepEqual(
         findings.map(({ code, message }) => [code, message]),
         [['entry-not-restored', 'data: dir/sub/small was not restored: the pack p is damaged']],
@@ -546,6 +518,63 @@ describe('a repository that lost something', () => {
     } finally {
       test.dir.rm();
     }
+  });
+});
+
+describe('a volume of which not everything could be restored', () => {
+  let test: Setup;
+  let root: BlobId;
+  const oracle = new TreeOracle();
+  beforeEach(async () => {
+    test = await setup();
+    makeSource(test.source);
+    linkSync(join(test.source, 'dir/sub/small'), join(test.source, 'z-small'));
+    chmodSync(join(test.source, 'dir'), 0o555);
+    const { repository, source } = test;
+    ({ root } = await captureVolume({ name: 'data', path: source, mode: 'filesystem', repository, now: settled }, recorder()));
+  });
+  afterEach(() => {
+    test.dir.rm();
+  });
+  after(() => {
+    oracle.stop();
+  });
+
+  for (const isInPlace of [false, true]) {
+    it(`goes on to look unfinished${isInPlace ? ' in place' : ''}, and the same operation restores what is missing, and no more`, async () => {
+      const options = optionsOf(test, root, { isInPlace, allowMissing: false });
+      const marker = `.dmaas-restore-${options.operation}`;
+      const broken = losing(test.repository, ({ innerLength }) => innerLength === 5);
+      for (let i = 0; i < 2; i++) {
+        const recorded: unknown[] = [];
+        const record: PopulateOptions['record'] = (result) => Promise.resolve(void recorded.push(result));
+        const result = await populateVolume({ ...options, repository: broken, record }, recorder());
+        assert.deepEqual(recorded, [result]);
+        assert.equal(result.isUnfinished, true);
+        assert.deepEqual(result.missing, { entries: 2, declined: 0, files: 2, bytes: 5, names: ['dir/sub/small', 'z-small'] });
+        assert.deepEqual(readdirSync(test.target).sort(), [marker, 'dir', 'empty', 'z-last']);
+      }
+      const { writtenBytes, isUnfinished, findings } = await populateVolume(options, recorder());
+      assert.deepEqual([writtenBytes, isUnfinished, findings], [5, undefined, []]);
+      assert.deepEqual(await oracle.describe(test.target), await oracle.describe(test.source));
+    });
+  }
+
+  it('is done without it when that is allowed, also after it was not', async () => {
+    const options = optionsOf(test, root, { allowMissing: false });
+    const repository = losing(test.repository, ({ innerLength }) => innerLength === 5);
+    await populateVolume({ ...options, repository }, recorder());
+    const { isUnfinished, missing, findings } = await populateVolume({ ...options, repository, allowMissing: true }, recorder());
+    assert.deepEqual([isUnfinished, missing.entries, findings.length], [undefined, 2, 2]);
+    assert.deepEqual(readdirSync(test.target).sort(), ['dir', 'empty', 'z-last']);
+  });
+
+  it('is not unfinished for what was not to be made', async () => {
+    const device: Entry = { ...attributes, type: 'character-device', path: Buffer.from('mem'), device: { major: 1, minor: 1 } };
+    const withDevice = await hostile(test.repository, () => [directory(''), device]);
+    const { isUnfinished, missing } = await populateVolume(optionsOf(test, withDevice, { allowMissing: false }), recorder());
+    assert.deepEqual([isUnfinished, missing], [undefined, { entries: 1, declined: 1, files: 0, bytes: 0, names: [] }]);
+    assert.deepEqual(readdirSync(test.target), []);
   });
 });
 
@@ -877,7 +906,7 @@ describe('a volume that is rewritten in place', () => {
       ],
     );
     // Of a file with two names the bytes are missing once.
-    assert.deepEqual(missing, { entries: 4, files: 3, bytes: 1_500_000, names: ['dir/link', 'empty', 'z-last', 'z-link'] });
+    assert.deepEqual(missing, { entries: 4, declined: 0, files: 3, bytes: 1_500_000, names: ['dir/link', 'empty', 'z-last', 'z-link'] });
   });
 
   it('is told to have other content where more is lost than can be remembered', async () => {

@@ -110,6 +110,32 @@ describe('a restore in place', () => {
     assert.deepEqual(leftovers(world), []);
   });
 
+  it('that could not restore a file starts nothing, and tries that again when it is gone on with', async () => {
+    let isDamaged = true;
+    const world = await made({ isDamaged: () => isDamaged });
+    for (let i = 1; i <= 2; i++) {
+      await assert.rejects(world.restore(), (e) => {
+        assert.ok(DmaasError.is(e, 'RESTORE_STEP_FAILED'), String(e));
+        assert.equal(e.message, 'claim data-db-0 lacks 1 file of the backup: file');
+        return true;
+      });
+      assert.deepEqual([phaseOf(world), isRewritten(world), world.movers.count], ['Succeeded', false, i]);
+    }
+    isDamaged = false;
+    await world.restore();
+    assert.deepEqual([await world.content(), phaseOf(world), isRewritten(world)], [BACKED_UP, 'Running', true]);
+    assert.deepEqual(leftovers(world), []);
+  });
+
+  it('that could not restore a file goes on without it when that is allowed', async () => {
+    const world = await made({ isDamaged: () => true });
+    await assert.rejects(world.restore(), (e) => DmaasError.is(e, 'RESTORE_STEP_FAILED'));
+    const { missingFiles, findings } = await world.restore(undefined, undefined, { allowMissingFiles: true });
+    assert.deepEqual([missingFiles, findings.map(({ code }) => code)], [1, ['entry-not-restored']]);
+    assert.deepEqual([phaseOf(world), isRewritten(world), world.movers.count], ['Running', true, 2]);
+    assert.deepEqual(leftovers(world), []);
+  });
+
   it('by two processes starts nothing before the last one has rewritten', async () => {
     const world = await made();
     const marking = new Pause();

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -17,6 +17,7 @@ import { MemoryStore } from '../../core/src/store/memory.ts';
 import { populateVolumes } from '../../core/src/transfer/populate.ts';
 import type { PopulateResult } from '../../core/src/transfer/populate.ts';
 import { appVolume, claimObject } from '../support/application.ts';
+import { losing } from '../support/damaged.ts';
 import { FaultyCluster } from '../support/faulty-cluster.ts';
 import { simulatedCluster } from '../support/simulated-cluster.ts';
 import type { SimulationOptions } from '../support/simulated-cluster.ts';
@@ -44,7 +45,7 @@ describe('filling claims', () => {
   after(() => rm(directory, { recursive: true }));
 
   let worlds = 0;
-  function world(sim: Partial<SimulationOptions> = {}) {
+  function world({ isDamaged, ...sim }: Partial<SimulationOptions> & { readonly isDamaged?: () => Promise<boolean> } = {}) {
     const volumes = join(directory, `volumes-${worlds++}`);
     // Results are of one operation in one repository: each world has its own copy of that.
     const own = new MemoryStore();
@@ -57,13 +58,14 @@ describe('filling claims', () => {
     };
     const cluster: MemoryCluster = simulatedCluster({
       volumes,
-      repository: open,
+      repository: async () => ((await isDamaged?.()) === true ? losing(await open(), () => true) : open()),
       ...sim,
       options: { objects: CLAIMS.map((name) => claimObject(appVolume(name))) },
     });
     const run = async (
       seen = cluster as Parameters<typeof populateVolumes>[2]['cluster'],
       maxMovers = 2,
+      allowMissing = false,
     ): Promise<readonly PopulateResult[]> => {
       const repository = await open();
       try {
@@ -77,6 +79,7 @@ describe('filling claims', () => {
           profile: 'baseline' as const,
           identity: {},
           placement: {},
+          allowMissing,
         }));
         const deps = {
           cluster: seen,
@@ -92,8 +95,9 @@ describe('filling claims', () => {
       }
     };
     const contents = () => Promise.all(CLAIMS.map((name) => readFile(join(volumes, name, 'file'), 'utf8')));
+    const names = async () => (await Promise.all(CLAIMS.map((name) => readdir(join(volumes, name))))).flat();
     const temporary = () => cluster.objects().filter((o) => o.metadata.labels?.[LABELS.role] !== undefined).length;
-    return { cluster, run, contents, temporary };
+    return { cluster, run, contents, names, temporary };
   }
 
   it('gives back what was captured, in the order asked for, and removes the movers', async () => {
@@ -142,6 +146,75 @@ describe('filling claims', () => {
     fail.clear();
     assert.equal((await w.run()).length, 3);
     assert.deepEqual(await w.contents(), ['content', 'content', 'content']);
+  });
+
+  describe('of which not everything can be restored', () => {
+    const damaged = () => {
+      const state = { isDamaged: true, movers: 0, onMover: () => Promise.resolve() };
+      const isDamaged = async () => {
+        const { isDamaged: isDamagedNow } = state;
+        state.movers += 1;
+        await state.onMover();
+        return isDamagedNow;
+      };
+      const w = world({ isDamaged });
+      const outcome = (results: readonly PopulateResult[]) =>
+        results.map(({ isUnfinished = false, files, missing }) => ({ isUnfinished, files, missing: missing?.entries }));
+      return { ...w, state, outcome, all: (each: object) => CLAIMS.map(() => each) };
+    };
+    const LACKING = { isUnfinished: true, files: 0, missing: 1 };
+    const WITHOUT = { isUnfinished: false, files: 0, missing: 1 };
+    const WHOLE = { isUnfinished: false, files: 1, missing: 0 };
+
+    it('says so, and tries again when it is repeated, until all is there', async () => {
+      const w = damaged();
+      for (const movers of [3, 6]) {
+        assert.deepEqual(w.outcome(await w.run()), w.all(LACKING));
+        assert.deepEqual([w.state.movers, w.temporary()], [movers, 0]);
+      }
+      w.state.isDamaged = false;
+      assert.deepEqual(w.outcome(await w.run()), w.all(WHOLE));
+      assert.deepEqual(await w.contents(), ['content', 'content', 'content']);
+      await w.run();
+      assert.equal(w.state.movers, 9, 'what is whole was restored again');
+    });
+
+    it('are done without it when that is allowed, also after it was not', async () => {
+      const w = damaged();
+      await w.run();
+      for (let i = 0; i < 2; i++) {
+        assert.deepEqual(w.outcome(await w.run(w.cluster, 2, true)), w.all(WITHOUT));
+        assert.equal(w.state.movers, 6);
+      }
+      assert.deepEqual(await w.names(), []);
+    });
+
+    for (const allowMissing of [false, true]) {
+      it(`are let be while a mover of before still runs, and tried again then${allowMissing ? ', as it is allowed by now' : ''}`, async () => {
+        const w = damaged();
+        const running = Promise.withResolvers<undefined>();
+        const over = Promise.withResolvers<undefined>();
+        w.state.onMover = async () => {
+          if (w.state.movers === 3) running.resolve(undefined);
+          await over.promise;
+        };
+        const dying = new FaultyCluster(w.cluster);
+        const first = w.run(dying.cluster, 3).catch(() => undefined);
+        await running.promise;
+        dying.crash();
+        await first;
+        const uids = () => w.cluster.objects().flatMap((o) => (o.kind === 'Job' ? [o.metadata.uid] : []));
+        const before = uids();
+        w.state.isDamaged = allowMissing;
+        const following = new FaultyCluster(w.cluster);
+        const second = w.run(following.cluster, 3, allowMissing);
+        while (following.calls.filter((call) => call.startsWith('get') && call.includes('"Job"')).length < 12) await sleep(10);
+        assert.deepEqual([uids(), w.state.movers], [before, 3]);
+        over.resolve(undefined);
+        assert.deepEqual(w.outcome(await second), w.all(allowMissing ? WITHOUT : WHOLE));
+        assert.equal(w.state.movers, 6);
+      });
+    }
   });
 
   it('does not take another claim of the same name for the one it filled', async () => {

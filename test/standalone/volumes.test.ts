@@ -247,7 +247,7 @@ describe('kubectl dmaas volume, without a cluster', function () {
     assert.deepEqual(more, []);
     assert.match(stderr, new RegExp(`! source: ${there === 'a' ? 'b' : 'a'} was not restored: `));
     const { missing } = JSON.parse((await call('volume restore latest json -o json')).stdout) as { missing: object };
-    assert.deepEqual(missing, { entries: 1, files: 1, bytes: 3 * MiB, names: [there === 'a' ? 'b' : 'a'] });
+    assert.deepEqual(missing, { entries: 1, declined: 0, files: 1, bytes: 3 * MiB, names: [there === 'a' ? 'b' : 'a'] });
   });
 
   it('B11: ends when the target is full, and goes on when it is larger', async () => {

@@ -17,7 +17,7 @@ import { goBack } from '../../core/src/restore/go-back.ts';
 import type { GoBackOptions } from '../../core/src/restore/go-back.ts';
 import { readRestore, restoreJournal } from '../../core/src/restore/journal.ts';
 import type { RestoreRecord, RestoreStatus } from '../../core/src/restore/journal.ts';
-import type { BackupView, RestorePlan } from '../../core/src/restore/model.ts';
+import type { BackupView, RestoreOptions, RestorePlan } from '../../core/src/restore/model.ts';
 import { preflightInPlace } from '../../core/src/restore/preflight.ts';
 import { undoRestore } from '../../core/src/restore/restore.ts';
 import { applyRestore } from '../../core/src/restore/run.ts';
@@ -27,6 +27,7 @@ import { MemoryStore } from '../../core/src/store/memory.ts';
 import { withPrefix } from '../../core/src/store/prefix.ts';
 import { populateVolumes } from '../../core/src/transfer/populate.ts';
 import { snapshotClass } from './application.ts';
+import { losing } from './damaged.ts';
 import { simulatedCluster } from './simulated-cluster.ts';
 import { SimulatedStorage, volumeObject } from './simulated-storage.ts';
 import { claimOf, kube, live, OPERATION, shop, storageClass, volumeOf } from './restore.ts';
@@ -59,6 +60,8 @@ export interface WorldOptions {
   readonly lateMs?: number;
   /** When a mover is done with the volume, before it says so. */
   readonly onRewritten?: () => Promise<void>;
+  /** Whether what a mover wants of the repository is lost when it begins. */
+  readonly isDamaged?: () => boolean;
 }
 
 export interface InPlaceWorld {
@@ -66,7 +69,7 @@ export interface InPlaceWorld {
   readonly storage: SimulatedStorage;
   readonly plan: RestorePlan;
   /** One attempt, as one process would, with what it sees of the cluster. */
-  restore(through?: Cluster, signal?: AbortSignal): Promise<RestoreReport>;
+  restore(through?: Cluster, signal?: AbortSignal, allowed?: Pick<RestoreOptions, 'allowMissingFiles'>): Promise<RestoreReport>;
   /** Goes back, as one process would. */
   undo(options?: GoBackOptions, through?: Cluster): ReturnType<typeof goBack>;
   /** Takes what the restore has made. */
@@ -110,7 +113,8 @@ export async function inPlaceWorld(options: WorldOptions = {}): Promise<InPlaceW
     movers.count += 1;
     running += 1;
     movers.atOnce = Math.max(movers.atOnce, running);
-    const opened = await open();
+    const whole = await open();
+    const opened = options.isDamaged?.() === true ? losing(whole, () => true) : whole;
     const put: Repository['runs']['put'] = async (...args) => {
       await options.onRewritten?.();
       await opened.runs.put(...args);
@@ -147,18 +151,18 @@ export async function inPlaceWorld(options: WorldOptions = {}): Promise<InPlaceW
   const made = await preflightInPlace(OPERATION, view, cluster, { activate: true, inPlace: true, readyTimeoutMs }, quiet);
   const plan = options.lateMs === undefined ? made : { ...made, steps: made.steps.filter((step) => step.do !== 'wait-ready') };
 
-  const restore = async (through: Cluster = cluster, signal?: AbortSignal): Promise<RestoreReport> => {
+  const restore: InPlaceWorld['restore'] = async (through = cluster, signal, allowed = {}) => {
     const repository = await open();
     try {
       const { runs } = repository;
       const deps = { cluster: through, mover: new JobMover({ cluster: through, runs, timing: QUICK }), runs, store, unlock };
       return await applyRestore(
-        plan,
+        { ...plan, options: { ...plan.options, ...allowed } },
         {
           cluster: through,
           journal: restoreJournal(runs, plan.id, () => new Date()),
           populate: async (steps, run) => {
-            const items = steps.map((step) => ({ ...step, isInPlace: true }));
+            const items = steps.map((step) => ({ ...step, isInPlace: true, allowMissing: allowed.allowMissingFiles === true }));
             return (await populateVolumes(plan.id, items, deps, run)).map(({ claim, ...result }) => ({ claim: claim.name, ...result }));
           },
         },

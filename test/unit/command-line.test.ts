@@ -125,6 +125,7 @@ describe('the command line that does the same', () => {
       exclude: ['pvc/a'],
       activate: false,
       startJobs: true,
+      allowMissingFiles: true,
       readyTimeoutMs: 90_000,
     } as const;
     const line = restoreCommandLine({
@@ -144,7 +145,8 @@ describe('the command line that does the same', () => {
     ]);
     const { args } = (await parse(words(line), 100)) as { args: Args };
     assert.deepEqual(args.map('map-storage-class', { withEmpty: true }), { gp3: 'fast', '': 'slow' });
-    assert.match(line, / --map-storage-class gp3=fast .*--exclude pvc\/a --no-activate --start-jobs /);
+    assert.match(line, / --map-storage-class gp3=fast .*--exclude pvc\/a --allow-missing-files --no-activate --start-jobs /);
+    assert.equal(args.bool('allow-missing-files'), true);
   });
 
   it('finds a location in a cluster where the backup came from', async () => {
@@ -178,6 +180,7 @@ describe('flags of a restore that make no sense', () => {
       '--in-place changes what claims hold and nothing else, so --name-prefix would have no effect',
       /leave one of them out/,
     ],
+    ['--allow-missing-files --manifests-only', '--allow-missing-files and --manifests-only exclude each other', /leave one of them out/],
     ['--without-undo', '--without-undo is of use with --in-place only', /restore delete/],
     ['--map-size data', '--map-size data is not of the form CLAIM=SIZE', undefined],
     ['--map-size data=big', '--map-size data=big names no size', /20Gi/],

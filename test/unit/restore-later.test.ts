@@ -152,6 +152,27 @@ describe('a restore that is left staged', () => {
   });
 });
 
+describe('what is allowed when a restore is gone on with', () => {
+  it('is recorded, also of one that is activated since', async () => {
+    const cluster = playedCluster();
+    const repository = await openOrCreateRepository(new MemoryStore(), new Uint8Array(32).fill(1));
+    const journal = restoreJournal(repository.runs, OPERATION, () => new Date());
+    const recorded = async (): Promise<RestorePlan> => (await readRestore(repository.runs, OPERATION))?.plan ?? assert.fail('not recorded');
+    try {
+      const plan = await planned(cluster);
+      const allowing = (of: RestorePlan): RestorePlan => ({ ...of, options: { ...of.options, allowMissingFiles: true } });
+      await applyRestore(plan, { cluster, populate: fillingMover(), journal }, quiet);
+      assert.deepEqual(await recorded(), plan);
+      for (let i = 0; i < 2; i++) await applyRestore(allowing(plan), { cluster, populate: fillingMover(), journal }, quiet);
+      assert.deepEqual(await recorded(), allowing(plan));
+      await applyRestore(activated(plan), { cluster, populate: fillingMover(), journal }, quiet);
+      assert.deepEqual(await recorded(), allowing(activated(plan)));
+    } finally {
+      await repository.close();
+    }
+  });
+});
+
 describe('edits of text in a plan that is recorded', () => {
   it('are made once, however often it is gone on with', async () => {
     let isBroken = true;

@@ -146,7 +146,17 @@ describe('applying a restore', () => {
     assert.deepEqual(filled, ['data-db-0', 'uploads']);
     assert.deepEqual(
       { ...report, findings: [] },
-      { created: 21, updated: 1, skipped: 0, activated: 4, populatedBytes: 2000, writtenBytes: 2000, populatedFiles: 20, findings: [] },
+      {
+        created: 21,
+        updated: 1,
+        skipped: 0,
+        activated: 4,
+        populatedBytes: 2000,
+        writtenBytes: 2000,
+        populatedFiles: 20,
+        missingFiles: 0,
+        findings: [],
+      },
     );
     assert.equal((find(cluster, 'deployment/web')['spec'] as { replicas: number }).replicas, 2);
     assert.equal((find(cluster, 'cronjob/report')['spec'] as { suspend: boolean }).suspend, false);
@@ -305,6 +315,80 @@ describe('applying a restore', () => {
     const e = await caught(applyRestore(plan, { ...deps, populate }, run));
     assert.deepEqual([e.code, e.message], ['MOVER_FAILED', 'the volume is full']);
     assert.match(e.hint ?? '', /^make it larger; then go on with/);
+  });
+
+  describe('of which a volume lacks files', () => {
+    const finding = {
+      level: 'warning',
+      code: 'entry-not-restored',
+      message: 'uploads: a was not restored: the pack p is damaged',
+    } as const;
+    const names = ['a', 'b', 'c', 'd', 'e'];
+    const missing = { entries: 8, declined: 1, files: 7, bytes: 100, names };
+    /** Restores what the first volume has, and not all of the second until the repository is repaired or that is allowed. */
+    async function lacking(options: Partial<RestoreOptions> = {}) {
+      const world = await restored(options);
+      const state = { isRepaired: false };
+      const filling =
+        (isAllowed: boolean): Populate =>
+        async (steps, run) =>
+          (await world.deps.populate(steps, run)).map((whole) => {
+            if (whole.claim !== 'uploads' || state.isRepaired) return whole;
+            return { ...whole, files: 3, bytes: 900, missing, findings: [finding], ...(isAllowed ? {} : { isUnfinished: true }) };
+          });
+      return { ...world, state, filling, deps: { ...world.deps, populate: filling(false) } };
+    }
+    const populated = (cluster: MemoryCluster) =>
+      ['data-db-0', 'uploads'].filter(
+        (name) => find(cluster, `persistentvolumeclaim/${name}`).metadata.annotations?.['dmaas.io/populated'] !== undefined,
+      );
+
+    it('starts nothing, and says which and how to go on', async () => {
+      const { cluster, plan, deps, run, events, journal } = await lacking();
+      const e = await caught(applyRestore(plan, deps, run));
+      assert.deepEqual([e.code, e.message], ['RESTORE_STEP_FAILED', 'claim uploads lacks 7 files of the backup: a, b, c, d, e and 2 more']);
+      assert.equal(
+        e.hint,
+        'mend what keeps them from being restored, or add --allow-missing-files to go on without them; then go on with "kubectl dmaas restore resume abcdefgh -n shop", or undo with "kubectl dmaas restore delete abcdefgh -n shop"',
+      );
+      assert.deepEqual(populated(cluster), ['data-db-0']);
+      assert.ok(cluster.objects().every((o) => !['Deployment', 'StatefulSet', 'Pod', 'Service'].includes(o.kind)));
+      assert.ok(events.every((event) => event.type !== 'phase' || event.phase !== 'activate'));
+      assert.ok(events.some((event) => event.type === 'finding' && event.finding === finding));
+      assert.ok(
+        events.some((event) => event.type === 'step' && event.title === 'fill claim uploads' && event.state === 'failed'),
+        'it is said to be filled',
+      );
+      assert.equal(journal.outcomes[0]?.state, 'failed');
+    });
+
+    it('tries that volume again when it is gone on with, and no other', async () => {
+      const { cluster, plan, deps, run, state, filled } = await lacking();
+      await caught(applyRestore(plan, deps, run));
+      assert.equal((await caught(applyRestore(plan, deps, run))).code, 'RESTORE_STEP_FAILED');
+      state.isRepaired = true;
+      const report = await applyRestore(plan, deps, run);
+      assert.deepEqual(filled, ['data-db-0', 'uploads', 'uploads', 'uploads']);
+      assert.equal(report.missingFiles, 0);
+      assert.deepEqual(populated(cluster), ['data-db-0', 'uploads']);
+      assert.equal((find(cluster, 'deployment/web')['spec'] as { replicas: number }).replicas, 2);
+    });
+
+    it('goes on without them when that is allowed, and says what is missing', async () => {
+      const { cluster, plan, deps, run, filling } = await lacking();
+      await caught(applyRestore(plan, deps, run));
+      const report = await applyRestore(plan, { ...deps, populate: filling(true) }, run);
+      assert.deepEqual([report.missingFiles, report.populatedFiles, report.populatedBytes], [8, 3, 900]);
+      assert.ok(report.findings.includes(finding));
+      assert.deepEqual(populated(cluster), ['data-db-0', 'uploads']);
+      assert.equal((find(cluster, 'deployment/web')['spec'] as { replicas: number }).replicas, 2);
+    });
+
+    it('is not left staged either', async () => {
+      const { cluster, plan, deps, run } = await lacking({ activate: false });
+      assert.equal((await caught(applyRestore(plan, deps, run))).code, 'RESTORE_STEP_FAILED');
+      assert.deepEqual(populated(cluster), ['data-db-0']);
+    });
   });
 
   it('stops between steps when asked, and says what is left', async () => {

@@ -55,7 +55,7 @@ export async function compareTree(task: CompareTask): Promise<Missing> {
           found = take(actual);
         }
         const there = found?.path.equals(entry.path) === true ? found : undefined;
-        missing.count(entry, !hasContent(entry, there, links, task));
+        missing.count(entry, !hasContent(entry, there, links, task), problems.of(entry.path)?.isDeclined);
         if (there !== undefined) found = take(actual);
       }
     }

@@ -55,14 +55,14 @@ export class JobMover implements Mover {
 
   async run(request: MoverRequest, run: RunOptions): Promise<MoverResult> {
     const result = await this.#run(request, run);
-    const { bytes, addedBytes } = result;
+    const { bytes, missing, addedBytes } = result;
     // A volume that moved between two lines of progress would show none.
-    run.emit({ type: 'bytes', volume: request.spec.claim, done: bytes, total: bytes, added: addedBytes });
+    run.emit({ type: 'bytes', volume: request.spec.claim, done: bytes, total: bytes + (missing?.bytes ?? 0), added: addedBytes });
     return result;
   }
 
   async #run(request: MoverRequest, run: RunOptions): Promise<MoverResult> {
-    if (isInPlace(request)) await this.#forgetEarlier(request, run);
+    if (request.task.direction === 'populate') await this.#forgetEarlier(request, run);
     const earlier = await this.#result(request, run);
     if (earlier !== undefined) {
       // Whoever started that mover may have died before it took it away.
@@ -73,13 +73,15 @@ export class JobMover implements Mover {
   }
 
   /**
-   * That nothing uses a volume which is rewritten in place is known of now, not of the time since an earlier mover was done with it, so that is compared
-   * again. Two movers must never write one volume: one that still runs is let end. Its Job goes before its result, without which it would be a failure.
+   * What an earlier mover could not restore is tried again, perhaps without what is still missing then. That nothing uses a volume which is rewritten in
+   * place is known of now, not of the time since an earlier mover was done with it, so that is compared again. Two movers must never write one volume: one
+   * that still runs is let end. Its Job goes before its result, without which it would be a failure.
    */
   async #forgetEarlier(request: MoverRequest, run: RunOptions): Promise<void> {
     const { spec, task } = request;
     if (isUnderWay(await this.#cluster.get(moverJobRef(spec)))) await this.#follow(request, run);
-    if ((await this.#result(request, run)) === undefined) return;
+    const earlier = await this.#result(request, run);
+    if (earlier === undefined || (!isInPlace(request) && earlier.isUnfinished !== true)) return;
     await this.#end(request, run);
     await this.#runs.delete(spec.operation, signalOf(run), [moverResultName(task)]);
   }

@@ -13,7 +13,7 @@ export interface MoverRequest {
 
 /**
  * Runs tasks next to the data. The same task (operation and index) may be run again, by this process or another: it goes on, or
- * gives the result that is there; in place it compares again, whatever is there. Throws MOVER_FAILED, TIMEOUT when it cannot start, or
+ * gives the result that is there; what is unfinished it tries again, and in place it compares again, whatever is there. Throws MOVER_FAILED, TIMEOUT when it cannot start, or
  * CANCELLED. When it returns or throws, what it created is removed, unless removing failed too: `cleanupOperation` finds that.
  */
 export interface Mover {

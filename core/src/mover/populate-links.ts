@@ -120,11 +120,11 @@ function make(entry: Entry, { target, native, allowDevices, problems }: LinksTas
   }
   if (type !== 'fifo' && type !== 'socket' && type !== 'character-device' && type !== 'block-device') return false;
   if (entry.device !== undefined && !allowDevices) {
-    problems.add(entry.path, { reason: 'it is a device node, and these are made only where it is allowed' });
+    problems.add(entry.path, { reason: 'it is a device node, and these are made only where it is allowed', isDeclined: true });
     return false;
   }
   if (native === undefined) {
-    problems.add(entry.path, { reason: 'native calls are not available' });
+    problems.add(entry.path, { reason: 'native calls are not available', isDeclined: true });
     return false;
   }
   return orThere(

@@ -42,8 +42,10 @@ export interface PopulateOptions {
   readonly isInPlace?: boolean;
   /** Makes device nodes, which give access to the machine's devices to whoever may use the volume. */
   readonly allowDevices?: boolean;
+  /** What cannot be restored is done without. Otherwise the target goes on to look unfinished, and the same operation tries again. */
+  readonly allowMissing?: boolean;
   readonly fidelity?: Fidelity;
-  /** Called when all is done and checked, before the target stops to look unfinished: what this records is then known even if the process dies. */
+  /** Called when all is done that can be, and checked, before the target stops to look unfinished: what this records is then known even if the process dies. */
   readonly record?: (result: PopulateResult) => Promise<void>;
 }
 
@@ -53,6 +55,8 @@ export interface PopulateResult {
   readonly entries: number;
   readonly bytes: number;
   readonly missing: Missing;
+  /** Something is missing that nobody has allowed to be. */
+  readonly isUnfinished?: true;
   /** Of content, written: less than `bytes` where some was there. */
   readonly writtenBytes: number;
   readonly findings: readonly Finding[];
@@ -182,6 +186,14 @@ async function populateTree(
       await durable;
     }
     const result = { ...totals.without(missing), missing, writtenBytes: written.total, findings: findings.all() };
+    if (options.allowMissing !== true && missing.entries > missing.declined) {
+      await sync(target, native, space, () => {
+        marker.save(totals.end);
+      });
+      const unfinished = { ...result, isUnfinished: true } as const;
+      await options.record?.(unfinished);
+      return unfinished;
+    }
     await options.record?.(result);
     marker.remove();
     if (totals.root !== undefined) target.setMtime({ path: ROOT, mtimeNs: totals.root.mtimeNs });
@@ -301,9 +313,15 @@ class Totals {
   #entries = 0;
   #bytes = 0;
   #root: Entry | undefined;
+  #end: Checkpoint = { path: ROOT, bytes: 0 };
 
   constructor(volume: Volume) {
     this.#volume = volume;
+  }
+
+  /** Behind all that it was told of. */
+  get end(): Checkpoint {
+    return this.#end;
   }
 
   get root(): Entry | undefined {
@@ -312,6 +330,7 @@ class Totals {
 
   add(entry: Entry): void {
     if (entry.path.length === 0) this.#root = entry;
+    this.#end = { path: entry.path, bytes: entry.size };
     this.#entries += 1;
     if (entry.type === 'file') this.#files += 1;
     if (!isLinkToEarlier(entry, this.#groups)) this.#bytes += entry.size;

@@ -7,6 +7,8 @@ export interface Problem {
   readonly isOfContent?: boolean;
   /** The entry may well be there, and lack no more than this. */
   readonly isOfAttribute?: boolean;
+  /** The entry is not to be made, however often it is tried. */
+  readonly isDeclined?: boolean;
 }
 
 /** Why entries could not be restored. Whether they are there is judged at the end, by looking. */

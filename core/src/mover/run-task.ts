@@ -8,8 +8,8 @@ import { PROBE_BYTES, probeVolume } from './probe.ts';
 import { moverResultName, moverResultSchema, type MoverResult, type MoverTask } from './task.ts';
 
 /**
- * Captures, populates or probes a volume and records the result in the repository. A task whose result is recorded is done: it is not done
- * again, whoever asks.
+ * Captures, populates or probes a volume and records the result in the repository. A task whose result is recorded is not done again, whoever
+ * asks; to try again what is unfinished, the record goes first.
  */
 export async function runMoverTask(
   task: MoverTask,
@@ -25,7 +25,10 @@ export async function runMoverTask(
     return found === undefined ? undefined : moverResultSchema.parse(found);
   };
   const record = async (
-    done: Pick<MoverResult, 'root' | 'files' | 'entries' | 'bytes' | 'addedBytes' | 'writtenBytes' | 'findings'>,
+    done: Pick<
+      MoverResult,
+      'root' | 'files' | 'entries' | 'bytes' | 'addedBytes' | 'writtenBytes' | 'missing' | 'isUnfinished' | 'findings'
+    >,
   ): Promise<MoverResult> => {
     const { operation, index } = task;
     const measured = { peakMemoryBytes: peakMemoryBytes(), startedAt, finishedAt: now().toISOString() };
@@ -44,7 +47,8 @@ export async function runMoverTask(
   const { path, operation } = task;
   const common = { name: task.volume.claim, mode: task.volume.mode, path, repository };
   if (earlier !== undefined) {
-    if (task.direction === 'populate') await finishPopulated({ ...common, root: task.root, operation }, run);
+    if (task.direction === 'populate' && earlier.isUnfinished !== true)
+      await finishPopulated({ ...common, root: task.root, operation }, run);
     return earlier;
   }
   if (task.direction === 'capture') {
@@ -55,7 +59,7 @@ export async function runMoverTask(
     return record({ root: task.root, files: 0, entries: 0, bytes: PROBE_BYTES, addedBytes: 0, writtenBytes: PROBE_BYTES, findings: [] });
   }
   let result: MoverResult | undefined;
-  const { root, allowDevices = false, isInPlace = false } = task;
+  const { root, allowDevices = false, isInPlace = false, allowMissing = false } = task;
   await populateVolume(
     {
       ...common,
@@ -63,6 +67,7 @@ export async function runMoverTask(
       operation,
       allowDevices,
       isInPlace,
+      allowMissing,
       record: async (done) => {
         result = await record({ ...done, root, addedBytes: 0 });
       },

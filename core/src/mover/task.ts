@@ -40,6 +40,7 @@ export const moverTaskSchema = z.discriminatedUnion('direction', [
     root: blobId,
     allowDevices: z.boolean().exactOptional(),
     isInPlace: z.boolean().exactOptional(),
+    allowMissing: z.boolean().exactOptional(),
   }),
   /** Whether a volume like this could be populated from that root. */
   z.strictObject({ ...taskFields, direction: z.literal('probe'), root: blobId }),
@@ -60,10 +61,14 @@ export const moverResultSchema = z.looseObject({
   index: count,
   /** The volume node that was written, or restored. */
   root: blobId,
+  /** Of the volume; when it was populated, of what is there. */
   files: count,
   entries: count,
-  /** Of the volume. */
   bytes: count,
+  /** These two when a volume was populated. */
+  missing: z.object({ entries: count, declined: count, files: count, bytes: count, names: z.array(z.string()).readonly() }).exactOptional(),
+  /** The volume looks unfinished still: the task is not done, and can be tried again. */
+  isUnfinished: z.boolean().exactOptional(),
   /** New in the repository, before compression. */
   addedBytes: count,
   /** Of content, written to a volume. */

@@ -8,6 +8,7 @@ import type { RestoreJournal, RestoreOutcome } from './run.ts';
 
 const PLAN = 'restore-plan';
 const ACTIVATED = 'restore-activation';
+const MISSING_ALLOWED = 'restore-missing-allowed';
 const UNDONE = 'restore-undone';
 const ATTEMPT = /^restore-end-(\d+)$/;
 
@@ -28,7 +29,7 @@ export type RestoreStatus = 'Running' | 'Completed' | 'Failed' | 'Stopped' | 'Un
 export interface RestoreRecord {
   readonly id: OperationId;
   readonly startedAt: string;
-  /** The one that was applied last: of a staged restore, with its activation since that was begun. Holds the contents of Secrets; show `redactPlan(plan)`. */
+  /** The one that was applied last: of a staged restore, with its activation since that was begun; with what was allowed since. Holds the contents of Secrets; show `redactPlan(plan)`. */
   readonly plan: RestorePlan;
   readonly status: RestoreStatus;
   /** How often it was tried to the end, or to a failure. */
@@ -52,6 +53,9 @@ export function restoreJournal(runs: RunRecords, id: OperationId, now: () => Dat
       // Going on with a staged restore that was to be activated is to activate it.
       else if (plan.options.activate && !known.plan.options.activate && (await runs.get(id, ACTIVATED)) === undefined)
         await runs.put(id, ACTIVATED, { startedAt: now().toISOString(), plan } satisfies Begun);
+      const isAllowed = plan.options.allowMissingFiles === true && known !== undefined && known.plan.options.allowMissingFiles !== true;
+      if (isAllowed && (await runs.get(id, MISSING_ALLOWED)) === undefined)
+        await runs.put(id, MISSING_ALLOWED, { at: now().toISOString() });
     },
     end: async (outcome) => {
       const attempts = (await runs.list(id)).filter((name) => ATTEMPT.test(name)).length;
@@ -74,13 +78,15 @@ export async function readRestore(runs: RunRecords, id: OperationId, opts: CallO
   }
   const names = await runs.list(id, opts);
   const activation = names.includes(ACTIVATED) ? ((await runs.get(id, ACTIVATED, opts)) as Begun | undefined) : undefined;
+  const applied = (activation ?? begun).plan;
+  const isAllowed = names.includes(MISSING_ALLOWED);
   const ends = names.flatMap((name) => ATTEMPT.exec(name)?.[1] ?? []).map(Number);
   const attempts = Math.max(0, ...ends);
   const last = attempts === 0 ? undefined : ((await runs.get(id, `restore-end-${attempts}`, opts)) as Ended | undefined);
   return {
     id,
     ...begun,
-    ...(activation === undefined ? {} : { plan: activation.plan }),
+    plan: isAllowed ? { ...applied, options: { ...applied.options, allowMissingFiles: true } } : applied,
     attempts,
     status: names.includes(UNDONE) ? 'Undone' : last === undefined ? 'Running' : STATUS[last.outcome.state],
     ...(last === undefined ? {} : { endedAt: last.endedAt, outcome: last.outcome }),

@@ -122,6 +122,8 @@ export interface RestoreOptions {
   readonly withoutUndo?: boolean;
   /** `KIND` or `KIND/NAME` of objects that may reach beyond the namespace. */
   readonly allow?: readonly string[];
+  /** Files that cannot be restored are done without. Otherwise they stop the restore before it activates anything. */
+  readonly allowMissingFiles?: boolean;
   /** Without it everything is left staged: claims filled, workloads inactive; the plan holds the rest for later. */
   readonly activate: boolean;
   /** Commands in the pods of workloads, when they are ready, besides those that annotations ask for. A failure stops the restore. */

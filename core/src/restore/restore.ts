@@ -158,7 +158,8 @@ export async function executeRestore({ plan, request, source }: PreparedRestore,
   const populate: Populate = async (steps, each) => {
     const mover = new JobMover({ cluster, runs, options: moverOptions });
     const deps = { cluster, mover, runs, store: source.store, unlock: source.unlock, maxMovers };
-    const items = steps.map((step) => (step.inPlace === undefined ? step : { ...step, isInPlace: true }));
+    const allowMissing = plan.options.allowMissingFiles === true;
+    const items = steps.map((step) => ({ ...step, isInPlace: step.inPlace !== undefined, allowMissing }));
     const filled = await populateVolumes(plan.id, items, deps, each);
     return filled.map(({ claim, ...result }) => ({ claim: claim.name, ...result }));
   };
@@ -166,12 +167,19 @@ export async function executeRestore({ plan, request, source }: PreparedRestore,
   return applyRestore(plan, { cluster, populate, journal, ...(commandFlags === undefined ? {} : { commandFlags }) }, run);
 }
 
-/** Goes on with a restore whose plan is recorded. Throws USAGE for one that was taken back. */
-export async function resumeRestore(request: RestoreRequest, located: LocatedRestore, run: RunOptions): Promise<RestoreReport> {
+/** Goes on with a restore whose plan is recorded; what is allowed now is recorded too. Throws USAGE for one that was taken back. */
+export async function resumeRestore(
+  request: RestoreRequest,
+  located: LocatedRestore,
+  change: Pick<RestoreOptions, 'allowMissingFiles'>,
+  run: RunOptions,
+): Promise<RestoreReport> {
+  const { plan } = located.record;
   assertNotUndone(located.record);
   const source = await openLocationRepository(request.access, located.source, request.stores, callOf(run));
   try {
-    return await executeRestore({ plan: located.record.plan, request, source, close: () => source.close() }, run);
+    const changed = { ...plan, options: { ...plan.options, ...change } };
+    return await executeRestore({ plan: changed, request, source, close: () => source.close() }, run);
   } finally {
     await source.close();
   }

@@ -5,6 +5,7 @@ import type { RunOptions } from '../events.ts';
 import { inPhase } from '../in-phase.ts';
 import { refKey, refName } from '../model.ts';
 import type { Finding, KubeObject, ObjectRef } from '../model.ts';
+import type { Missing } from '../mover/missing.ts';
 import { ANNOTATIONS, LABELS, newOperationId } from '../operation.ts';
 import { isStaged } from './activation.ts';
 import { isDefaultAccount, isOwn, isSent } from './conflicts.ts';
@@ -34,7 +35,7 @@ import {
   waitUnused,
 } from './in-place.ts';
 import { readExisting } from './read-target.ts';
-import { populateTitle, stepFailed, titleOf } from './steps.ts';
+import { filesMissing, lackOf, populateTitle, stepFailed, titleOf } from './steps.ts';
 import { withEdits } from './text-references.ts';
 import { waitReady } from './waiting.ts';
 import type { WaitContext } from './waiting.ts';
@@ -46,12 +47,15 @@ export interface PopulateResult {
   readonly bytes: number;
   /** Of content, that was not there before. */
   readonly writtenBytes?: number;
+  readonly missing?: Missing;
+  /** Something is missing that was not allowed to be. Repeating it tries again. */
+  readonly isUnfinished?: boolean;
   /** What of the data could not be restored as it was. */
   readonly findings: readonly Finding[];
 }
 
 /**
- * Fills claims; resolves when all are filled and verified. Repeating it with the same steps of the same operation goes on where it
+ * Fills claims; resolves when all are filled and verified, as far as they can be. Repeating it with the same steps of the same operation goes on where it
  * stopped, or gives the same results; volumes in place are compared again.
  */
 export type Populate = (steps: readonly PopulateStep[], run: RunOptions) => Promise<readonly PopulateResult[]>;
@@ -93,6 +97,8 @@ export interface RestoreReport {
   readonly activated: number;
   readonly populatedBytes: number;
   readonly populatedFiles: number;
+  /** Of any kind: what the backup has and the volumes have not. */
+  readonly missingFiles: number;
   /** Of `populatedBytes`, those that were written: fewer where a volume was rewritten in place. */
   readonly writtenBytes: number;
   /** Those of the plan, and what movers found. */
@@ -203,10 +209,16 @@ class Attempt {
       await inPhase(phase, this.#run, () => this.#applyPhase(phase, steps));
     }
     const { created, updated, skipped, activated } = this.#counts;
-    const sum = (field: 'bytes' | 'files'): number => this.#populated.reduce((total, result) => total + result[field], 0);
-    const writtenBytes = this.#populated.reduce((total, { bytes, writtenBytes: written = bytes }) => total + written, 0);
+    const sum = (of: (result: PopulateResult) => number): number => this.#populated.reduce((total, result) => total + of(result), 0);
     const findings = [...this.#plan.findings, ...this.#populated.flatMap((r) => r.findings), ...this.#runFindings];
-    return { created, updated, skipped, activated, populatedBytes: sum('bytes'), populatedFiles: sum('files'), writtenBytes, findings };
+    return {
+      ...{ created, updated, skipped, activated },
+      populatedBytes: sum(({ bytes }) => bytes),
+      populatedFiles: sum(({ files }) => files),
+      missingFiles: sum(({ missing }) => missing?.entries ?? 0),
+      writtenBytes: sum(({ bytes, writtenBytes = bytes }) => writtenBytes),
+      findings,
+    };
   }
 
   async #applyPhase(phase: RestorePhase, steps: readonly RestoreStep[]): Promise<void> {
@@ -317,16 +329,23 @@ class Attempt {
     const results = await this.#deps.populate(waiting, this.#run);
     const rewritten = waiting.filter((step) => step.inPlace !== undefined).map(({ claim }) => claim);
     if (rewritten.length > 0) await assertStill(this.#cluster, { claims: rewritten, stops: this.#stops });
+    const unfinished = results.filter((result) => result.isUnfinished === true);
     for (const step of waiting) {
       const result = results.find((r) => r.claim === step.claim.name);
       if (result === undefined) throw new DmaasError('INTERNAL', `no result for the volume of claim ${step.claim.name}`);
+      for (const finding of result.findings) this.#run.emit({ type: 'finding', finding });
+      const title = populateTitle(step);
+      if (unfinished.includes(result)) {
+        this.#run.emit({ type: 'step', phase: 'populate', title, state: 'failed', reason: lackOf(result) });
+        continue;
+      }
       if (step.inPlace === undefined)
         await this.#cluster.patch(step.claim, { metadata: { annotations: { [ANNOTATIONS.populated]: step.root } } });
       else await endRewriting(this.#cluster, step.claim, this.#plan.id, this.#attempt);
       this.#populated.push(result);
-      for (const finding of result.findings) this.#run.emit({ type: 'finding', finding });
-      this.#run.emit({ type: 'step', phase: 'populate', title: populateTitle(step), state: 'done' });
+      this.#run.emit({ type: 'step', phase: 'populate', title, state: 'done' });
     }
+    if (unfinished.length > 0) throw filesMissing(unfinished);
   }
 
   async #isFilled({ claim: ref, root, inPlace }: PopulateStep): Promise<boolean> {

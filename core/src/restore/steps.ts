@@ -1,8 +1,10 @@
 import { DmaasError } from '../errors.ts';
+import { plural } from '../format.ts';
 import { refName } from '../model.ts';
 import { isSent } from './conflicts.ts';
 import { listed } from './hints.ts';
 import type { PopulateStep, RestoreStep } from './model.ts';
+import type { PopulateResult } from './run.ts';
 
 export function populateTitle(step: PopulateStep): string {
   return `${step.inPlace === undefined ? 'fill' : 'rewrite'} claim ${step.claim.name}`;
@@ -35,6 +37,19 @@ export function titleOf(step: RestoreStep): string {
     case 'create-pod':
       return `make ${refName(step.ref)} again`;
   }
+}
+
+/** What a volume has not that it should have, as the end of a sentence that begins with its name. */
+export function lackOf({ missing }: PopulateResult): string {
+  const { entries = 0, declined = 0, names = [] } = missing ?? {};
+  const count = entries - declined;
+  const more = count > names.length ? ` and ${String(count - names.length)} more` : '';
+  return `lacks ${plural(count, 'file')} of the backup: ${names.join(', ')}${more}`;
+}
+
+export function filesMissing(results: readonly PopulateResult[]): DmaasError {
+  const message = results.map((result) => `claim ${result.claim} ${lackOf(result)}`).join('; ');
+  return stepFailed(message, undefined, 'mend what keeps them from being restored, or add --allow-missing-files to go on without them');
 }
 
 export function stepFailed(message: string, cause?: unknown, hint?: string): DmaasError {

@@ -45,6 +45,7 @@ export async function restoreVolume(repository: Repository, request: VolumeResto
         operation: (mode === 'filesystem' ? unfinishedRestore(target) : undefined) ?? newOperationId(),
         ...(part === undefined || part.length === 0 ? {} : { part }),
         ...(allowDevices === undefined ? {} : { allowDevices }),
+        allowMissing: true,
         ...(fidelity === undefined ? {} : { fidelity }),
       },
       run,

@@ -7,6 +7,7 @@ import { refName } from '../model.ts';
 import type { Finding, ObjectRef } from '../model.ts';
 import { moverDataPath } from '../mover/job.ts';
 import type { MoverIdentity, MoverProfile } from '../mover/job.ts';
+import type { Missing } from '../mover/missing.ts';
 import type { Mover } from '../mover/mover.ts';
 import type { OperationId } from '../operation.ts';
 import { parseBlobId } from '../repository/format/blob.ts';
@@ -29,6 +30,8 @@ export interface PopulateItem {
   readonly allowDevices?: boolean;
   /** The claim holds data, and is made what the backup has. Nothing may use it meanwhile. */
   readonly isInPlace?: boolean;
+  /** What cannot be restored is done without. */
+  readonly allowMissing?: boolean;
 }
 
 export interface PopulateResult {
@@ -37,6 +40,10 @@ export interface PopulateResult {
   readonly bytes: number;
   /** Of content, written: less than `bytes` where some was there. Absent when a mover of an older version did it. */
   readonly writtenBytes?: number;
+  /** Absent as well then. */
+  readonly missing?: Missing;
+  /** Something is missing that was not allowed to be: the claim is not to be used, and is tried again when this is repeated. */
+  readonly isUnfinished?: boolean;
   readonly findings: readonly Finding[];
 }
 
@@ -71,7 +78,7 @@ export async function populateVolumes(
 }
 
 async function populateOne(operation: OperationId, item: PopulateItem, deps: PopulateDeps, run: RunOptions): Promise<PopulateResult> {
-  const { claim, index, mode, profile, identity, placement, allowDevices, isInPlace } = item;
+  const { claim, index, mode, profile, identity, placement, allowDevices, isInPlace, allowMissing } = item;
   await expectSameClaim(operation, item, deps, run);
   const devices = allowDevices === undefined ? {} : { allowDevices };
   const result = await deps.mover.run(
@@ -100,12 +107,21 @@ async function populateOne(operation: OperationId, item: PopulateItem, deps: Pop
         root: parseBlobId(item.root, `the volume ${claim.name} of the backup`),
         ...devices,
         ...(isInPlace === undefined ? {} : { isInPlace }),
+        ...(allowMissing === undefined ? {} : { allowMissing }),
       },
     },
     run,
   );
-  const { files, bytes, writtenBytes, findings } = result;
-  return { claim, files, bytes, ...(writtenBytes === undefined ? {} : { writtenBytes }), findings };
+  const { files, bytes, writtenBytes, missing, isUnfinished, findings } = result;
+  return {
+    claim,
+    files,
+    bytes,
+    ...(writtenBytes === undefined ? {} : { writtenBytes }),
+    ...(missing === undefined ? {} : { missing }),
+    ...(isUnfinished === undefined ? {} : { isUnfinished }),
+    findings,
+  };
 }
 
 const claimSchema = z.object({ uid: z.string() });

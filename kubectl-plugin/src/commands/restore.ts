@@ -15,6 +15,7 @@ import {
   type RestoreReport,
   formatAge,
   formatBytes,
+  plural,
 } from '@dmaas/core';
 import type { Args } from '../args.ts';
 import type { Command, Completer } from '../command.ts';
@@ -22,7 +23,7 @@ import { findingLines, noteFindings } from '../findings.ts';
 import { LOCATION_FLAGS, MOVER_FLAGS } from '../location-flags.ts';
 import { details, table, type Column, type Result } from '../output.ts';
 import { question, showPlan } from '../plan-view.ts';
-import { commandFlags, prepareFrom, RESTORE_FLAGS } from '../restore-flags.ts';
+import { ALLOW_MISSING_FLAG, commandFlags, prepareFrom, RESTORE_FLAGS } from '../restore-flags.ts';
 import type { Session } from '../session.ts';
 import { BACKUP_NAME } from './backup.ts';
 
@@ -42,7 +43,7 @@ export const restoreCreate: Command = {
   path: ['restore', 'create'],
   summary: 'Restore a backup, here or in another namespace or cluster',
   description:
-    'Restores a backup in three phases: Preflight check (nothing is changed while anything stands in the way), Restoring backups (claims are created and filled), Activating application (workloads start in order and are watched until they are ready). Ctrl-C stops between two steps; "restore resume" goes on, "restore delete" takes back what was created.',
+    'Restores a backup in three phases: Preflight check (nothing is changed while anything stands in the way), Restoring backups (claims are created and filled), Activating application (workloads start in order and are watched until they are ready). A volume of which files cannot be restored stops it before the third. Ctrl-C stops between two steps; "restore resume" goes on, "restore delete" takes back what was created.',
   positionals: [BACKUP_NAME],
   flags: [
     ...RESTORE_FLAGS,
@@ -95,7 +96,8 @@ function done(plan: RestorePlan, report: RestoreReport) {
     names: [`restore/${plan.id}`],
     text: () =>
       `restore/${plan.id} completed: ${plan.backup} is in namespace ${plan.target.namespace} of ${plan.target.context}` +
-      (plan.options.inPlace === true ? ` (${formatBytes(report.writtenBytes)} of ${formatBytes(report.populatedBytes)} differed)` : ''),
+      (plan.options.inPlace === true ? ` (${formatBytes(report.writtenBytes)} of ${formatBytes(report.populatedBytes)} differed)` : '') +
+      (report.missingFiles === 0 ? '' : `; ${plural(report.missingFiles, 'file is', 'files are')} missing`),
     notes: [
       ...noteFindings(gaps),
       ...(plan.steps.some((s) => s.do === 'snapshot')
@@ -199,15 +201,18 @@ const TARGET_FLAG = {
 export const restoreResume: Command = {
   path: ['restore', 'resume'],
   summary: 'Go on with a restore that was interrupted or failed',
+  description:
+    'Goes on with a restore that was interrupted or failed. Files that could not be restored before are tried again, and stop it again when they cannot be, unless it may go on without them.',
   positionals: [ID],
-  flags: [TARGET_FLAG, ...LOCATION_FLAGS, ...MOVER_FLAGS],
+  flags: [ALLOW_MISSING_FLAG, TARGET_FLAG, ...LOCATION_FLAGS, ...MOVER_FLAGS],
   output: true,
   run: async (session, args) => {
     const found = await findRestore(session, args);
     const cluster = await targetOf(session, args, found);
     const access = await session.location();
     const request = { cluster, access, stores: session.stores, commandFlags: commandFlags(session), ...session.movers() };
-    const report = await session.withProgress((emit) => resumeRestore(request, found, { emit, signal: session.signal }));
+    const change = args.bool('allow-missing-files') ? { allowMissingFiles: true } : {};
+    const report = await session.withProgress((emit) => resumeRestore(request, found, change, { emit, signal: session.signal }));
     return done(found.record.plan, report);
   },
 };

@@ -301,7 +301,7 @@ export function recordedRestore(
     resume: (run) =>
       withRecord(async (core, found, cluster, access) => {
         const request = { cluster, access, stores: session.stores, ...session.movers() };
-        return resultOf(core, found.record.plan, await core.resumeRestore(request, found, run));
+        return resultOf(core, found.record.plan, await core.resumeRestore(request, found, {}, run));
       }),
     undo: (run) =>
       withRecord(async (core, found, cluster, access) => {
@@ -339,7 +339,8 @@ function summary({ plural, formatBytes }: Core, { steps, target }: RestorePlan):
 
 function resultOf({ plural, formatBytes }: Core, { source, target }: RestorePlan, report: RestoreReport): Result {
   const gaps = report.findings.filter(({ level }) => level === 'warning').length;
-  const facts = `${plural(report.created, 'object')} created, ${formatBytes(report.populatedBytes)} in ${plural(report.populatedFiles, 'file')} restored`;
+  const missing = report.missingFiles === 0 ? '' : `, ${plural(report.missingFiles, 'file')} missing`;
+  const facts = `${plural(report.created, 'object')} created, ${formatBytes(report.populatedBytes)} in ${plural(report.populatedFiles, 'file')} restored${missing}`;
   return {
     text: `${source.app} is in namespace ${target.namespace} of ${target.context}: ${facts}${gaps === 0 ? '' : `; ${plural(gaps, 'warning')}`}`,
     hasGaps: gaps > 0,
