@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { MemoryCluster } from '../../core/src/cluster/memory-cluster.ts';
 import { DmaasError } from '../../core/src/errors.ts';
+import type { DmaasEvent } from '../../core/src/events.ts';
 import { openLocationRepository } from '../../core/src/location/open.ts';
 import type { LocationRepository } from '../../core/src/location/open.ts';
 import { captureVolume } from '../../core/src/mover/capture.ts';
@@ -112,6 +113,21 @@ describe('a restore of a repository that lost a file', function () {
     assert.deepEqual(await readdir(path('uploads')), ['file']);
     const { record } = await getRestore(request.access, OPERATION, request.stores);
     assert.deepEqual([record.status, record.plan.options.allowMissingFiles], ['Completed', true]);
+  });
+
+  it('says what is missing also when another attempt has filled the volume', async () => {
+    const plan = await prepared({ allowMissingFiles: true });
+    const stopping = new AbortController();
+    const emit = (event: DmaasEvent): void => {
+      if (event.type === 'step' && event.title === 'fill claim uploads' && event.state === 'done') stopping.abort();
+    };
+    await assert.rejects(executeRestore(plan, { emit, signal: stopping.signal }), (e) => DmaasError.is(e, 'CANCELLED'));
+    assert.deepEqual(filled(), NAMES);
+    await writeFile(join(path('uploads'), 'new'), 'of the application');
+    const { missingFiles, populatedFiles, findings } = await resume();
+    assert.deepEqual([missingFiles, populatedFiles], [1, 0]);
+    assert.ok(findings.some(({ code }) => code === 'entry-not-restored'));
+    assert.deepEqual(await readdir(path('uploads')), ['file', 'new']);
   });
 
   it('does not stop when that was allowed from the beginning', async () => {

@@ -13,7 +13,7 @@ import { isOperationId, newOperationId } from '../operation.ts';
 import type { OperationId } from '../operation.ts';
 import { readManifests } from '../repository/manifests.ts';
 import type { CallOptions } from '../store/object-store.ts';
-import { populateVolumes } from '../transfer/populate.ts';
+import { populateVolumes, recordedResults } from '../transfer/populate.ts';
 import { tryCanaries } from './canary.ts';
 import { assertConsent } from './consent.ts';
 import { readRestore, readRestores, recordUndone, restoreJournal } from './journal.ts';
@@ -155,16 +155,18 @@ async function viewOf({ repository }: LocationRepository, { backup }: LocatedBac
 export async function executeRestore({ plan, request, source }: PreparedRestore, run: RunOptions): Promise<RestoreReport> {
   const { cluster, moverOptions, maxMovers, commandFlags } = request;
   const { runs } = source.repository;
+  const named = (results: Awaited<ReturnType<typeof populateVolumes>>) =>
+    results.map(({ claim, ...result }) => ({ claim: claim.name, ...result }));
+  const filledBefore: Populate = async (steps, each) => named(await recordedResults(plan.id, steps, runs, each));
   const populate: Populate = async (steps, each) => {
     const mover = new JobMover({ cluster, runs, options: moverOptions });
     const deps = { cluster, mover, runs, store: source.store, unlock: source.unlock, maxMovers };
     const allowMissing = plan.options.allowMissingFiles === true;
     const items = steps.map((step) => ({ ...step, isInPlace: step.inPlace !== undefined, allowMissing }));
-    const filled = await populateVolumes(plan.id, items, deps, each);
-    return filled.map(({ claim, ...result }) => ({ claim: claim.name, ...result }));
+    return named(await populateVolumes(plan.id, items, deps, each));
   };
   const journal = restoreJournal(runs, plan.id, () => new Date());
-  return applyRestore(plan, { cluster, populate, journal, ...(commandFlags === undefined ? {} : { commandFlags }) }, run);
+  return applyRestore(plan, { cluster, populate, filledBefore, journal, ...(commandFlags === undefined ? {} : { commandFlags }) }, run);
 }
 
 /** Goes on with a restore whose plan is recorded; what is allowed now is recorded too. Throws USAGE for one that was taken back. */

@@ -84,6 +84,8 @@ export interface CommandFlags {
 export interface RestoreDeps {
   readonly cluster: Cluster;
   readonly populate: Populate;
+  /** What is recorded of volumes that earlier attempts have filled; they are left alone. */
+  readonly filledBefore?: Populate;
   readonly journal: RestoreJournal;
   /** Flags with which a person's next command finds this restore again, for hints. Default: the namespace of the backup. */
   readonly commandFlags?: CommandFlags;
@@ -141,6 +143,8 @@ class Attempt {
   readonly #run: RunOptions;
   readonly #counts: Record<Done, number> = { created: 0, updated: 0, skipped: 0, activated: 0, other: 0 };
   readonly #populated: PopulateResult[] = [];
+  /** By earlier attempts. What these did is not counted again, but what is missing is missing still. */
+  #filledBefore: readonly PopulateResult[] = [];
   /** Of hooks, and of what controllers have not made. */
   readonly #runFindings: Finding[] = [];
   #next = 0;
@@ -209,13 +213,15 @@ class Attempt {
       await inPhase(phase, this.#run, () => this.#applyPhase(phase, steps));
     }
     const { created, updated, skipped, activated } = this.#counts;
-    const sum = (of: (result: PopulateResult) => number): number => this.#populated.reduce((total, result) => total + of(result), 0);
-    const findings = [...this.#plan.findings, ...this.#populated.flatMap((r) => r.findings), ...this.#runFindings];
+    const sum = (of: (result: PopulateResult) => number, results: readonly PopulateResult[] = this.#populated): number =>
+      results.reduce((total, result) => total + of(result), 0);
+    const all = [...this.#filledBefore, ...this.#populated];
+    const findings = [...this.#plan.findings, ...all.flatMap((r) => r.findings), ...this.#runFindings];
     return {
       ...{ created, updated, skipped, activated },
       populatedBytes: sum(({ bytes }) => bytes),
       populatedFiles: sum(({ files }) => files),
-      missingFiles: sum(({ missing }) => missing?.entries ?? 0),
+      missingFiles: sum(({ missing }) => missing?.entries ?? 0, all),
       writtenBytes: sum(({ bytes, writtenBytes = bytes }) => writtenBytes),
       findings,
     };
@@ -319,11 +325,15 @@ class Attempt {
   /** What is filled bears the root it was filled with: a volume in use is never written to, whatever became of other records. */
   async #populate(steps: readonly PopulateStep[]): Promise<void> {
     const waiting: PopulateStep[] = [];
+    const filled: PopulateStep[] = [];
     for (const step of steps) {
-      if (await this.#isFilled(step))
+      if (await this.#isFilled(step)) {
         this.#run.emit({ type: 'step', phase: 'populate', title: populateTitle(step), state: 'skipped', reason: 'filled before' });
-      else waiting.push(step);
+        filled.push(step);
+      } else waiting.push(step);
     }
+    this.#filledBefore = (await this.#deps.filledBefore?.(filled, this.#run)) ?? [];
+    for (const { findings } of this.#filledBefore) for (const finding of findings) this.#run.emit({ type: 'finding', finding });
     if (waiting.length === 0) return;
     for (const step of waiting) this.#run.emit({ type: 'step', phase: 'populate', title: populateTitle(step), state: 'start' });
     const results = await this.#deps.populate(waiting, this.#run);

@@ -9,6 +9,8 @@ import { moverDataPath } from '../mover/job.ts';
 import type { MoverIdentity, MoverProfile } from '../mover/job.ts';
 import type { Missing } from '../mover/missing.ts';
 import type { Mover } from '../mover/mover.ts';
+import { moverResultName, moverResultSchema } from '../mover/task.ts';
+import type { MoverResult } from '../mover/task.ts';
 import type { OperationId } from '../operation.ts';
 import { parseBlobId } from '../repository/format/blob.ts';
 import type { RunRecords } from '../repository/repository.ts';
@@ -112,7 +114,26 @@ async function populateOne(operation: OperationId, item: PopulateItem, deps: Pop
     },
     run,
   );
-  const { files, bytes, writtenBytes, missing, isUnfinished, findings } = result;
+  return resultOf(claim, result);
+}
+
+/** What movers have recorded of claims that are filled, which are left alone. Of which nothing is recorded is left out. */
+export async function recordedResults(
+  operation: OperationId,
+  items: readonly Pick<PopulateItem, 'claim' | 'index'>[],
+  runs: Pick<RunRecords, 'get'>,
+  run: RunOptions,
+): Promise<readonly PopulateResult[]> {
+  const call = run.signal === undefined ? {} : { signal: run.signal };
+  const results: PopulateResult[] = [];
+  for (const { claim, index } of items) {
+    const record = await runs.get(operation, moverResultName({ index }), call);
+    if (record !== undefined) results.push(resultOf(claim, moverResultSchema.parse(record)));
+  }
+  return results;
+}
+
+function resultOf(claim: ObjectRef, { files, bytes, writtenBytes, missing, isUnfinished, findings }: MoverResult): PopulateResult {
   return {
     claim,
     files,
