@@ -195,7 +195,8 @@ describe('a mounted target', () => {
     const before = readdirSync(test.target);
     mount('remount,size=300m');
     const { writtenBytes, bytes } = await populateVolume(options, recorder());
-    assert.ok(before.includes('a0') && writtenBytes < bytes - (120 << 20), `${String(writtenBytes)} bytes of ${String(bytes)}`);
+    // Checkpoints are 128 MiB apart, of which 48 may be on their way.
+    assert.ok(before.includes('a0') && writtenBytes < bytes - (80 << 20), `${String(writtenBytes)} bytes of ${String(bytes)}`);
     assert.ok(readFileSync(join(test.target, 'a0')).subarray(1).equals(large));
   });
 
