@@ -525,7 +525,10 @@ describe('a repository that lost something', () => {
 describe('a volume of which not everything could be restored', () => {
   let test: Setup;
   let root: BlobId;
-  const oracle = new TreeOracle();
+  let oracle: TreeOracle;
+  before(() => {
+    oracle = new TreeOracle();
+  });
   beforeEach(async () => {
     test = await setup();
     makeSource(test.source);
