@@ -26,13 +26,13 @@ export const EXPLORED: {
   readonly minutes: number;
   readonly worlds: Readonly<Record<World, { readonly states: number; readonly isComplete: boolean }>>;
 } = {
-  at: '2026-11-26',
+  at: '2026-11-27',
   minutes: 12,
   worlds: {
-    merge: { states: 21_627_596, isComplete: true },
-    collectors: { states: 41_399_885, isComplete: true },
-    writers: { states: 2_610_246, isComplete: true },
-    empty: { states: 99_737_613, isComplete: true },
+    merge: { states: 33_623_852, isComplete: true },
+    collectors: { states: 59_837_405, isComplete: true },
+    writers: { states: 5_555_935, isComplete: true },
+    empty: { states: 351_354_970, isComplete: true },
     both: { states: 270_000_000, isComplete: false },
   },
 };
