@@ -33,7 +33,7 @@ export const EXPLORED: {
     collectors: { states: 59_837_405, isComplete: true },
     writers: { states: 5_555_935, isComplete: true },
     empty: { states: 351_354_970, isComplete: true },
-    both: { states: 270_000_000, isComplete: false },
+    both: { states: 637_000_000, isComplete: false },
   },
 };
 
