@@ -33,8 +33,14 @@ const OPEN_FIELDS: readonly string[] = ['kind', 'endpoint', 'pathStyle', 'caPem'
 
 /** `withCredentials`: includes the access keys, so that the file alone opens the bucket. */
 export function exportLocation({ location, credential }: LocationAccess, opts: { readonly withCredentials: boolean }): LocationDocument {
-  const { name, bucket, prefix, region, key } = location;
   const fields = Object.entries(credential.values).filter(([field]) => opts.withCredentials || OPEN_FIELDS.includes(field));
+  return documentOf(location, { title: credential.title, kind: credential.values.kind, ...Object.fromEntries(fields) });
+}
+
+export function documentOf(
+  { name, bucket, prefix, region, key }: Pick<Location, 'name' | 'bucket' | 'prefix' | 'region' | 'key'>,
+  credential: LocationDocument['credential'],
+): LocationDocument {
   return {
     apiVersion: 'dmaas.io/v1',
     kind: 'Location',
@@ -43,7 +49,7 @@ export function exportLocation({ location, credential }: LocationAccess, opts: {
     ...(prefix === '' ? {} : { prefix }),
     ...(region === undefined ? {} : { region }),
     key,
-    credential: { title: credential.title, kind: credential.values.kind, ...Object.fromEntries(fields) },
+    credential,
   };
 }
 

@@ -4,7 +4,7 @@ import { formatKey, parseKey } from '../repository/keys/keys.ts';
 import type { RepositorySource } from '../repository/keys/keys.ts';
 import type { StoreConfig } from '../store/config.ts';
 import type { CallOptions } from '../store/object-store.ts';
-import type { LocationDocument } from './document.ts';
+import { documentOf, type LocationDocument } from './document.ts';
 import type { LocationAccess } from './location.ts';
 import { checkedPlace, locationUrl } from './location.ts';
 import { listRepositories, type OpenDeps } from './open.ts';
@@ -18,17 +18,7 @@ export function recoverDocument(name: string, store: StoreConfig, key: string): 
       hint: 'kubectl dmaas volume list --repository URL --key-file FILE opens one of its repositories in a directory',
     });
   }
-  const { bucket, prefix, region } = checkedPlace(store);
-  return {
-    apiVersion: 'dmaas.io/v1',
-    kind: 'Location',
-    name,
-    bucket,
-    ...(prefix === '' ? {} : { prefix }),
-    ...(region === undefined ? {} : { region }),
-    key: formatKey(parseKey(key)),
-    credential: { title: name, ...serverOf(store) },
-  };
+  return documentOf({ name, ...checkedPlace(store), key: formatKey(parseKey(key)) }, { title: name, ...serverOf(store) });
 }
 
 function serverOf(store: Exclude<StoreConfig, { provider: 'file' }>) {

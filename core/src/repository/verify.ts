@@ -9,7 +9,7 @@ import { walk, type Visitor } from './collection/walk.ts';
 import { blobIdAt, LIMITS, type BlobId } from './format/blob.ts';
 import { damaged } from './format/damage.ts';
 import { referencesOf } from './format/node.ts';
-import { checkPack, packIdOf, packKey, PACKS } from './format/pack-reader.ts';
+import { checkPack, misfitOf, packIdOf, packKey, PACKS } from './format/pack-reader.ts';
 import type { PackInfo } from './format/table.ts';
 import type { BlobIndex } from './index/blob-index.ts';
 import type { IndexLoader } from './index/index-loader.ts';
@@ -219,14 +219,14 @@ class Verification {
   #checkPresence(pack: PackInfo): void {
     const key = packKey(pack.id);
     const size = this.#packSizes.get(key);
-    if (size === pack.size) return;
+    const fact = misfitOf(pack, size);
+    if (fact === undefined) return;
     if (size === undefined) {
       const isExpected = this.#parts.tombstones.condemned.has(pack.id);
       const loss = 'all its blobs are lost';
-      this.#packFaults.set(key, { code: 'pack-missing', fact: `${key} is missing`, isLost: () => true, loss, isExpected });
+      this.#packFaults.set(key, { code: 'pack-missing', fact, isLost: () => true, loss, isExpected });
       return;
     }
-    const fact = `${key} has ${size} bytes and was written with ${pack.size}`;
     const loss = size < pack.size ? 'what it had beyond is lost' : 'all its blobs may be there';
     this.#packFaults.set(key, { code: 'pack-damaged', fact, isLost: (_, end) => end > size, loss });
   }

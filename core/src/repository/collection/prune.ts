@@ -6,9 +6,10 @@ import { forEachParallel } from '../../parallel.ts';
 import type { CallOptions, ObjectStore } from '../../store/object-store.ts';
 import type { BlobReader } from '../blobs/blob-reader.ts';
 import type { BlobId, BlobKind } from '../format/blob.ts';
+import { isUnreadable } from '../format/damage.ts';
 import type { Random } from '../format/derive.ts';
 import type { RepositoryKeys } from '../format/key-set.ts';
-import { packIdOf, packKey, PACKS } from '../format/pack-reader.ts';
+import { misfitOf, packIdOf, packKey, PACKS } from '../format/pack-reader.ts';
 import type { IndexLoader } from '../index/index-loader.ts';
 import { deleteReplaced, mergeSegments } from '../index/index-merge.ts';
 import { SegmentVanished, type OpenSegment } from '../index/open-segment.ts';
@@ -273,11 +274,10 @@ class Collection {
   async #refuseBrokenPacks(packs: ReadonlyMap<string, ListedPack>): Promise<void> {
     const { loader, tombstones } = this.#parts;
     for (const { id, size } of loader.index.packs().values()) {
-      const listed = packs.get(id)?.size;
-      if (listed === size || tombstones.condemned.has(id)) continue;
+      const fact = misfitOf({ id, size }, packs.get(id)?.size);
+      if (fact === undefined || tombstones.condemned.has(id)) continue;
       await tombstones.refresh(this.#call);
       if (tombstones.condemned.has(id)) throw new RepositoryChanged(`${packKey(id)} was deleted`);
-      const fact = listed === undefined ? `${packKey(id)} is missing` : `${packKey(id)} has ${listed} bytes and was written with ${size}`;
       throw doubt(fact, undefined, 'kubectl dmaas repository repair');
     }
   }
@@ -442,6 +442,6 @@ async function orDoubtful<T>(reading: Promise<T>): Promise<T> {
 }
 
 function orDoubt(e: unknown): unknown {
-  if (DmaasError.is(e, 'REPOSITORY_KEY')) return doubt(e.message, e, e.hint);
-  return DmaasError.is(e, 'REPOSITORY_CORRUPT') || DmaasError.is(e, 'REPOSITORY_VERSION') ? doubt(e.message, e) : e;
+  if (!isUnreadable(e)) return e;
+  return doubt(e.message, e, e.code === 'REPOSITORY_KEY' ? e.hint : undefined);
 }

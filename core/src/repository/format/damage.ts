@@ -33,6 +33,11 @@ export function notGiven(key: string, epoch: number): DmaasError {
   });
 }
 
+/** Whether it is the object that cannot be read, damaged, newer or sealed for others, and not the store that does not answer. */
+export function isUnreadable(e: unknown): e is DmaasError {
+  return (['REPOSITORY_CORRUPT', 'REPOSITORY_VERSION', 'REPOSITORY_KEY'] as const).some((code) => DmaasError.is(e, code));
+}
+
 /** REPOSITORY_CORRUPT: a backup reaches a blob of which the index does not say where it lies. */
 export function unnamed(id: string): DmaasError {
   return damaged('index/', `no segment of it names the blob ${id}, which a backup needs`);

@@ -20,6 +20,12 @@ export function packIdOf(key: string): string | undefined {
   return PACK_KEY.exec(key)?.[2];
 }
 
+/** What is wrong with a pack that is listed with this size, or not at all. */
+export function misfitOf({ id, size }: Pick<PackInfo, 'id' | 'size'>, listed: number | undefined): string | undefined {
+  if (listed === size) return undefined;
+  return listed === undefined ? `${packKey(id)} is missing` : `${packKey(id)} has ${listed} bytes and was written with ${size}`;
+}
+
 /** The table of a pack, from the section at its end. `size`: of the whole pack. */
 export function openPackTable(keys: RepositoryKeys, key: string, header: Uint8Array, section: Uint8Array, size: number): Table {
   checkHeader(header, key, OBJECT_TYPE.pack);

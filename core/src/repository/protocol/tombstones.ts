@@ -1,7 +1,7 @@
 import * as z from 'zod';
-import { DmaasError, type ErrorCode } from '../../errors.ts';
+import { DmaasError } from '../../errors.ts';
 import type { CallOptions, ObjectStore } from '../../store/object-store.ts';
-import { damaged, needsNewer } from '../format/damage.ts';
+import { damaged, isUnreadable, needsNewer } from '../format/damage.ts';
 import type { Random } from '../format/derive.ts';
 import type { RepositoryKeys } from '../format/key-set.ts';
 import { openRecord, sealRecord } from '../format/sealed-record.ts';
@@ -12,9 +12,6 @@ const LIST_KEY = /^gc\/(\d{8})\/(packs|sessions)$/;
 
 const packsSchema = z.looseObject({ packs: z.array(z.tuple([z.string().regex(/^[0-9a-f]{32}$/), z.number().int().positive()])) });
 const sessionsSchema = z.looseObject({ sessions: z.array(z.string()), packs: packsSchema.shape.packs.optional() });
-
-/** Why it cannot be known what is condemned, though the store answers. */
-const UNKNOWABLE: ReadonlySet<ErrorCode> = new Set(['REPOSITORY_CORRUPT', 'REPOSITORY_VERSION', 'REPOSITORY_KEY']);
 
 /** When a list was created and its sessions were listed, by the store's clock. */
 export interface ListedTombstones {
@@ -73,7 +70,7 @@ export class Tombstones {
     try {
       await this.#refresh(opts);
     } catch (e) {
-      if (!DmaasError.is(e) || !UNKNOWABLE.has(e.code)) throw e;
+      if (!isUnreadable(e)) throw e;
       // What is loaded from here on may be about packs that only an older list has.
       this.#read ??= 0;
       this.#problem = e;

@@ -2,7 +2,7 @@ import { crc32 } from 'node:zlib';
 import { DmaasError } from '../../errors.ts';
 import { mapAhead } from '../../parallel.ts';
 import type { CallOptions, ObjectStore } from '../../store/object-store.ts';
-import { damaged } from '../format/damage.ts';
+import { damaged, isUnreadable } from '../format/damage.ts';
 import type { Random } from '../format/derive.ts';
 import type { RepositoryKeys } from '../format/key-set.ts';
 import { openRecord, sealRecord } from '../format/sealed-record.ts';
@@ -209,10 +209,6 @@ export function operationOf(id: string): string | undefined {
 function compactTime(time: Date): string {
   if (Number.isNaN(time.getTime())) throw new DmaasError('INTERNAL', 'a backup needs the time it was started');
   return `${time.toISOString().slice(0, 19).replaceAll(/[-:]/g, '')}Z`;
-}
-
-function isUnreadable(e: unknown): e is DmaasError {
-  return (['REPOSITORY_CORRUPT', 'REPOSITORY_VERSION', 'REPOSITORY_KEY'] as const).some((code) => DmaasError.is(e, code));
 }
 
 function notFound(which: string, ids: readonly string[], unreadable: readonly string[]): DmaasError {
