@@ -9,16 +9,15 @@ import { openLocationRepository } from '../../core/src/location/open.ts';
 import type { LocationRepository } from '../../core/src/location/open.ts';
 import { captureVolume } from '../../core/src/mover/capture.ts';
 import { ANNOTATIONS } from '../../core/src/operation.ts';
-import { formatKey, newKey, parseKey } from '../../core/src/repository/keys/keys.ts';
+import { parseKey } from '../../core/src/repository/keys/keys.ts';
 import { openRepository } from '../../core/src/repository/repository.ts';
 import type { RestoreOptions } from '../../core/src/restore/model.ts';
 import { preflightRestore } from '../../core/src/restore/preflight.ts';
 import { executeRestore, getRestore, resumeRestore } from '../../core/src/restore/restore.ts';
 import type { PreparedRestore, RestoreRequest } from '../../core/src/restore/restore.ts';
-import { MemoryStore } from '../../core/src/store/memory.ts';
-import { withPrefix } from '../../core/src/store/prefix.ts';
 import { execute } from '../../kubectl-plugin/src/commands/restore.ts';
 import type { Session } from '../../kubectl-plugin/src/session.ts';
+import { accessWith, bucket } from '../support/location.ts';
 import { losing } from '../support/damaged.ts';
 import { OPERATION, shop, storageClass, volumeOf } from '../support/restore.ts';
 import { simulatedCluster } from '../support/simulated-cluster.ts';
@@ -41,15 +40,7 @@ describe('a restore of a repository that lost a file', function () {
   beforeEach(async () => {
     directory = await mkdtemp(join(tmpdir(), 'dmaas-test-missing-'));
     isDamaged = true;
-    const bucket = new MemoryStore();
-    const stores = { openStore: ({ prefix = '' }) => withPrefix(bucket, prefix) };
-    const access = {
-      location: {
-        ...{ name: 'eu', namespace: 'dmaas', bucket: 'bucket', prefix: 'backups', key: formatKey(newKey()), isDefault: false },
-        ...{ credential: 'c', credentialNamespace: 'dmaas' },
-      },
-      credential: { title: 'c', namespace: 'dmaas', values: { kind: 'aws', accessKeyId: 'A', secretAccessKey: 'S' } },
-    } as const;
+    const [access, stores] = [accessWith(), bucket()];
     source = await openLocationRepository(access, SOURCE, stores, { create: true });
     cluster = simulatedCluster({
       volumes: join(directory, 'volumes'),

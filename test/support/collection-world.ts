@@ -24,7 +24,7 @@ const MINUTE = 60_000;
 const DAY = 24 * 60 * MINUTE;
 const random = seededRandom(31);
 /** What backups choose from, so that they share much and what one stops using another begins to. */
-const POOL = Array.from({ length: 16 }, (_, i) => Buffer.from(random(300 + 150 * i)));
+export const POOL = Array.from({ length: 16 }, (_, i) => Buffer.from(random(300 + 150 * i)));
 /** What may become of a call without anything being wrong: the repository changed under it, or gave it up. */
 const FAIR = new Set(['REPOSITORY_FENCED', 'BACKUP_NOT_FOUND']);
 
@@ -167,7 +167,8 @@ export async function runWorld(opts: WorldOptions): Promise<WorldResult> {
   return { turns: world.turns, committed: reported.size, refused, days };
 }
 
-async function assertWhole(
+/** Everything that is there, and all that was reported and nobody deleted, restores. */
+export async function assertWhole(
   world: Interleaving,
   contents: ReadonlyMap<string, readonly Uint8Array[]>,
   reported: ReadonlySet<string>,
@@ -186,7 +187,7 @@ async function assertWhole(
 }
 
 /** When all backups are deleted, all space comes back. */
-async function assertNothingStays(world: Interleaving): Promise<void> {
+export async function assertNothingStays(world: Interleaving): Promise<void> {
   const repository = await openRepository(world.memory, UNLOCK);
   for (const { id } of await all(repository.backups())) await repository.deleteBackup(id);
   for (let n = 0; n < 4; n++) {

@@ -10,7 +10,7 @@ import { refKey, refOf } from '../../core/src/model.ts';
 import type { ObjectRef } from '../../core/src/model.ts';
 import { captureVolume } from '../../core/src/mover/capture.ts';
 import { JobMover } from '../../core/src/mover/job-mover.ts';
-import { formatKey, newKey, parseKey } from '../../core/src/repository/keys/keys.ts';
+import { parseKey } from '../../core/src/repository/keys/keys.ts';
 import { openRepository } from '../../core/src/repository/repository.ts';
 import type { Repository } from '../../core/src/repository/repository.ts';
 import { goBack } from '../../core/src/restore/go-back.ts';
@@ -23,9 +23,8 @@ import { undoRestore } from '../../core/src/restore/restore.ts';
 import { applyRestore } from '../../core/src/restore/run.ts';
 import type { RestoreReport } from '../../core/src/restore/run.ts';
 import type { RemovalReport } from '../../core/src/restore/undo.ts';
-import { MemoryStore } from '../../core/src/store/memory.ts';
-import { withPrefix } from '../../core/src/store/prefix.ts';
 import { populateVolumes } from '../../core/src/transfer/populate.ts';
+import { accessWith, bucket } from './location.ts';
 import { snapshotClass } from './application.ts';
 import { losing } from './damaged.ts';
 import { simulatedCluster } from './simulated-cluster.ts';
@@ -87,15 +86,7 @@ export interface InPlaceWorld {
 /** A StatefulSet with one claim, whose volume is a directory of this machine, and a backup of it with another content; its controllers are played. */
 export async function inPlaceWorld(options: WorldOptions = {}): Promise<InPlaceWorld> {
   const directory = await mkdtemp(join(tmpdir(), 'dmaas-test-in-place-'));
-  const bucket = new MemoryStore();
-  const stores = { openStore: ({ prefix = '' }) => withPrefix(bucket, prefix) };
-  const access = {
-    location: {
-      ...{ name: 'eu', namespace: 'dmaas', bucket: 'bucket', prefix: 'backups', key: formatKey(newKey()), isDefault: false },
-      ...{ credential: 'c', credentialNamespace: 'dmaas' },
-    },
-    credential: { title: 'c', namespace: 'dmaas', values: { kind: 'aws', accessKeyId: 'A', secretAccessKey: 'S' } },
-  } as const;
+  const [access, stores] = [accessWith(), bucket()];
   const { objects: objectsOf, repository: first, unlock, store } = await openLocationRepository(access, SOURCE, stores, { create: true });
   const open = (): Promise<Repository> => openRepository(objectsOf, parseKey(unlock));
   const claim = live(claimOf(CLAIM.name));

@@ -1,5 +1,4 @@
 /** A location whose bucket is in memory, its repositories, and commands of the plugin on it. */
-import { PassThrough } from 'node:stream';
 import type { Location, LocationAccess } from '../../core/src/location/location.ts';
 import { openLocationRepository, type OpenDeps } from '../../core/src/location/open.ts';
 import { deriveScope, formatKey, newKey, parseKey } from '../../core/src/repository/keys/keys.ts';
@@ -7,8 +6,8 @@ import { writeManifests } from '../../core/src/repository/manifests.ts';
 import type { StoreConfig } from '../../core/src/store/config.ts';
 import { MemoryStore } from '../../core/src/store/memory.ts';
 import { withPrefix } from '../../core/src/store/prefix.ts';
-import { run } from '../../kubectl-plugin/src/run.ts';
-import { Session, type Streams } from '../../kubectl-plugin/src/session.ts';
+import { Session } from '../../kubectl-plugin/src/session.ts';
+import { callPlugin } from './plugin-call.ts';
 import type { CommandResult } from './setup/command.ts';
 
 export const SHOP = { clusterId: 'cluster-1', namespace: 'shop', context: 'prod' };
@@ -84,10 +83,5 @@ export async function callOn(access: LocationAccess, deps: OpenDeps, line: strin
       return Promise.resolve(access);
     }
   }
-  const [stdin, stdout, stderr] = [new PassThrough(), new PassThrough(), new PassThrough()];
-  const streams = { stdin, stdout, stderr, env: {} } as unknown as Streams;
-  const words = [...line.split(' '), '--location-file', 'eu.yaml'];
-  const code = await run(words, streams, new AbortController().signal, InMemory);
-  const textOf = (stream: PassThrough) => String(stream.read() ?? '');
-  return { code, stdout: textOf(stdout), stderr: textOf(stderr) };
+  return callPlugin([...line.split(' '), '--location-file', 'eu.yaml'], { SessionOf: InMemory });
 }

@@ -5,15 +5,15 @@ import type { Backup } from '../../core/src/repository/records/backup-record.ts'
 import { createRepository, openRepository, type Repository } from '../../core/src/repository/repository.ts';
 import type { ObjectStore } from '../../core/src/store/object-store.ts';
 import { addCases } from './cases.ts';
+import { assertNothingStays, assertWhole, POOL } from './collection-world.ts';
 import { FaultyStore, StoreCrash, type Fault } from './faulty-store.ts';
 import { chooser, Interleaving, type Choose } from './interleaving.ts';
-import { all, keysUnder, newBackup, operationOf, putBackup, QUIET, restoreBackup, seededRandom, SMALL, UNLOCK } from './repository.ts';
+import { all, newBackup, operationOf, putBackup, QUIET, restoreBackup, seededRandom, SMALL, UNLOCK } from './repository.ts';
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 const random = seededRandom(37);
-const POOL = Array.from({ length: 16 }, (_, i) => Buffer.from(random(300 + 150 * i)));
 /** What happens to a process that has bad luck: at some call, once. */
 const FAULTS: readonly Fault[] = [
   { kind: 'error' },
@@ -24,6 +24,8 @@ const FAULTS: readonly Fault[] = [
 /** What may become of a call without anything being wrong: the repository changed under it, or gave it up. */
 const FAIR = new Set(['REPOSITORY_FENCED', 'BACKUP_NOT_FOUND', 'STORE_EXISTS']);
 const TRIES = 4;
+/** After which all is gone that nobody needs. */
+const COLLECTIONS = 5;
 
 export interface DaysResult {
   readonly turns: number;
@@ -107,9 +109,12 @@ class DaysWorld {
     this.#counts.days = (this.#world.now - began) / DAY;
     this.#counts.turns = this.#world.turns;
     await this.#assertWhole();
-    await this.#collectAll();
+    for (let n = 0; n < COLLECTIONS; n++) {
+      this.#world.now += 2 * DAY;
+      await (await openRepository(this.#world.memory, UNLOCK)).prune({}, QUIET);
+    }
     await this.#assertWhole();
-    await this.#assertNothingStays();
+    await assertNothingStays(this.#world);
     return this.#counts;
   }
 
@@ -248,35 +253,7 @@ class DaysWorld {
     }
   }
 
-  async #collectAll(): Promise<void> {
-    for (let n = 0; n < 5; n++) {
-      this.#world.now += 2 * DAY;
-      await (await openRepository(this.#world.memory, UNLOCK)).prune({}, QUIET);
-    }
-  }
-
-  async #assertWhole(): Promise<void> {
-    const repository = await openRepository(this.#world.memory, UNLOCK);
-    const backups = await all(repository.backups());
-    for (const backup of backups) {
-      assert.deepEqual(await restoreBackup(repository, backup), this.#contents.get(backup.operation), backup.operation);
-    }
-    const present = new Set(backups.map(({ operation }) => operation));
-    for (const operation of this.#reported) {
-      assert.ok(present.has(operation) || this.#deleted.has(operation), `${operation} was reported and is gone`);
-    }
-    const findings = await repository.verify('data', QUIET);
-    assert.deepEqual(
-      findings.filter(({ level }) => level === 'blocker'),
-      [],
-    );
-  }
-
-  /** When all backups are deleted, all space comes back. */
-  async #assertNothingStays(): Promise<void> {
-    const repository = await openRepository(this.#world.memory, UNLOCK);
-    for (const { id } of await all(repository.backups())) await repository.deleteBackup(id);
-    await this.#collectAll();
-    assert.deepEqual(await keysUnder(this.#world.memory, 'packs/'), []);
+  #assertWhole(): Promise<void> {
+    return assertWhole(this.#world, this.#contents, this.#reported, this.#deleted);
   }
 }
